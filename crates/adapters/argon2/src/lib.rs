@@ -1,0 +1,1 @@
+//! The password-hashing port on Argon2id, in a bounded pool of threads.

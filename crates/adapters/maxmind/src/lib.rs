@@ -1,0 +1,1 @@
+//! The address-to-country port on an MMDB file.

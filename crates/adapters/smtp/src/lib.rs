@@ -1,0 +1,1 @@
+//! The e-mail port on an SMTP server.

@@ -1,0 +1,1 @@
+//! The storage port on an embedded SQLite database.

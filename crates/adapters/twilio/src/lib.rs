@@ -1,0 +1,1 @@
+//! The SMS port on Twilio's Messages resource.

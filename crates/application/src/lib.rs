@@ -1,0 +1,1 @@
+//! The use cases of registration, one file each, and the outbox dispatcher.

@@ -1,0 +1,41 @@
+//! What a registration is: the values, the password policy and the state machine.
+//!
+//! Everything here is a pure function of its arguments. There is no I/O, no clock, no randomness and no `async`: the
+//! present moment, new identifiers and derived codes are passed in as values, so every rule can be tested
+//! as a table and reused inside another service. Carrying decisions out (storing, sending, hashing) is the
+//! caller's work.
+//!
+//! Start reading at [`registration`], the way from a sign-up to an account.
+
+mod account;
+mod code;
+mod country;
+mod email;
+mod ids;
+mod kyc;
+mod message;
+mod origin;
+mod password;
+mod phone;
+mod profile;
+pub mod quota;
+pub mod registration;
+mod session;
+
+pub use account::{
+    Account, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState, EmailStep,
+};
+pub use code::{Generation, OneTimeCode, OneTimeCodes};
+pub use country::{Country, Currency, UnknownCountry, UnknownCurrency};
+pub use email::{EmailAddress, EmailError};
+pub use ids::{AttemptId, EmailVerificationId, MessageId, SessionId, UserId};
+pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
+pub use message::{Content, Locale, Message, Recipient};
+pub use origin::{Claim, ClientAddress, Fingerprint, Origin};
+pub use password::{
+    BreachedPasswords, Password, PasswordHash, PasswordPolicy, PasswordSubject, PreparationError,
+    StrengthEstimator, Violation, Violations, Zxcvbn,
+};
+pub use phone::{PhoneError, PhoneNumber, warm_up};
+pub use profile::{FieldFault, InvalidField, Profile, ProfileField, ProfilePatch, ProfileRecord};
+pub use session::{RefreshToken, RefreshTokenHash, Session};

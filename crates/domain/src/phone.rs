@@ -1,0 +1,200 @@
+use std::fmt;
+
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
+
+use crate::Country;
+use crate::code::ascii_digit;
+
+/// A phone number that exists in its country's numbering plan and can receive SMS, in E.164 form.
+///
+/// `Debug` shows the [masked](Self::masked) form; there is no `Display`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PhoneNumber(String);
+
+/// Why a text is no such number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PhoneError {
+    /// Something other than digits and the usual separators, too many or too few digits, or no country code.
+    #[error("not a phone number in international form")]
+    Malformed,
+    /// The numbering plan has no such number.
+    #[error("there is no such phone number")]
+    NotValid,
+    /// A landline, a premium-rate, shared-cost, toll-free, pager, or other service number.
+    #[error("the number cannot receive SMS")]
+    NotSmsCapable,
+}
+
+/// No text of a phone number is longer, separators included.
+const MAX_TEXT_BYTES: usize = 64;
+
+impl PhoneNumber {
+    /// Reads a number in international form: digits, with `+`, with `00` or bare, with spaces, dashes, dots and brackets
+    /// between them. The decimal digits of every script are taken.
+    ///
+    /// Validity and type are those of Google's libphonenumber. A type that cannot be told from mobile
+    /// numbers (as in North America) is taken for mobile.
+    ///
+    /// # Errors
+    /// [`PhoneError`]
+    pub fn parse(text: &str) -> Result<Self, PhoneError> {
+        let digits = digits(text).ok_or(PhoneError::Malformed)?;
+        let number =
+            PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).map_err(|_| PhoneError::Malformed)?;
+        if !number.is_valid() {
+            return Err(PhoneError::NotValid);
+        }
+        match number.get_type() {
+            PhoneNumberType::Mobile | PhoneNumberType::FixedLineOrMobile => {
+                Ok(Self(number.format_as(PhoneNumberFormat::E164).into_owned()))
+            }
+            _ => Err(PhoneError::NotSmsCapable),
+        }
+    }
+
+    /// A number that was parsed before. The numbering plans change, so it is not judged again.
+    ///
+    /// # Errors
+    /// [`PhoneError::Malformed`] if it is not `+` and 4 to 15 digits.
+    pub fn restore(e164: &str) -> Result<Self, PhoneError> {
+        let digits = e164.strip_prefix('+').ok_or(PhoneError::Malformed)?;
+        let plausible = (4..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plausible.then(|| Self(e164.to_owned())).ok_or(PhoneError::Malformed)
+    }
+
+    /// The E.164 form: `+447871234567`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The country whose numbering plan it belongs to.
+    #[must_use]
+    pub fn country(&self) -> Option<Country> {
+        let number = PHONE_NUMBER_UTIL.parse(&self.0, None).ok()?;
+        Country::parse(&number.get_region_code()?.to_string()).ok()
+    }
+
+    /// The digits after the country code.
+    #[must_use]
+    pub fn national_number(&self) -> String {
+        PHONE_NUMBER_UTIL
+            .parse(&self.0, None)
+            .map_or_else(|_| self.digits().to_owned(), |number| number.get_national_significant_number())
+    }
+
+    /// All digits, the country code first.
+    #[must_use]
+    pub fn digits(&self) -> &str {
+        self.0.trim_start_matches('+')
+    }
+
+    /// For logs: the first two and the last two digits.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        let digits = self.digits();
+        let shown = |position: usize| position < 2 || position + 2 >= digits.len();
+        let masked = digits.chars().enumerate().map(|(at, digit)| if shown(at) { digit } else { '*' });
+        std::iter::once('+').chain(masked).collect()
+    }
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+/// Loads the numbering plans and the strength estimator's word lists, some 50 ms in all, so that no request has to.
+pub fn warm_up() {
+    let _ = PhoneNumber::parse("+447871234567");
+    let _ = crate::StrengthEstimator::score(&crate::Zxcvbn, "warm-up", &[]);
+}
+
+/// The digits of a text in international form, the country code first.
+fn digits(text: &str) -> Option<String> {
+    let text = text.trim();
+    if text.len() > MAX_TEXT_BYTES {
+        return None;
+    }
+    let (rest, has_plus) = match text.strip_prefix(['+', '＋']) {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    let digits: Option<String> = rest.chars().filter(|c| !is_separator(*c)).map(ascii_digit).collect();
+    let digits = digits.filter(|digits| !digits.is_empty())?;
+    match digits.strip_prefix("00") {
+        Some(international) if !has_plus => Some(international.to_owned()),
+        _ => Some(digits),
+    }
+}
+
+fn is_separator(c: char) -> bool {
+    matches!(c, ' ' | '\u{a0}' | '\u{202f}' | '-' | '\u{2010}'..='\u{2015}' | '(' | ')' | '[' | ']' | '.')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("+447871234567")]
+    #[case("+44 7871 234567")]
+    #[case("+44 (0) 7871-234-567")]
+    #[case("0044 7871 234567")]
+    #[case("447871234567")]
+    #[case(" +44.7871.234567 ")]
+    #[case("＋４４７８７１２３４５６７")]
+    #[case("+٤٤٧٨٧١٢٣٤٥٦٧")]
+    fn usual_ways_to_write_one_number(#[case] text: &str) {
+        assert_eq!(PhoneNumber::parse(text).unwrap().as_str(), "+447871234567");
+    }
+
+    #[rstest]
+    #[case("", PhoneError::Malformed)]
+    #[case("+", PhoneError::Malformed)]
+    #[case("tel:+447871234567", PhoneError::Malformed)]
+    #[case("+447871234567 ext 5", PhoneError::Malformed)]
+    #[case("+447871234567;ext=5", PhoneError::Malformed)]
+    #[case("+1-800-FLOWERS", PhoneError::Malformed)]
+    #[case("++447871234567", PhoneError::Malformed)]
+    #[case("+44787123\u{0}4567", PhoneError::Malformed)]
+    #[case("+44787123\u{202e}4567", PhoneError::Malformed)]
+    #[case("07871234567", PhoneError::Malformed)]
+    #[case("+999123456789", PhoneError::Malformed)]
+    #[case("+4478712345", PhoneError::NotValid)]
+    #[case("+442079460000", PhoneError::NotSmsCapable)]
+    #[case("+448001111111", PhoneError::NotSmsCapable)]
+    #[case("+449098790000", PhoneError::NotSmsCapable)]
+    #[case("+18002345678", PhoneError::NotSmsCapable)]
+    #[case("112", PhoneError::NotValid)]
+    fn refusals(#[case] text: &str, #[case] error: PhoneError) {
+        assert_eq!(PhoneNumber::parse(text).unwrap_err(), error, "{text}");
+    }
+
+    #[test]
+    fn north_american_numbers_are_taken_for_mobile() {
+        let number = PhoneNumber::parse("+1 201 555 0123").unwrap();
+        assert_eq!(number.country().unwrap().as_str(), "US");
+        assert_eq!(number.national_number(), "2015550123");
+    }
+
+    #[test]
+    fn what_is_shown_is_masked() {
+        let number = PhoneNumber::parse("+447871234567").unwrap();
+        assert_eq!(format!("{number:?}"), "+44********67");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged(text in "\\PC{0,80}") {
+            if let Ok(number) = PhoneNumber::parse(&text) {
+                prop_assert_eq!(PhoneNumber::parse(number.as_str()).unwrap(), number.clone());
+                prop_assert_eq!(PhoneNumber::restore(number.as_str()).unwrap(), number);
+            }
+        }
+    }
+}

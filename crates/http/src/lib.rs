@@ -1,0 +1,1 @@
+//! The wire: routes, bodies, errors to statuses, the OpenAPI document.

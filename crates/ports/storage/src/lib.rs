@@ -1,0 +1,232 @@
+//! What the use cases need from storage: reads by intent, and one write.
+//!
+//! A use case reads what it needs, lets the domain decide, and hands everything that changed to
+//! [`Storage::commit`] as one [`Changes`] value. There is no transaction object, so none can be held open over a
+//! network call; and nothing is checked before it is written that the write does not check itself. Messages that follow from a commit
+//! are part of it, and leave by the [`Outbox`].
+//!
+//! Not here: SQL, rows, retries, or a rule about what may change.
+
+mod outbox;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::UtcDateTime;
+use vestibule_domain::quota::Quota;
+use vestibule_domain::registration::Registration;
+use vestibule_domain::{
+    Account, ClientAddress, EmailAddress, EmailVerificationId, Message, PasswordHash, PhoneNumber,
+    RefreshTokenHash, Session, SessionId, UserId,
+};
+
+pub use outbox::{Claimed, DeadLetter, Outbox, Settlement};
+
+/// How often a stored aggregate was written. Only the version that was loaded can be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub i64);
+
+/// An aggregate as it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded<T> {
+    /// The aggregate.
+    pub value: T,
+    /// The version to name when it is saved.
+    pub version: Version,
+}
+
+/// An aggregate to save.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Save<T> {
+    /// The aggregate.
+    pub value: T,
+    /// The version that it replaces; `None` if there must be none yet.
+    pub replaces: Option<Version>,
+}
+
+impl<T> Save<T> {
+    /// Saves something that there is not yet.
+    pub const fn new(value: T) -> Self {
+        Self { value, replaces: None }
+    }
+
+    /// Saves the successor of what was loaded as `version`.
+    pub const fn over(version: Version, value: T) -> Self {
+        Self { value, replaces: Some(version) }
+    }
+}
+
+/// A keyed hash of a phone number. It outlives the account, so that a number that was used stays used, and says nothing to who
+/// lacks the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NumberDigest(pub [u8; 32]);
+
+/// What is counted, and against whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Sign-ups from one client address.
+    SignUpsFrom(ClientAddress),
+}
+
+impl Limit {
+    /// The key that a row stands under.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::SignUpsFrom(address) => format!("sign-ups-from:{}", address.ip()),
+        }
+    }
+}
+
+/// One unit to take from a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// Whose budget.
+    pub limit: Limit,
+    /// How large it is.
+    pub quota: Quota,
+    /// The present moment.
+    pub now: UtcDateTime,
+}
+
+/// A password of an account; the newest is the one that signs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPassword {
+    /// Whose it is.
+    pub user: UserId,
+    /// Its hash.
+    pub hash: PasswordHash,
+    /// When it was set.
+    pub set_at: UtcDateTime,
+}
+
+/// A refresh token that was handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRefreshToken {
+    /// Its hash.
+    pub hash: RefreshTokenHash,
+    /// The session that it continues.
+    pub session: SessionId,
+    /// When it was handed out.
+    pub issued_at: UtcDateTime,
+    /// The first moment at which it is worth nothing.
+    pub expires_at: UtcDateTime,
+}
+
+/// Everything that one use case changed.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// The registration of one phone.
+    pub registration: Option<Save<Registration>>,
+    /// An account.
+    pub account: Option<Save<Account>>,
+    /// A password of an account.
+    pub password: Option<NewPassword>,
+    /// A number that counts as used from now on.
+    pub used_number: Option<NumberDigest>,
+    /// A session that was opened.
+    pub session: Option<Session>,
+    /// A refresh token that was handed out.
+    pub refresh_token: Option<NewRefreshToken>,
+    /// A limit to charge.
+    pub charge: Option<Charge>,
+    /// What is to be sent because of all this.
+    pub messages: Vec<Message>,
+}
+
+/// What a sign-up needs to know.
+#[derive(Debug, Clone)]
+pub struct SignUpState {
+    /// What is known of the phone.
+    pub registration: Option<Loaded<Registration>>,
+    /// Whether an account holds or ever held the number.
+    pub number_used: bool,
+    /// When the client's budget is full again, if it was ever charged.
+    pub client_full_at: Option<UtcDateTime>,
+}
+
+/// Storage cannot answer now: it is down, overloaded, or holds what nobody can read. The text is for
+/// the log and never holds a stored value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("storage is unavailable: {0}")]
+pub struct Unavailable(pub String);
+
+/// Why a commit changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// An aggregate is no longer at the version that was loaded: load again and decide again.
+    #[error("somebody else was faster")]
+    Conflict,
+    /// The number counts as used already.
+    #[error("the number is taken")]
+    PhoneTaken,
+    /// Another account has confirmed the address.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// The charged limit has no unit left.
+    #[error("the limit is reached")]
+    LimitReached {
+        /// How long until it has one.
+        retry_after: Duration,
+    },
+    /// Nothing is known to have been written; it may have been, if the answer was lost.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Where registrations and accounts are kept.
+///
+/// Every read MUST see all commits that were acknowledged before it began. Moments are kept to the millisecond.
+/// `testkit::storage_contract` holds these clauses as tests; every implementation runs them.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// What a sign-up with the phone from the client needs to know, in one read.
+    async fn sign_up_state(
+        &self,
+        phone: &PhoneNumber,
+        digest: &NumberDigest,
+        client: &Limit,
+    ) -> Result<SignUpState, Unavailable>;
+
+    /// What is known of the phone.
+    async fn registration(&self, phone: &PhoneNumber) -> Result<Option<Loaded<Registration>>, Unavailable>;
+
+    /// The account, provided that the session is one of its own and has not ended: MUST be `None` otherwise.
+    async fn account_of_session(
+        &self,
+        user: UserId,
+        session: SessionId,
+    ) -> Result<Option<Loaded<Account>>, Unavailable>;
+
+    /// The account whose present or confirmed address the link belongs to.
+    async fn account_by_email_verification(
+        &self,
+        link: EmailVerificationId,
+    ) -> Result<Option<Loaded<Account>>, Unavailable>;
+
+    /// Whether an account other than `user` has confirmed the address, compared by [`EmailAddress::canonical`].
+    async fn email_confirmed_by_other(
+        &self,
+        address: &EmailAddress,
+        user: UserId,
+    ) -> Result<bool, Unavailable>;
+
+    /// Writes all of it in one durable transaction, or nothing.
+    ///
+    /// - MUST answer [`CommitError::Conflict`] when an aggregate is not at the version that [`Save::replaces`] names, or is there
+    ///   when it names none. Of any number of commits over one version exactly one succeeds.
+    /// - MUST answer [`CommitError::PhoneTaken`] when the used number is known already, or another account has the phone.
+    /// - MUST answer [`CommitError::EmailTaken`] when the account's confirmed address is confirmed in another.
+    /// - MUST answer [`CommitError::LimitReached`] when the charged budget is empty.
+    /// - MUST decide the last three by constraint or inside the transaction, never by a check before it.
+    /// - Messages are visible to [`Outbox::claim`] exactly when the commit is, and wake [`Outbox::queued`].
+    /// - Dropping the future MUST leave either all or nothing behind, and no open transaction.
+    async fn commit(&self, changes: Changes) -> Result<(), CommitError>;
+
+    /// Forgets what no longer matters at `now`: registrations past [`Registration::forget_at`], budgets that are full
+    /// again, refresh tokens that have expired. Returns how many rows that were.
+    async fn sweep(&self, now: UtcDateTime) -> Result<usize, Unavailable>;
+
+    /// Whether it can be used: reachable, and its tables as this version needs them.
+    async fn ready(&self) -> Result<(), Unavailable>;
+}

@@ -1,0 +1,1 @@
+//! For tests only: fakes, a fixed clock, protocol-true servers, the contract suite of the storage port.

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Every check and every test, in the order in which they are cheap. Needs a Rust toolchain; installs what else it uses.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+step 'format'
+cargo fmt --all --check
+
+step 'lints'
+cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
+
+step 'dependency rules'
+command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --quiet
+cargo deny --all-features check bans licenses sources
+
+step 'tests'
+cargo test --workspace --all-features --quiet
+
+step 'documentation'
+RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
