@@ -1,1 +1,110 @@
-//! The use cases of registration, one file each, and the outbox dispatcher.
+//! The use cases of registration, one file each, and the dispatcher that empties the outbox.
+//!
+//! A use case reads what it needs through the ports, lets the domain decide, and commits what changed as one
+//! value. When somebody else was faster it reads and decides again. It is the only caller of ports.
+//!
+//! Not here: rules (`domain`), statuses and bodies (`http`), protocols and SQL (the adapters).
+
+mod add_email;
+mod authenticate;
+mod confirm_email;
+mod confirm_phone;
+mod derivation;
+mod dispatcher;
+mod patch_profile;
+mod resend_code;
+mod resend_email;
+mod settings;
+mod sign_up;
+mod tokens;
+mod wording;
+
+use std::sync::Arc;
+
+use vestibule_domain::registration::Outgoing;
+use vestibule_domain::{Content, Locale, Message, MessageId, Recipient};
+use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
+use vestibule_port_storage::Storage;
+
+pub use add_email::AddEmailError;
+pub use authenticate::{AuthenticateError, Customer};
+pub use confirm_email::{ConfirmEmailError, EmailLink};
+pub use confirm_phone::{ConfirmPhone, ConfirmPhoneError};
+pub use derivation::{Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
+pub use dispatcher::{Dispatcher, Senders};
+pub use patch_profile::PatchProfileError;
+pub use resend_code::{ResendCode, ResendCodeError};
+pub use resend_email::ResendEmailError;
+pub use settings::Settings;
+pub use sign_up::{SignUp, SignUpError, SignedUp};
+pub use tokens::TokenPair;
+pub use vestibule_port_security::PublicKey;
+pub use vestibule_port_storage::Unavailable;
+pub use wording::{MailText, Wording, WordingError};
+
+/// How often a use case decides again when somebody else was faster. Of any number of rivals one wins each round, and the
+/// limits of a registration end the race long before.
+const MAX_ROUNDS: usize = 64;
+
+/// The use cases, with what they need from outside.
+pub struct Application {
+    /// Where registrations and accounts are kept.
+    pub storage: Arc<dyn Storage>,
+    /// Makes password hashes.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// Issues and checks access tokens.
+    pub tokens: Arc<dyn AccessTokens>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where clients are.
+    pub countries: Arc<dyn ClientCountries>,
+    /// Derives codes and links.
+    pub derivation: Arc<Derivation>,
+    /// Limits and lives.
+    pub settings: Settings,
+}
+
+impl Application {
+    /// A message on its way out.
+    fn message(&self, recipient: Recipient, locale: &Locale, outgoing: Outgoing) -> Message {
+        let queued_at = self.clock.now();
+        let Outgoing { content, expires_at } = outgoing;
+        let id = MessageId::new(self.entropy.ordered_id(queued_at));
+        Message { id, recipient, content, locale: locale.clone(), queued_at, expires_at }
+    }
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    /// [`Unavailable`] while storage is not usable.
+    pub async fn ready(&self) -> Result<(), Unavailable> {
+        self.storage.ready().await
+    }
+
+    /// The keys that access tokens can be checked with.
+    #[must_use]
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.tokens.public_keys()
+    }
+}
+
+/// The answer when rivals were faster in every round.
+fn contended() -> Unavailable {
+    Unavailable("too many writers for one aggregate".to_owned())
+}
+
+/// A commit refused for a reason that its changes cannot have: the two sides of the port disagree.
+fn impossible(error: &vestibule_port_storage::CommitError) -> Unavailable {
+    Unavailable(format!("a commit was refused for a reason that it does not have: {error}"))
+}
+
+/// What a message is about, for logs: nothing of it is secret.
+fn kind_of(content: &Content) -> &'static str {
+    match content {
+        Content::SignUpCode { .. } => "sign_up_code",
+        Content::EmailConfirmation { .. } => "email_confirmation",
+        Content::AlreadyRegistered => "already_registered",
+    }
+}

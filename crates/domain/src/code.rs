@@ -25,6 +25,14 @@ impl OneTimeCode {
         digits.filter(|digits| (1..=16).contains(&digits.len())).map(Self)
     }
 
+    /// The code of `width` digits that a derived number stands for: zeros in front, 16 digits at most.
+    #[must_use]
+    pub fn from_number(number: u128, width: usize) -> Self {
+        let width = width.clamp(1, 16);
+        let digits = format!("{number:0width$}");
+        Self(digits.get(digits.len() - width..).unwrap_or_default().to_owned())
+    }
+
     /// The digits, for the message that carries them.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -1,1 +1,304 @@
-//! The storage port on an embedded SQLite database.
+//! The storage port on an embedded SQLite database: the default, with nothing to install.
+//!
+//! One thread writes; commits that wait for it share a transaction and so an fsync, each in a savepoint of its own.
+//! Reads have connections beside it and see every commit that was acknowledged (write-ahead log). A commit
+//! survives the loss of power (`synchronous = FULL`).
+//!
+//! Not here: what may change and why, which is the domain's; the tables, which are in `migrations/sqlite`.
+
+mod commit;
+mod connection;
+mod outbox;
+mod rows;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use libsqlite3_sys as _;
+use time::UtcDateTime;
+use tokio::sync::Notify;
+use vestibule_domain::registration::Registration;
+use vestibule_domain::{Account, EmailAddress, EmailVerificationId, PhoneNumber, SessionId, UserId};
+use vestibule_port_storage::{
+    Changes, CommitError, Limit, Loaded, NumberDigest, SignUpState, Storage, Unavailable,
+};
+
+use connection::{Readers, Writer, connect, unavailable};
+use rows::{AccountRow, AttemptRow, RegistrationRow, Unreadable, bytes, millis, moment};
+use schema::{accounts, attempts, limits, refresh_tokens, registrations, sessions, used_numbers};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
+
+/// How long a read may wait for a connection.
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The storage port on SQLite.
+pub struct Sqlite {
+    writer: Writer,
+    readers: Arc<Readers>,
+    queued: Notify,
+}
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The path is not UTF-8.
+    #[error("the path of the database is not UTF-8")]
+    Path,
+    /// The directory that it lies in cannot be made.
+    #[error("cannot make the directory of the database: {0}")]
+    Directory(#[from] std::io::Error),
+    /// It cannot be opened.
+    #[error("cannot open the database: {0}")]
+    Connection(#[from] diesel::ConnectionError),
+    /// It cannot be set up.
+    #[error("cannot set up the database: {0}")]
+    Setup(#[from] diesel::result::Error),
+    /// Its tables cannot be brought up to date.
+    #[error("cannot migrate the database: {0}")]
+    Migration(String),
+    /// Its tables are older than this version needs.
+    #[error("the database is not up to date; run `vestibule migrate`")]
+    Outdated,
+    /// No thread can be started.
+    #[error("cannot start the writer's thread")]
+    Thread,
+}
+
+/// What to do with tables that are older than this version needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// Bring them up to date.
+    Yes,
+    /// Refuse to open.
+    No,
+}
+
+impl Sqlite {
+    /// Opens the database file, making it and its directory if there is none. Up to `readers` reads run at once.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn open(path: &Path, readers: usize, migrate: Migrate) -> Result<Self, OpenError> {
+        make_directory(path)?;
+        let mut connection = connect(path)?;
+        let failed =
+            |error: Box<dyn std::error::Error + Send + Sync>| OpenError::Migration(error.to_string());
+        match migrate {
+            Migrate::Yes => {
+                connection.run_pending_migrations(MIGRATIONS).map_err(failed)?;
+            }
+            Migrate::No if connection.has_pending_migration(MIGRATIONS).map_err(failed)? => {
+                return Err(OpenError::Outdated);
+            }
+            Migrate::No => {}
+        }
+        Ok(Self {
+            writer: Writer::start(path.to_owned(), connection)?,
+            readers: Arc::new(Readers::new(path.to_owned(), readers)),
+            queued: Notify::new(),
+        })
+    }
+
+    /// Runs a read on a connection of its own, away from the threads that serve requests.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let waited = tokio::time::timeout(READ_TIMEOUT, self.readers.permits().acquire()).await;
+        let _permit = waited
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| Unavailable("no connection was free in time".to_owned()))?;
+        let readers = Arc::clone(&self.readers);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut connection = readers.take()?;
+            // One snapshot for all statements of the read.
+            let result = connection.transaction(read);
+            if result.is_ok() {
+                readers.give_back(connection);
+            }
+            result.map_err(Unavailable::from)
+        });
+        reading.await.map_err(|error| Unavailable(format!("a read ended: {error}")))?
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.writer.run(work).await
+    }
+}
+
+/// Why a statement failed.
+enum Failure {
+    Database(diesel::result::Error),
+    Unavailable(Unavailable),
+}
+
+impl From<diesel::result::Error> for Failure {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
+impl From<Unreadable> for Failure {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unavailable(unreadable.into())
+    }
+}
+
+impl From<Failure> for Unavailable {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => unavailable(&error),
+            Failure::Unavailable(unavailable) => unavailable,
+        }
+    }
+}
+
+#[async_trait]
+impl Storage for Sqlite {
+    async fn sign_up_state(
+        &self,
+        phone: &PhoneNumber,
+        digest: &NumberDigest,
+        client: &Limit,
+    ) -> Result<SignUpState, Unavailable> {
+        let (phone, digest, key) = (phone.as_str().to_owned(), digest.0, client.key());
+        self.read(move |connection| {
+            let registration = load_registration(connection, &phone)?;
+            let used = used_numbers::table.find(digest.as_slice());
+            let number_used = diesel::select(diesel::dsl::exists(used)).get_result(connection)?;
+            let full_at: Option<i64> =
+                limits::table.find(key).select(limits::full_at).first(connection).optional()?;
+            let client_full_at = full_at.map(moment).transpose()?;
+            Ok(SignUpState { registration, number_used, client_full_at })
+        })
+        .await
+    }
+
+    async fn registration(&self, phone: &PhoneNumber) -> Result<Option<Loaded<Registration>>, Unavailable> {
+        let phone = phone.as_str().to_owned();
+        self.read(move |connection| load_registration(connection, &phone)).await
+    }
+
+    async fn account_of_session(
+        &self,
+        user: UserId,
+        session: SessionId,
+    ) -> Result<Option<Loaded<Account>>, Unavailable> {
+        self.read(move |connection| {
+            let row: Option<AccountRow> = accounts::table
+                .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
+                .filter(sessions::id.eq(bytes(session.uuid())))
+                .filter(accounts::user_id.eq(bytes(user.uuid())))
+                .select(AccountRow::as_select())
+                .first(connection)
+                .optional()?;
+            Ok(row.map(AccountRow::load).transpose()?)
+        })
+        .await
+    }
+
+    async fn account_by_email_verification(
+        &self,
+        link: EmailVerificationId,
+    ) -> Result<Option<Loaded<Account>>, Unavailable> {
+        self.read(move |connection| {
+            let row: Option<AccountRow> = accounts::table
+                .filter(accounts::email_link.eq(bytes(link.uuid())))
+                .select(AccountRow::as_select())
+                .first(connection)
+                .optional()?;
+            Ok(row.map(AccountRow::load).transpose()?)
+        })
+        .await
+    }
+
+    async fn email_confirmed_by_other(
+        &self,
+        address: &EmailAddress,
+        user: UserId,
+    ) -> Result<bool, Unavailable> {
+        let canonical = address.canonical().to_owned();
+        self.read(move |connection| {
+            let others = accounts::table
+                .filter(accounts::email_canonical.eq(canonical))
+                .filter(accounts::email_confirmed.eq(true))
+                .filter(accounts::user_id.ne(bytes(user.uuid())));
+            Ok(diesel::select(diesel::dsl::exists(others)).get_result(connection)?)
+        })
+        .await
+    }
+
+    async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
+        let queues = !changes.messages.is_empty();
+        self.writer
+            .run(move |connection| commit::apply(connection, changes))
+            .await
+            .map_err(|refused| refused.0)?;
+        if queues {
+            self.queued.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, now: UtcDateTime) -> Result<usize, Unavailable> {
+        let now = millis(now);
+        let swept = self.write(move |connection| {
+            let forgotten = registrations::table.filter(registrations::forget_at.le(now));
+            let full = limits::table.filter(limits::full_at.le(now));
+            let expired = refresh_tokens::table.filter(refresh_tokens::expires_at.le(now));
+            Ok(diesel::delete(forgotten).execute(connection)?
+                + diesel::delete(full).execute(connection)?
+                + diesel::delete(expired).execute(connection)?)
+        });
+        Ok(swept.await?)
+    }
+
+    async fn ready(&self) -> Result<(), Unavailable> {
+        self.read(|connection| Ok(connection.batch_execute("SELECT 1 FROM messages LIMIT 1")?)).await
+    }
+}
+
+fn load_registration(
+    connection: &mut SqliteConnection,
+    phone: &str,
+) -> Result<Option<Loaded<Registration>>, Failure> {
+    let row: Option<RegistrationRow> =
+        registrations::table.find(phone).select(RegistrationRow::as_select()).first(connection).optional()?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let attempts: Vec<AttemptRow> = attempts::table
+        .filter(attempts::phone.eq(phone))
+        .order((attempts::created_at, attempts::id))
+        .select(AttemptRow::as_select())
+        .load(connection)?;
+    Ok(Some(row.load(attempts)?))
+}
+
+/// Only the service's own user needs to read it.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    match path.parent() {
+        Some(directory) if directory != PathBuf::new() => {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+        }
+        _ => Ok(()),
+    }
+}

@@ -21,7 +21,7 @@ pub enum NumberUse {
 }
 
 /// A sign-up that is fit to be recorded: the phone is valid, the password obeys the policy and is hashed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SignUp {
     /// A fresh, unguessable identifier.
     pub attempt: AttemptId,

@@ -1,0 +1,424 @@
+//! Rows and what they stand for. A row that cannot be read is a fault of the database, not of the request.
+
+use std::net::IpAddr;
+
+use diesel::prelude::*;
+use time::UtcDateTime;
+use uuid::Uuid;
+use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
+use vestibule_domain::{
+    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, EmailAddress, EmailState,
+    EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin, PasswordHash,
+    PhoneNumber, Profile, ProfileRecord, Recipient, SessionId, UserId,
+};
+use vestibule_port_storage::{Loaded, Unavailable, Version};
+
+use crate::schema::{accounts, attempts, messages, registrations};
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = registrations, primary_key(phone), treat_none_as_null = true)]
+pub(crate) struct RegistrationRow {
+    pub(crate) phone: String,
+    version: i64,
+    stage: String,
+    sign_ups_full_at: Option<i64>,
+    guesses_full_at: Option<i64>,
+    opened_attempt: Option<Vec<u8>>,
+    opened_generation: Option<i64>,
+    opened_fingerprint: Option<Vec<u8>>,
+    opened_address: Option<String>,
+    opened_user: Option<Vec<u8>>,
+    opened_session: Option<Vec<u8>>,
+    opened_at: Option<i64>,
+    opened_wrong_repeats: Option<i64>,
+    owner_told_at: Option<i64>,
+    forget_at: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = attempts)]
+pub(crate) struct AttemptRow {
+    id: Vec<u8>,
+    phone: String,
+    password: String,
+    fingerprint: Option<Vec<u8>>,
+    address: String,
+    created_at: i64,
+    generation: i64,
+    expires_at: i64,
+    guesses: i64,
+    messages: i64,
+    last_message_at: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = accounts, primary_key(user_id), treat_none_as_null = true)]
+pub(crate) struct AccountRow {
+    user_id: Vec<u8>,
+    version: i64,
+    phone: String,
+    email: Option<String>,
+    email_canonical: Option<String>,
+    email_confirmed: bool,
+    email_link: Option<Vec<u8>>,
+    email_link_expires_at: Option<i64>,
+    email_last_mail_at: Option<i64>,
+    mails_full_at: Option<i64>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    date_of_birth: Option<String>,
+    primary_currency: Option<String>,
+    residence_country: Option<String>,
+    citizenship_country: Option<String>,
+    residence_state: Option<String>,
+    residence_city: Option<String>,
+    residence_street: Option<String>,
+    residence_zip_code: Option<String>,
+    kyc_level: String,
+    created_at: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = messages)]
+pub(crate) struct MessageRow {
+    pub(crate) id: Vec<u8>,
+    kind: String,
+    phone: Option<String>,
+    email: Option<String>,
+    attempt: Option<Vec<u8>>,
+    generation: Option<i64>,
+    link: Option<Vec<u8>>,
+    locale: String,
+    queued_at: i64,
+    expires_at: i64,
+    due_at: i64,
+    pub(crate) tries: i64,
+    dead: bool,
+    pub(crate) reason: Option<String>,
+}
+
+/// A value in a row that nothing could have written there.
+pub(crate) struct Unreadable(&'static str);
+
+impl From<Unreadable> for Unavailable {
+    fn from(unreadable: Unreadable) -> Self {
+        Self(format!("{} in the database cannot be read", unreadable.0))
+    }
+}
+
+pub(crate) fn millis(moment: UtcDateTime) -> i64 {
+    i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn moment(millis: i64) -> Result<UtcDateTime, Unreadable> {
+    UtcDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).map_err(|_| Unreadable("a moment"))
+}
+
+pub(crate) fn bytes(id: Uuid) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}
+
+pub(crate) fn origin_columns(origin: &Origin) -> (Option<Vec<u8>>, String) {
+    (origin.fingerprint.map(|fingerprint| fingerprint.digest().to_vec()), origin.address.ip().to_string())
+}
+
+fn optional_moment(millis: Option<i64>) -> Result<Option<UtcDateTime>, Unreadable> {
+    millis.map(moment).transpose()
+}
+
+fn uuid(bytes: &[u8]) -> Result<Uuid, Unreadable> {
+    Uuid::from_slice(bytes).map_err(|_| Unreadable("an identifier"))
+}
+
+fn count(value: i64) -> Result<u32, Unreadable> {
+    u32::try_from(value).map_err(|_| Unreadable("a count"))
+}
+
+fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
+    PhoneNumber::restore(text).map_err(|_| Unreadable("a phone number"))
+}
+
+fn email(text: &str) -> Result<EmailAddress, Unreadable> {
+    EmailAddress::parse(text).map_err(|_| Unreadable("an e-mail address"))
+}
+
+fn origin(fingerprint: Option<Vec<u8>>, address: &str) -> Result<Origin, Unreadable> {
+    let fingerprint = fingerprint
+        .map(|digest| digest.try_into().map(Fingerprint::restore).map_err(|_| Unreadable("a fingerprint")))
+        .transpose()?;
+    let address: IpAddr = address.parse().map_err(|_| Unreadable("a network address"))?;
+    Ok(Origin { fingerprint, address: ClientAddress::of(address) })
+}
+
+impl RegistrationRow {
+    pub(crate) fn of(registration: Registration, version: i64) -> (Self, Vec<AttemptRow>) {
+        let forget_at = millis(registration.forget_at());
+        let record = registration.record();
+        let (stage, opened, owner_told_at) = match record.stage {
+            Stage::Pending => ("pending", None, None),
+            Stage::Confirmed(opened) => ("confirmed", Some(opened), None),
+            Stage::Concealed { opened, owner_told_at } => ("concealed", opened, owner_told_at),
+        };
+        let origin = opened.map(|opened| origin_columns(&opened.origin));
+        let phone = record.phone.as_str().to_owned();
+        let attempts = record.attempts.iter().map(|attempt| AttemptRow::of(attempt, &phone)).collect();
+        let row = Self {
+            phone,
+            version,
+            stage: stage.to_owned(),
+            sign_ups_full_at: record.sign_ups_full_at.map(millis),
+            guesses_full_at: record.guesses_full_at.map(millis),
+            opened_attempt: opened.map(|opened| bytes(opened.attempt.uuid())),
+            opened_generation: opened.map(|opened| opened.generation.into()),
+            opened_fingerprint: origin.clone().and_then(|(fingerprint, _)| fingerprint),
+            opened_address: origin.map(|(_, address)| address),
+            opened_user: opened.map(|opened| bytes(opened.user.uuid())),
+            opened_session: opened.map(|opened| bytes(opened.session.uuid())),
+            opened_at: opened.map(|opened| millis(opened.at)),
+            opened_wrong_repeats: opened.map(|opened| opened.wrong_repeats.into()),
+            owner_told_at: owner_told_at.map(millis),
+            forget_at,
+        };
+        (row, attempts)
+    }
+
+    pub(crate) fn load(self, attempts: Vec<AttemptRow>) -> Result<Loaded<Registration>, Unreadable> {
+        let version = Version(self.version);
+        let phone = phone(&self.phone)?;
+        let sign_ups_full_at = optional_moment(self.sign_ups_full_at)?;
+        let guesses_full_at = optional_moment(self.guesses_full_at)?;
+        let attempts = attempts.into_iter().map(AttemptRow::load).collect::<Result<_, _>>()?;
+        let stage = self.stage()?;
+        let record = RegistrationRecord { phone, stage, attempts, sign_ups_full_at, guesses_full_at };
+        Ok(Loaded { value: Registration::restore(record), version })
+    }
+
+    fn stage(self) -> Result<Stage, Unreadable> {
+        let owner_told_at = optional_moment(self.owner_told_at)?;
+        let stage = self.stage.clone();
+        let opened = self.opened()?;
+        match (stage.as_str(), opened) {
+            ("pending", None) => Ok(Stage::Pending),
+            ("confirmed", Some(opened)) => Ok(Stage::Confirmed(opened)),
+            ("concealed", opened) => Ok(Stage::Concealed { opened, owner_told_at }),
+            _ => Err(Unreadable("a registration's stage")),
+        }
+    }
+
+    fn opened(self) -> Result<Option<Opened>, Unreadable> {
+        let Some(attempt) = self.opened_attempt else {
+            return Ok(None);
+        };
+        let missing = Unreadable("a registration's confirmation");
+        let (Some(generation), Some(address), Some(user), Some(session), Some(at), Some(wrong_repeats)) = (
+            self.opened_generation,
+            self.opened_address,
+            self.opened_user,
+            self.opened_session,
+            self.opened_at,
+            self.opened_wrong_repeats,
+        ) else {
+            return Err(missing);
+        };
+        Ok(Some(Opened {
+            attempt: AttemptId::new(uuid(&attempt)?),
+            generation: count(generation)?,
+            origin: origin(self.opened_fingerprint, &address)?,
+            user: UserId::new(uuid(&user)?),
+            session: SessionId::new(uuid(&session)?),
+            at: moment(at)?,
+            wrong_repeats: count(wrong_repeats)?,
+        }))
+    }
+}
+
+impl AttemptRow {
+    fn of(attempt: &Attempt, phone: &str) -> Self {
+        let (fingerprint, address) = origin_columns(&attempt.origin);
+        Self {
+            id: bytes(attempt.id.uuid()),
+            phone: phone.to_owned(),
+            password: attempt.password.expose().to_owned(),
+            fingerprint,
+            address,
+            created_at: millis(attempt.created_at),
+            generation: attempt.generation.into(),
+            expires_at: millis(attempt.expires_at),
+            guesses: attempt.guesses.into(),
+            messages: attempt.messages.into(),
+            last_message_at: millis(attempt.last_message_at),
+        }
+    }
+
+    fn load(self) -> Result<Attempt, Unreadable> {
+        Ok(Attempt {
+            id: AttemptId::new(uuid(&self.id)?),
+            password: PasswordHash::new(self.password),
+            origin: origin(self.fingerprint, &self.address)?,
+            created_at: moment(self.created_at)?,
+            generation: count(self.generation)?,
+            expires_at: moment(self.expires_at)?,
+            guesses: count(self.guesses)?,
+            messages: count(self.messages)?,
+            last_message_at: moment(self.last_message_at)?,
+        })
+    }
+}
+
+impl AccountRow {
+    pub(crate) fn of(account: Account, version: i64) -> Self {
+        let record = account.record();
+        let address = record.email.address();
+        let (link, expires_at, last_mail_at) = match &record.email {
+            EmailState::None => (None, None, None),
+            EmailState::Unconfirmed { verification, expires_at, last_mail_at, .. } => {
+                (Some(bytes(verification.uuid())), Some(millis(*expires_at)), Some(millis(*last_mail_at)))
+            }
+            EmailState::Confirmed { verification, .. } => (Some(bytes(verification.uuid())), None, None),
+        };
+        let profile = record.profile.record().clone();
+        Self {
+            user_id: bytes(record.user.uuid()),
+            version,
+            phone: record.phone.as_str().to_owned(),
+            email: address.map(|address| address.as_str().to_owned()),
+            email_canonical: address.map(|address| address.canonical().to_owned()),
+            email_confirmed: record.email.confirmed().is_some(),
+            email_link: link,
+            email_link_expires_at: expires_at,
+            email_last_mail_at: last_mail_at,
+            mails_full_at: record.mails_full_at.map(millis),
+            first_name: profile.first_name,
+            last_name: profile.last_name,
+            date_of_birth: profile.date_of_birth.map(|date| date.to_string()),
+            primary_currency: profile.primary_currency.map(|currency| currency.to_string()),
+            residence_country: profile.residence_country.map(|country| country.to_string()),
+            citizenship_country: profile.citizenship_country.map(|country| country.to_string()),
+            residence_state: profile.residence_state,
+            residence_city: profile.residence_city,
+            residence_street: profile.residence_street,
+            residence_zip_code: profile.residence_zip_code,
+            kyc_level: record.kyc.as_str().to_owned(),
+            created_at: millis(record.created_at),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Loaded<Account>, Unreadable> {
+        let email = match (&self.email, &self.email_link, self.email_confirmed) {
+            (None, _, _) => EmailState::None,
+            (Some(address), Some(link), true) => EmailState::Confirmed {
+                address: email(address)?,
+                verification: EmailVerificationId::new(uuid(link)?),
+            },
+            (Some(address), Some(link), false) => {
+                let incomplete = || Unreadable("an e-mail address");
+                EmailState::Unconfirmed {
+                    address: email(address)?,
+                    verification: EmailVerificationId::new(uuid(link)?),
+                    expires_at: moment(self.email_link_expires_at.ok_or_else(incomplete)?)?,
+                    last_mail_at: moment(self.email_last_mail_at.ok_or_else(incomplete)?)?,
+                }
+            }
+            (Some(_), None, _) => return Err(Unreadable("an e-mail address")),
+        };
+        let record = AccountRecord {
+            user: UserId::new(uuid(&self.user_id)?),
+            phone: phone(&self.phone)?,
+            email,
+            kyc: KycLevel::parse(&self.kyc_level).ok_or(Unreadable("a level"))?,
+            created_at: moment(self.created_at)?,
+            mails_full_at: optional_moment(self.mails_full_at)?,
+            profile: Profile::restore(ProfileRecord {
+                date_of_birth: self.date_of_birth.as_deref().map(date).transpose()?,
+                primary_currency: self.primary_currency.as_deref().map(currency).transpose()?,
+                residence_country: self.residence_country.as_deref().map(country).transpose()?,
+                citizenship_country: self.citizenship_country.as_deref().map(country).transpose()?,
+                first_name: self.first_name,
+                last_name: self.last_name,
+                residence_state: self.residence_state,
+                residence_city: self.residence_city,
+                residence_street: self.residence_street,
+                residence_zip_code: self.residence_zip_code,
+            }),
+        };
+        Ok(Loaded { value: Account::restore(record), version: Version(self.version) })
+    }
+}
+
+fn date(text: &str) -> Result<time::Date, Unreadable> {
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    time::Date::parse(text, &format).map_err(|_| Unreadable("a date"))
+}
+
+fn country(code: &str) -> Result<Country, Unreadable> {
+    Country::parse(code).map_err(|_| Unreadable("a country"))
+}
+
+fn currency(code: &str) -> Result<Currency, Unreadable> {
+    Currency::parse(code).map_err(|_| Unreadable("a currency"))
+}
+
+impl MessageRow {
+    pub(crate) fn of(message: &Message) -> Self {
+        let (phone, email) = match &message.recipient {
+            Recipient::Phone(phone) => (Some(phone.as_str().to_owned()), None),
+            Recipient::Email(email) => (None, Some(email.as_str().to_owned())),
+        };
+        let (kind, attempt, generation, link) = match message.content {
+            Content::SignUpCode { attempt, generation } => {
+                ("sign_up_code", Some(bytes(attempt.uuid())), Some(generation.into()), None)
+            }
+            Content::EmailConfirmation { verification } => {
+                ("email_confirmation", None, None, Some(bytes(verification.uuid())))
+            }
+            Content::AlreadyRegistered => ("already_registered", None, None, None),
+        };
+        Self {
+            id: bytes(message.id.uuid()),
+            kind: kind.to_owned(),
+            phone,
+            email,
+            attempt,
+            generation,
+            link,
+            locale: message.locale.as_str().to_owned(),
+            queued_at: millis(message.queued_at),
+            expires_at: millis(message.expires_at),
+            due_at: millis(message.queued_at),
+            tries: 0,
+            dead: false,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn load(&self) -> Result<Message, Unreadable> {
+        let recipient = match (&self.phone, &self.email) {
+            (Some(number), None) => Recipient::Phone(phone(number)?),
+            (None, Some(address)) => Recipient::Email(email(address)?),
+            _ => return Err(Unreadable("a message's recipient")),
+        };
+        let content = match (self.kind.as_str(), &self.attempt, self.generation, &self.link) {
+            ("sign_up_code", Some(attempt), Some(generation), None) => Content::SignUpCode {
+                attempt: AttemptId::new(uuid(attempt)?),
+                generation: count(generation)?,
+            },
+            ("email_confirmation", None, None, Some(link)) => {
+                Content::EmailConfirmation { verification: EmailVerificationId::new(uuid(link)?) }
+            }
+            ("already_registered", None, None, None) => Content::AlreadyRegistered,
+            _ => return Err(Unreadable("a message's content")),
+        };
+        Ok(Message {
+            id: MessageId::new(uuid(&self.id)?),
+            recipient,
+            content,
+            locale: Locale::new(&self.locale),
+            queued_at: moment(self.queued_at)?,
+            expires_at: moment(self.expires_at)?,
+        })
+    }
+
+    pub(crate) fn tries(&self) -> Result<u32, Unreadable> {
+        count(self.tries)
+    }
+}

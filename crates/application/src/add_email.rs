@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use vestibule_domain::{
+    AddEmail, EmailAddress, EmailError, EmailRefusal, EmailVerificationId, Locale, Recipient,
+};
+use vestibule_port_storage::Unavailable;
+
+use crate::authenticate::{AccountChange, CommitRefusal};
+use crate::{Application, Customer};
+
+/// Why the address was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddEmailError {
+    /// It is no address.
+    #[error(transparent)]
+    Address(#[from] EmailError),
+    /// Another account has confirmed it.
+    #[error("the address belongs to another account")]
+    Taken,
+    /// The account's address is confirmed already.
+    #[error("the address is already confirmed")]
+    AlreadyConfirmed,
+    /// The account has caused too many mails.
+    #[error("too many mails")]
+    TooMany {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The session ended meanwhile.
+    #[error("not authenticated")]
+    Unauthorized,
+    /// Storage does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Application {
+    /// Adds an address to the account, or replaces one that is not confirmed, and queues the mail with its link.
+    ///
+    /// # Errors
+    /// [`AddEmailError`]
+    pub async fn add_email(
+        &self,
+        customer: Customer,
+        address: &str,
+        locale: &Locale,
+    ) -> Result<(), AddEmailError> {
+        let address = EmailAddress::parse(address)?;
+        let account = customer.account();
+        if account.email().confirmed().is_none()
+            && self.storage.email_confirmed_by_other(&address, account.user()).await?
+        {
+            return Err(AddEmailError::Taken);
+        }
+        self.change_account(customer, |account| {
+            let verification = EmailVerificationId::new(self.entropy.unguessable_id());
+            let add = AddEmail { address: address.clone(), verification };
+            let step = account.add_email(add, &self.settings.email, self.clock.now())?;
+            Ok(step.map(|step| AccountChange {
+                account: step.account,
+                message: Some(self.message(Recipient::Email(address.clone()), locale, step.mail)),
+            }))
+        })
+        .await
+    }
+}
+
+impl From<EmailRefusal> for AddEmailError {
+    fn from(refusal: EmailRefusal) -> Self {
+        match refusal {
+            EmailRefusal::AlreadyConfirmed => Self::AlreadyConfirmed,
+            EmailRefusal::CoolDown { retry_after } | EmailRefusal::TooMany { retry_after } => {
+                Self::TooMany { retry_after }
+            }
+            EmailRefusal::NoAddress => Self::Address(EmailError),
+        }
+    }
+}
+
+impl From<CommitRefusal> for AddEmailError {
+    fn from(refusal: CommitRefusal) -> Self {
+        match refusal {
+            CommitRefusal::SessionEnded => Self::Unauthorized,
+            CommitRefusal::EmailTaken => Self::Taken,
+        }
+    }
+}

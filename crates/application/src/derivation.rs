@@ -1,0 +1,235 @@
+//! Codes and links are derived from a master key and never stored: the database, the queue and the backups hold nothing
+//! that a code could be guessed from.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+use vestibule_domain::{
+    AttemptId, EmailAddress, EmailVerificationId, Generation, OneTimeCode, OneTimeCodes, PhoneNumber,
+};
+use vestibule_port_storage::NumberDigest;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// What an e-mail link is for, as its `event` says.
+pub const EMAIL_CONFIRMATION_EVENT: &str = "email_confirmation";
+
+/// The secrets that everything is derived from.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct MasterKeys {
+    /// Makes new codes and links.
+    pub active: [u8; 32],
+    /// Made codes and links before a rotation; they are accepted as long as they live.
+    pub previous: Option<[u8; 32]>,
+    /// Hashes used phone numbers. It can never be replaced, since the numbers are not kept.
+    pub numbers: [u8; 32],
+}
+
+impl std::fmt::Debug for MasterKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKeys([redacted])")
+    }
+}
+
+/// Derives codes, links and digests, each with a key of its own (HKDF, RFC 5869).
+#[derive(Debug)]
+pub struct Derivation {
+    active: Subkeys,
+    previous: Option<Subkeys>,
+    numbers: Subkey,
+    code_length: u8,
+}
+
+#[derive(Debug)]
+struct Subkeys {
+    codes: Subkey,
+    links: Subkey,
+}
+
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct Subkey([u8; 32]);
+
+impl Derivation {
+    /// Derives from these keys; codes get `code_length` digits, 4 to 10.
+    #[must_use]
+    pub fn new(keys: &MasterKeys, code_length: u8) -> Self {
+        let subkeys = |master: &[u8; 32]| Subkeys {
+            codes: Subkey::derive(master, "vestibule one-time code"),
+            links: Subkey::derive(master, "vestibule e-mail link"),
+        };
+        Self {
+            active: subkeys(&keys.active),
+            previous: keys.previous.as_ref().map(subkeys),
+            numbers: Subkey::derive(&keys.numbers, "vestibule used number"),
+            code_length: code_length.clamp(4, 10),
+        }
+    }
+
+    /// The keyed hash under which a number counts as used for good.
+    #[must_use]
+    pub fn number_digest(&self, phone: &PhoneNumber) -> NumberDigest {
+        NumberDigest(self.numbers.mac(&[phone.as_str().as_bytes()]))
+    }
+
+    /// The token of the link that confirms an address: the link's identity and a proof that we made it for that address.
+    #[must_use]
+    pub fn email_token(&self, link: EmailVerificationId, address: &EmailAddress) -> String {
+        let mut token = link.uuid().as_bytes().to_vec();
+        token.extend(email_proof(&self.active.links, link, address));
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// Whether the proof was made for the link and the address.
+    #[must_use]
+    pub fn is_genuine(&self, link: EmailVerificationId, address: &EmailAddress, proof: &[u8]) -> bool {
+        self.generations().any(|subkeys| email_proof(&subkeys.links, link, address).ct_eq(proof).into())
+    }
+
+    fn generations(&self) -> impl Iterator<Item = &Subkeys> {
+        std::iter::once(&self.active).chain(&self.previous)
+    }
+
+    fn code_of(&self, key: &Subkey, attempt: AttemptId, generation: Generation) -> OneTimeCode {
+        let mac = key.mac(&[attempt.uuid().as_bytes(), &generation.to_be_bytes()]);
+        // 128 bits against at most 10 digits: the bias of the remainder is far below anything that can be used.
+        let number = Uuid::from_bytes(half(&mac)).as_u128() % 10_u128.pow(self.code_length.into());
+        let width = usize::from(self.code_length);
+        OneTimeCode::from_number(number, width)
+    }
+}
+
+impl OneTimeCodes for Derivation {
+    fn code(&self, attempt: AttemptId, generation: Generation) -> OneTimeCode {
+        self.code_of(&self.active.codes, attempt, generation)
+    }
+
+    fn matches(&self, attempt: AttemptId, generation: Generation, candidate: &OneTimeCode) -> bool {
+        self.generations().any(|subkeys| self.code_of(&subkeys.codes, attempt, generation) == *candidate)
+    }
+}
+
+/// The parts of a link's token, not yet believed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnverifiedLink {
+    pub(crate) link: EmailVerificationId,
+    pub(crate) proof: [u8; 32],
+}
+
+impl UnverifiedLink {
+    pub(crate) fn parse(token: &[u8]) -> Option<Self> {
+        let (id, proof) = token.split_first_chunk::<16>()?;
+        let proof = proof.try_into().ok()?;
+        Some(Self { link: EmailVerificationId::new(Uuid::from_bytes(*id)), proof })
+    }
+}
+
+fn email_proof(key: &Subkey, link: EmailVerificationId, address: &EmailAddress) -> [u8; 32] {
+    key.mac(&[EMAIL_CONFIRMATION_EVENT.as_bytes(), link.uuid().as_bytes(), address.canonical().as_bytes()])
+}
+
+fn half(mac: &[u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(mac.split_at(16).0);
+    half
+}
+
+impl Subkey {
+    fn derive(master: &[u8; 32], purpose: &str) -> Self {
+        let mut key = [0; 32];
+        // HKDF refuses only outputs of more than 255 blocks; this is one.
+        let expanded = Hkdf::<Sha256>::new(None, master).expand(purpose.as_bytes(), &mut key);
+        debug_assert!(expanded.is_ok());
+        Self(key)
+    }
+
+    /// HMAC-SHA-256 over the parts, each preceded by its length so that they can't be shifted against each other.
+    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        // HMAC pads a short key with zeros to the block of the hash.
+        let mut block = Zeroizing::new([0; 64]);
+        block.split_at_mut(32).0.copy_from_slice(&self.0);
+        let mut mac = Hmac::<Sha256>::new((&*block).into());
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl std::fmt::Debug for Subkey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn derivation(active: u8, previous: Option<u8>) -> Derivation {
+        let keys =
+            MasterKeys { active: [active; 32], previous: previous.map(|key| [key; 32]), numbers: [9; 32] };
+        Derivation::new(&keys, 6)
+    }
+
+    fn attempt(number: u128) -> AttemptId {
+        AttemptId::new(Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn a_code_is_repeatable_and_belongs_to_its_attempt_and_generation() {
+        let codes = derivation(1, None);
+        assert_eq!(codes.code(attempt(1), 0), codes.code(attempt(1), 0));
+        let distinct: HashSet<_> = (0..100)
+            .flat_map(|number| (0..3).map(move |generation| (number, generation)))
+            .map(|(number, generation)| codes.code(attempt(number), generation).expose().to_owned())
+            .collect();
+        assert!(distinct.len() > 295, "{}", distinct.len());
+        assert!(
+            distinct.iter().all(|code| code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()))
+        );
+    }
+
+    #[test]
+    fn a_rotated_key_is_accepted_until_it_is_dropped() {
+        let code = derivation(1, None).code(attempt(1), 0);
+        assert!(derivation(2, Some(1)).matches(attempt(1), 0, &code));
+        assert!(!derivation(2, None).matches(attempt(1), 0, &code));
+        assert_ne!(derivation(2, Some(1)).code(attempt(1), 0), code);
+    }
+
+    #[test]
+    fn a_link_belongs_to_its_address() {
+        let derivation = derivation(1, None);
+        let address = |text| EmailAddress::parse(text).unwrap();
+        let link = EmailVerificationId::new(Uuid::from_u128(7));
+        let token =
+            URL_SAFE_NO_PAD.decode(derivation.email_token(link, &address("anna@example.com"))).unwrap();
+        let parsed = UnverifiedLink::parse(&token).unwrap();
+        assert_eq!(parsed.link, link);
+        assert!(derivation.is_genuine(link, &address("Anna@EXAMPLE.com"), &parsed.proof));
+        assert!(!derivation.is_genuine(link, &address("bea@example.com"), &parsed.proof));
+        assert!(!derivation.is_genuine(
+            EmailVerificationId::new(Uuid::nil()),
+            &address("anna@example.com"),
+            &parsed.proof
+        ));
+        assert!(UnverifiedLink::parse(&token[..47]).is_none());
+    }
+
+    #[test]
+    fn a_used_number_stays_used_when_the_master_key_rotates() {
+        let phone = PhoneNumber::parse("+447871234567").unwrap();
+        assert_eq!(derivation(1, None).number_digest(&phone), derivation(2, Some(1)).number_digest(&phone));
+    }
+
+    #[test]
+    fn nothing_shows_a_key() {
+        assert_eq!(format!("{:?}", derivation(1, None).active.codes), "[redacted]");
+    }
+}

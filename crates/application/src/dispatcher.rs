@@ -1,0 +1,230 @@
+//! Empties the outbox: claims what is due, sends it, settles it.
+//!
+//! A message leaves at least once. It is leased before it is sent and settled after, so a crash between the two sends it again
+//! when the lease has ended. The wait before another try grows with the message's age; when the next try would come
+//! too late to be of use, the message becomes a dead letter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::UtcDateTime;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+use vestibule_domain::{Message, Recipient};
+use vestibule_port_email::{Email, EmailError, EmailSender};
+use vestibule_port_security::{Clock, Entropy};
+use vestibule_port_sms::{Sms, SmsError, SmsSender};
+use vestibule_port_storage::{Claimed, Outbox, Settlement, Unavailable};
+
+use crate::{Derivation, Wording, kind_of};
+
+/// Messages on their way at once, so that a slow provider holds up no more than this.
+const MAX_IN_FLIGHT: usize = 64;
+
+/// Longer than every provider together may take for one message.
+const LEASE: Duration = Duration::from_mins(2);
+
+/// The first wait after a failure, and the longest.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_mins(5);
+
+/// How long the dispatcher sleeps at most without looking: another instance may have queued something and died.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
+
+/// How long it waits when storage does not answer.
+const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who carries messages.
+pub struct Senders {
+    /// SMS providers, in the order in which they are tried.
+    pub sms: Vec<Arc<dyn SmsSender>>,
+    /// The mail transport.
+    pub email: Arc<dyn EmailSender>,
+}
+
+/// Sends what the outbox holds.
+pub struct Dispatcher {
+    /// The queue.
+    pub outbox: Arc<dyn Outbox>,
+    /// Who carries messages.
+    pub senders: Senders,
+    /// The texts.
+    pub wording: Arc<Wording>,
+    /// Codes and links.
+    pub derivation: Arc<Derivation>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// For the jitter of the waits.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What a try came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Try {
+    Sent,
+    Failed { reason: String, wait: Option<Duration> },
+    Hopeless { reason: String },
+}
+
+impl Dispatcher {
+    /// Runs until `stop` turns true; then finishes what is on its way and returns.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut in_flight = JoinSet::new();
+        let done = Arc::new(Notify::new());
+        while !*stop.borrow() {
+            while in_flight.try_join_next().is_some() {}
+            let sleep = match self.start_due(&mut in_flight, &done).await {
+                Ok(sleep) => sleep,
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox cannot be read");
+                    STORAGE_PAUSE
+                }
+            };
+            tokio::select! {
+                () = self.outbox.queued() => {}
+                () = done.notified() => {}
+                () = tokio::time::sleep(sleep) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        while in_flight.join_next().await.is_some() {}
+    }
+
+    /// Starts everything that is due, and tells how long nothing will be.
+    async fn start_due(
+        self: &Arc<Self>,
+        in_flight: &mut JoinSet<()>,
+        done: &Arc<Notify>,
+    ) -> Result<Duration, Unavailable> {
+        loop {
+            let room = MAX_IN_FLIGHT.saturating_sub(in_flight.len());
+            if room == 0 {
+                return Ok(MAX_SLEEP);
+            }
+            let claimed = self.outbox.claim(room, LEASE, self.clock.now()).await?;
+            if claimed.is_empty() {
+                let wait =
+                    self.outbox.next_due().await?.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
+                // A message due this moment that could not be claimed is another instance's: don't spin on it.
+                return Ok(wait.clamp(Duration::from_millis(10), MAX_SLEEP));
+            }
+            for message in claimed {
+                let (dispatcher, done) = (Arc::clone(self), Arc::clone(done));
+                let span = tracing::info_span!(
+                    "deliver", message = %message.message.id, kind = kind_of(&message.message.content), tries = message.tries,
+                );
+                in_flight.spawn(
+                    async move {
+                        dispatcher.deliver(message).await;
+                        done.notify_one();
+                    }
+                    .instrument(span),
+                );
+            }
+        }
+    }
+
+    /// One try of one message.
+    async fn deliver(&self, claimed: Claimed) {
+        let Claimed { message, tries } = claimed;
+        let settlement = if self.clock.now() >= message.expires_at {
+            tracing::warn!("dropped: it would come too late");
+            Settlement::Done
+        } else {
+            let outcome = self.try_to_send(&message).await;
+            self.settlement(&message, outcome)
+        };
+        // Unsettled, the message is sent again when the lease ends.
+        if let Err(error) = self.outbox.settle(message.id, tries, settlement).await {
+            tracing::warn!(%error, "a try could not be recorded");
+        }
+    }
+
+    async fn try_to_send(&self, message: &Message) -> Try {
+        match &message.recipient {
+            Recipient::Phone(to) => {
+                let Some(text) = self.wording.sms(message, &self.derivation) else {
+                    return Try::Hopeless { reason: "there is no SMS of this kind".to_owned() };
+                };
+                self.send_sms(&Sms { to: to.clone(), text }).await
+            }
+            Recipient::Email(to) => {
+                let Some(mail) = self.wording.mail(message, to, &self.derivation) else {
+                    return Try::Hopeless { reason: "there is no mail of this kind".to_owned() };
+                };
+                let id = message.id.to_string();
+                let email =
+                    Email { to: to.clone(), subject: mail.subject, text: mail.text, html: mail.html, id };
+                match self.senders.email.send(&email).await {
+                    Ok(()) => Try::Sent,
+                    Err(EmailError::Permanent { reason }) => Try::Hopeless { reason },
+                    Err(EmailError::Temporary { reason }) => Try::Failed { reason, wait: None },
+                }
+            }
+        }
+    }
+
+    /// Tries the providers in their order until one has taken the message, or may have.
+    async fn send_sms(&self, sms: &Sms) -> Try {
+        let mut failure = Try::Failed { reason: "there is no provider".to_owned(), wait: None };
+        for provider in &self.senders.sms {
+            let name = provider.name();
+            match provider.send(sms).await {
+                Ok(receipt) => {
+                    tracing::info!(provider = name, reference = receipt.reference, "accepted");
+                    return Try::Sent;
+                }
+                Err(SmsError::Permanent { reason }) => {
+                    return Try::Hopeless { reason: format!("{name}: {reason}") };
+                }
+                // It may be on its way: a second provider would send a second copy at once.
+                Err(SmsError::Ambiguous { reason }) => {
+                    return Try::Failed { reason: format!("{name}: {reason}"), wait: None };
+                }
+                Err(SmsError::Temporary { reason }) => {
+                    failure = Try::Failed { reason: format!("{name}: {reason}"), wait: None };
+                }
+                Err(SmsError::Throttled { retry_after, reason }) => {
+                    failure = Try::Failed { reason: format!("{name}: {reason}"), wait: retry_after };
+                }
+            }
+        }
+        failure
+    }
+
+    fn settlement(&self, message: &Message, outcome: Try) -> Settlement {
+        match outcome {
+            Try::Sent => {
+                tracing::info!("sent");
+                Settlement::Done
+            }
+            Try::Hopeless { reason } => {
+                tracing::error!(reason, "dead letter: refused for good");
+                Settlement::Dead { reason }
+            }
+            Try::Failed { reason, wait } => {
+                let now = self.clock.now();
+                let at = now + wait.unwrap_or_default().max(self.back_off(message.queued_at, now));
+                if at >= message.expires_at {
+                    tracing::error!(reason, "dead letter: the last try has failed");
+                    return Settlement::Dead { reason };
+                }
+                tracing::warn!(reason, "not sent, will be tried again");
+                Settlement::Retry { at, reason }
+            }
+        }
+    }
+
+    /// Half the message's age, so that the waits grow exponentially, less up to half of that by chance, so that the
+    /// messages of one outage don't come back together.
+    fn back_off(&self, queued_at: UtcDateTime, now: UtcDateTime) -> Duration {
+        let wait = (until(queued_at, now) / 2).clamp(MIN_WAIT, MAX_WAIT);
+        let [chance, ..] = self.entropy.bytes();
+        wait - wait / 2 * u32::from(chance) / 255
+    }
+}
+
+fn until(now: UtcDateTime, then: UtcDateTime) -> Duration {
+    (then - now).try_into().unwrap_or(Duration::ZERO)
+}

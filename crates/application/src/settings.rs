@@ -1,0 +1,31 @@
+use std::collections::HashSet;
+use std::time::Duration;
+
+use vestibule_domain::quota::Quota;
+use vestibule_domain::registration::Rules;
+use vestibule_domain::{Country, EmailRules, PasswordPolicy};
+
+/// Limits and lives, as the operator has set them.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Of a registration.
+    pub registration: Rules,
+    /// Of e-mail confirmation.
+    pub email: EmailRules,
+    /// Sign-ups from one client address.
+    pub sign_ups_per_client: Quota,
+    /// Whether a sign-up with a used number must look like any other.
+    pub conceal_accounts: bool,
+    /// The age that a customer must have reached.
+    pub min_age_years: u8,
+    /// Countries whose client addresses may not sign up.
+    pub blocked_client_countries: HashSet<Country>,
+    /// Countries whose numbers may not sign up.
+    pub blocked_phone_countries: HashSet<Country>,
+    /// The rules for new passwords.
+    pub passwords: PasswordPolicy,
+    /// How long an access token lives; whole seconds.
+    pub access_ttl: Duration,
+    /// How long a refresh token lives.
+    pub refresh_ttl: Duration,
+}

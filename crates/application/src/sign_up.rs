@@ -1,0 +1,212 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
+use vestibule_domain::{
+    AttemptId, ClientAddress, Fingerprint, Locale, Origin, Password, PasswordSubject, PhoneError,
+    PhoneNumber, Recipient, Violations,
+};
+use vestibule_port_security::HashError;
+use vestibule_port_storage::{
+    Changes, Charge, CommitError, Limit, NumberDigest, Save, SignUpState, Unavailable,
+};
+use zeroize::Zeroizing;
+
+use crate::{Application, MAX_ROUNDS, contended, impossible};
+
+/// Somebody wants to register.
+pub struct SignUp {
+    /// As it was written.
+    pub phone: String,
+    /// As it was written.
+    pub password: Zeroizing<String>,
+    /// Where the request comes from.
+    pub client: IpAddr,
+    /// Which device it comes from, if it says so.
+    pub fingerprint: Option<Fingerprint>,
+    /// The language for the message.
+    pub locale: Locale,
+}
+
+/// A sign-up that was recorded. Its message is on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedUp {
+    /// Names the attempt, and proves to come from the client that made it.
+    pub registration: AttemptId,
+    /// How long the code lives.
+    pub expires_in: Duration,
+    /// How soon it can be sent again.
+    pub resend_in: Duration,
+}
+
+/// Why nothing was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum SignUpError {
+    /// The client's address is in a blocked country.
+    #[error("the client's country is blocked")]
+    ClientCountryBlocked,
+    /// The phone is none that can receive SMS.
+    #[error(transparent)]
+    Phone(#[from] PhoneError),
+    /// The number belongs to a blocked country.
+    #[error("the number's country is blocked")]
+    PhoneCountryBlocked,
+    /// The password breaks the policy.
+    #[error(transparent)]
+    Password(#[from] Violations),
+    /// The number was used before.
+    #[error("the number has been used before")]
+    AlreadyRegistered,
+    /// The last message is too recent.
+    #[error("the last message is too recent")]
+    CoolDown {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Too many sign-ups for the number or from the client.
+    #[error("too many sign-ups")]
+    TooMany {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Too many passwords are waiting to be hashed.
+    #[error("too many passwords are waiting to be hashed")]
+    Busy {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Something that it needs does not work.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Application {
+    /// Records a sign-up and queues the message with its code. The cheap checks come first, hashing the password last.
+    ///
+    /// # Errors
+    /// [`SignUpError`]
+    pub async fn sign_up(&self, sign_up: SignUp) -> Result<SignedUp, SignUpError> {
+        let SignUp { phone, password, client, fingerprint, locale } = sign_up;
+        if let Some(country) = self.countries.country_of(client)
+            && self.settings.blocked_client_countries.contains(&country)
+        {
+            return Err(SignUpError::ClientCountryBlocked);
+        }
+        let phone = PhoneNumber::parse(&phone)?;
+        if phone.country().is_some_and(|country| self.settings.blocked_phone_countries.contains(&country)) {
+            return Err(SignUpError::PhoneCountryBlocked);
+        }
+        let password = self.check_password(password, phone.clone()).await?;
+
+        let origin = Origin { fingerprint, address: ClientAddress::of(client) };
+        let digest = self.derivation.number_digest(&phone);
+        let limit = Limit::SignUpsFrom(origin.address);
+        let state = self.storage.sign_up_state(&phone, &digest, &limit).await?;
+        self.admit_sign_up(&state, &origin)?;
+        let password = self.hasher.hash(password).await.map_err(|error| match error {
+            HashError::Busy { retry_after } => SignUpError::Busy { retry_after },
+            HashError::Unavailable(reason) => SignUpError::Unavailable(Unavailable(reason)),
+        })?;
+        let attempt = AttemptId::new(self.entropy.unguessable_id());
+        let sign_up = registration::SignUp { attempt, phone, password, origin };
+        self.record_sign_up(sign_up, state, digest, limit, &locale).await
+    }
+
+    async fn record_sign_up(
+        &self,
+        sign_up: registration::SignUp,
+        mut state: SignUpState,
+        digest: NumberDigest,
+        limit: Limit,
+        locale: &Locale,
+    ) -> Result<SignedUp, SignUpError> {
+        for _ in 0..MAX_ROUNDS {
+            let now = self.clock.now();
+            let (current, replaces) = match state.registration.take() {
+                Some(loaded) => (Some(loaded.value), Some(loaded.version)),
+                None => (None, None),
+            };
+            let number = self.number_use(state.number_used);
+            let rules = &self.settings.registration;
+            let step =
+                Registration::sign_up(current, number, sign_up.clone(), &*self.derivation, rules, now)?;
+            let to = || Recipient::Phone(sign_up.phone.clone());
+            let changes = Changes {
+                registration: Some(Save { value: step.registration, replaces }),
+                charge: Some(Charge { limit, quota: self.settings.sign_ups_per_client, now }),
+                messages: step
+                    .message
+                    .map(|message| self.message(to(), locale, message))
+                    .into_iter()
+                    .collect(),
+                ..Changes::default()
+            };
+            match self.storage.commit(changes).await {
+                Ok(()) => {
+                    return Ok(SignedUp {
+                        registration: sign_up.attempt,
+                        expires_in: (step.expires_at - now).unsigned_abs(),
+                        resend_in: rules.resend_cooldown,
+                    });
+                }
+                Err(CommitError::Conflict) => {
+                    state = self.storage.sign_up_state(&sign_up.phone, &digest, &limit).await?;
+                }
+                Err(CommitError::LimitReached { retry_after }) => {
+                    return Err(SignUpError::TooMany { retry_after });
+                }
+                Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
+                Err(error @ (CommitError::PhoneTaken | CommitError::EmailTaken)) => {
+                    return Err(impossible(&error).into());
+                }
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Checks a new password away from the threads that serve requests: the strength estimate takes milliseconds.
+    async fn check_password(
+        &self,
+        text: Zeroizing<String>,
+        phone: PhoneNumber,
+    ) -> Result<Password, SignUpError> {
+        let policy = self.settings.passwords.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            policy.check(&text, &PasswordSubject { phone: &phone, email: None, profile: None })
+        });
+        match checked.await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(Unavailable(format!("the password check ended: {error}")).into()),
+        }
+    }
+
+    /// Refuses before the password is hashed what would be refused after.
+    fn admit_sign_up(&self, state: &SignUpState, origin: &Origin) -> Result<(), SignUpError> {
+        let now = self.clock.now();
+        let current = state.registration.as_ref().map(|loaded| &loaded.value);
+        let number = self.number_use(state.number_used);
+        Registration::admit_sign_up(current, number, origin, &self.settings.registration, now)?;
+        match self.settings.sign_ups_per_client.charge(state.client_full_at, now) {
+            Ok(_) => Ok(()),
+            Err(retry_after) => Err(SignUpError::TooMany { retry_after }),
+        }
+    }
+
+    fn number_use(&self, used: bool) -> NumberUse {
+        match (used, self.settings.conceal_accounts) {
+            (false, _) => NumberUse::Unused,
+            (true, false) => NumberUse::Used,
+            (true, true) => NumberUse::UsedAndConcealed,
+        }
+    }
+}
+
+impl From<SignUpRefusal> for SignUpError {
+    fn from(refusal: SignUpRefusal) -> Self {
+        match refusal {
+            SignUpRefusal::AlreadyRegistered => Self::AlreadyRegistered,
+            SignUpRefusal::CoolDown { retry_after } => Self::CoolDown { retry_after },
+            SignUpRefusal::TooMany { retry_after } => Self::TooMany { retry_after },
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What messages and errors say, in every language that has a file in `locales/`.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use minijinja::{Environment, context};
+use serde::Deserialize;
+use vestibule_domain::{Content, EmailAddress, Locale, Message, OneTimeCodes as _};
+
+use crate::{Derivation, EMAIL_CONFIRMATION_EVENT};
+
+/// The files of `locales/`: language tag and content.
+const LOCALES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/locales.rs"));
+
+/// The language that everybody gets who asks for none that we have.
+const FALLBACK: &str = "en";
+
+/// One language's file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Texts {
+    sms: SmsTexts,
+    email: EmailTexts,
+    errors: BTreeMap<String, String>,
+    page: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SmsTexts {
+    sign_up_code: String,
+    already_registered: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmailTexts {
+    confirmation: MailTemplate,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MailTemplate {
+    subject: String,
+    text: String,
+    html: String,
+}
+
+/// A mail, ready to send.
+#[derive(Clone)]
+pub struct MailText {
+    /// The subject.
+    pub subject: String,
+    /// The plain-text part.
+    pub text: String,
+    /// The HTML part.
+    pub html: String,
+}
+
+/// A wording file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WordingError {
+    /// It is not of the form that a wording file has.
+    #[error("locales/{locale}.toml: {source}")]
+    Form {
+        /// The file's language.
+        locale: &'static str,
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// A text is no valid template.
+    #[error("locales/{locale}.toml: {source}")]
+    Template {
+        /// The file's language.
+        locale: &'static str,
+        /// What is wrong.
+        source: minijinja::Error,
+    },
+    /// There is no file for the language that everybody else gets.
+    #[error("locales/en.toml is missing")]
+    NoFallback,
+}
+
+/// All texts, and what is the same in each of them.
+#[derive(Debug)]
+pub struct Wording {
+    languages: BTreeMap<&'static str, Texts>,
+    templates: Environment<'static>,
+    public_url: String,
+    domain: String,
+    android_app_hash: Option<String>,
+}
+
+impl Wording {
+    /// Reads the texts.
+    ///
+    /// Links begin with `public_url` (without a slash at the end). SMS codes are bound to its host (the `@domain #code` line that
+    /// phones read: origin-bound one-time codes, WICG), and carry the Android app's hash where there is one, for
+    /// its SMS Retriever.
+    ///
+    /// # Errors
+    /// [`WordingError`]
+    pub fn new(public_url: &str, android_app_hash: Option<String>) -> Result<Self, WordingError> {
+        let mut languages = BTreeMap::new();
+        let mut templates = Environment::new();
+        for (locale, file) in LOCALES {
+            let texts: Texts = toml::from_str(file)
+                .map_err(|source| WordingError::Form { locale, source: Box::new(source) })?;
+            let mail = &texts.email.confirmation;
+            for (name, text) in [
+                ("sms/sign_up_code", &texts.sms.sign_up_code),
+                ("sms/already_registered", &texts.sms.already_registered),
+                ("email_confirmation.subject", &mail.subject),
+                ("email_confirmation.text", &mail.text),
+                // The ending makes minijinja escape what is put in.
+                ("email_confirmation.html", &mail.html),
+            ] {
+                templates
+                    .add_template_owned(format!("{locale}/{name}"), text.trim().to_owned())
+                    .map_err(|source| WordingError::Template { locale, source })?;
+            }
+            languages.insert(*locale, texts);
+        }
+        if !languages.contains_key(FALLBACK) {
+            return Err(WordingError::NoFallback);
+        }
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let host = public_url.split_once("://").map_or(public_url.as_str(), |(_, rest)| rest);
+        let domain = host.split(['/', ':']).next().unwrap_or(host).to_owned();
+        Ok(Self { languages, templates, public_url, domain, android_app_hash })
+    }
+
+    /// The best language for an `Accept-Language` value (RFC 9110, section 12.5.4): by weight, then by order, a
+    /// regional variant standing for its language.
+    #[must_use]
+    pub fn negotiate(&self, accept_language: Option<&str>) -> Locale {
+        let mut best: Option<(&str, f32)> = None;
+        // No client has more languages than this; a longer header is not read to its end.
+        for range in accept_language.unwrap_or_default().split(',').take(32) {
+            let mut parts = range.split(';').map(str::trim);
+            let tag = parts.next().unwrap_or_default();
+            let weight = parts
+                .find_map(|part| part.strip_prefix("q="))
+                .map_or(1.0, |weight| weight.trim().parse::<f32>().unwrap_or(0.0));
+            let primary = tag.split(['-', '_']).next().unwrap_or_default();
+            let known = [tag, primary]
+                .iter()
+                .find_map(|wanted| self.languages.keys().find(|known| known.eq_ignore_ascii_case(wanted)));
+            let known = known.copied().or_else(|| (tag == "*").then_some(FALLBACK));
+            if let Some(known) = known
+                && weight > best.map_or(0.0, |(_, weight)| weight)
+            {
+                best = Some((known, weight));
+            }
+        }
+        Locale::new(best.map_or(FALLBACK, |(tag, _)| tag))
+    }
+
+    /// What an error says to a person.
+    #[must_use]
+    pub fn error<'a>(&'a self, locale: &Locale, name: &'a str) -> &'a str {
+        self.text(locale, |texts| texts.errors.get(name)).map_or(name, String::as_str)
+    }
+
+    /// A text of the pages that people see in a browser.
+    #[must_use]
+    pub fn page<'a>(&'a self, locale: &Locale, name: &'a str) -> &'a str {
+        self.text(locale, |texts| texts.page.get(name)).map_or(name, String::as_str)
+    }
+
+    /// The text of an SMS; `None` for a content that is none.
+    pub(crate) fn sms(&self, message: &Message, derivation: &Derivation) -> Option<String> {
+        match message.content {
+            Content::SignUpCode { attempt, generation } => {
+                let code = derivation.code(attempt, generation);
+                let text =
+                    self.render(&message.locale, "sms/sign_up_code", context! { code => code.expose() })?;
+                let hash = self.android_app_hash.as_ref().map(|hash| format!("{hash}\n")).unwrap_or_default();
+                Some(format!("{text}\n\n{hash}@{} #{}", self.domain, code.expose()))
+            }
+            Content::AlreadyRegistered => self.render(&message.locale, "sms/already_registered", context! {}),
+            Content::EmailConfirmation { .. } => None,
+        }
+    }
+
+    /// The text of a mail; `None` for a content that is none.
+    pub(crate) fn mail(
+        &self,
+        message: &Message,
+        to: &EmailAddress,
+        derivation: &Derivation,
+    ) -> Option<MailText> {
+        match message.content {
+            Content::EmailConfirmation { verification } => {
+                let link = format!(
+                    "{}/v2/mobile/email/confirm?email={}&event={}&token={}",
+                    self.public_url,
+                    URL_SAFE_NO_PAD.encode(to.as_str()),
+                    URL_SAFE_NO_PAD.encode(EMAIL_CONFIRMATION_EVENT),
+                    derivation.email_token(verification, to),
+                );
+                let context = context! { link, email => to.as_str() };
+                let part = |name| self.render(&message.locale, name, context.clone());
+                Some(MailText {
+                    subject: part("email_confirmation.subject")?,
+                    text: part("email_confirmation.text")?,
+                    html: part("email_confirmation.html")?,
+                })
+            }
+            Content::SignUpCode { .. } | Content::AlreadyRegistered => None,
+        }
+    }
+
+    fn render(&self, locale: &Locale, name: &str, context: minijinja::Value) -> Option<String> {
+        let in_locale = self.templates.get_template(&format!("{}/{name}", locale.as_str()));
+        let template =
+            in_locale.or_else(|_| self.templates.get_template(&format!("{FALLBACK}/{name}"))).ok()?;
+        template.render(context).ok()
+    }
+
+    fn text<'a, T>(&'a self, locale: &Locale, pick: impl Fn(&'a Texts) -> Option<&'a T>) -> Option<&'a T> {
+        let in_locale = self.languages.get(locale.as_str()).and_then(&pick);
+        in_locale.or_else(|| self.languages.get(FALLBACK).and_then(&pick))
+    }
+}
+
+#[cfg(test)]
+mod tests;

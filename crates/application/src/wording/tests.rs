@@ -1,0 +1,110 @@
+use rstest::rstest;
+use time::UtcDateTime;
+use uuid::Uuid;
+use vestibule_domain::{AttemptId, EmailVerificationId, MessageId, PhoneNumber, Recipient};
+
+use super::*;
+use crate::MasterKeys;
+
+/// The basic characters of GSM 03.38 beyond ASCII letters and digits; each costs one septet.
+const GSM7: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./:;<=>?¡ÄÖÑÜ§¿äöñüà";
+
+fn wording(app_hash: Option<&str>) -> Wording {
+    Wording::new("https://a-rather-long-host.registration.example.com/", app_hash.map(str::to_owned)).unwrap()
+}
+
+fn derivation() -> Derivation {
+    Derivation::new(&MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] }, 10)
+}
+
+fn message(locale: &str, content: Content) -> Message {
+    Message {
+        id: MessageId::new(Uuid::nil()),
+        recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
+        content,
+        locale: Locale::new(locale),
+        queued_at: UtcDateTime::UNIX_EPOCH,
+        expires_at: UtcDateTime::UNIX_EPOCH,
+    }
+}
+
+#[test]
+fn every_language_has_every_text() {
+    let wording = wording(None);
+    let fallback = &wording.languages[FALLBACK];
+    for (tag, texts) in &wording.languages {
+        assert_eq!(
+            texts.errors.keys().collect::<Vec<_>>(),
+            fallback.errors.keys().collect::<Vec<_>>(),
+            "errors of {tag}"
+        );
+        assert_eq!(
+            texts.page.keys().collect::<Vec<_>>(),
+            fallback.page.keys().collect::<Vec<_>>(),
+            "page of {tag}"
+        );
+    }
+}
+
+#[test]
+fn every_sms_is_one_gsm7_segment_and_ends_in_the_domain_bound_code() {
+    let wording = wording(Some("FA+9qCX9VSu"));
+    let content = Content::SignUpCode { attempt: AttemptId::new(Uuid::nil()), generation: 0 };
+    for (tag, _) in LOCALES {
+        let text = wording.sms(&message(tag, content), &derivation()).unwrap();
+        let code = derivation().code(AttemptId::new(Uuid::nil()), 0);
+        assert_eq!(
+            text.lines().last().unwrap(),
+            format!("@a-rather-long-host.registration.example.com #{}", code.expose())
+        );
+        assert!(text.contains("\nFA+9qCX9VSu\n"), "{tag}");
+        let notice = wording.sms(&message(tag, Content::AlreadyRegistered), &derivation()).unwrap();
+        for text in [text, notice] {
+            assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || GSM7.contains(c)), "{tag}: {text}");
+            assert!(text.chars().count() <= 160, "{tag}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_mail_has_the_link_in_both_parts_and_escapes_what_it_repeats() {
+    let wording = wording(None);
+    let to = EmailAddress::parse("an&na+x@example.com").unwrap();
+    let content = Content::EmailConfirmation { verification: EmailVerificationId::new(Uuid::nil()) };
+    for (tag, _) in LOCALES {
+        let mail = wording.mail(&message(tag, content), &to, &derivation()).unwrap();
+        let link = "https://a-rather-long-host.registration.example.com/v2/mobile/email/confirm?email=";
+        assert!(mail.text.contains(link), "{tag}");
+        assert!(
+            mail.html.contains("/v2/mobile/email/confirm?email=")
+                || mail.html.contains("&#x2f;v2&#x2f;mobile"),
+            "{tag}: {}",
+            mail.html
+        );
+        assert!(!mail.html.contains("an&na+x"), "{tag}");
+        assert!(!mail.subject.is_empty() && !mail.subject.contains('\n'), "{tag}");
+    }
+}
+
+#[rstest]
+#[case(None, "en")]
+#[case(Some(""), "en")]
+#[case(Some("de"), "de")]
+#[case(Some("de-AT,de;q=0.9,en;q=0.8"), "de")]
+#[case(Some("en;q=0.5, DE;q=0.6"), "de")]
+#[case(Some("fr, de;q=0"), "en")]
+#[case(Some("*"), "en")]
+#[case(Some(";;;,,q=,de;q=x"), "en")]
+fn the_language_is_negotiated(#[case] header: Option<&str>, #[case] expected: &str) {
+    assert_eq!(wording(None).negotiate(header).as_str(), expected);
+}
+
+#[test]
+fn an_unknown_language_or_name_still_says_something() {
+    let wording = wording(None);
+    assert_eq!(
+        wording.error(&Locale::new("xx"), "ALREADY_REGISTERED"),
+        wording.error(&Locale::new("en"), "ALREADY_REGISTERED")
+    );
+    assert_eq!(wording.error(&Locale::new("en"), "NO_SUCH_ERROR"), "NO_SUCH_ERROR");
+}

@@ -1,0 +1,9 @@
+DROP TABLE messages;
+DROP TABLE limits;
+DROP TABLE refresh_tokens;
+DROP TABLE sessions;
+DROP TABLE used_numbers;
+DROP TABLE passwords;
+DROP TABLE accounts;
+DROP TABLE attempts;
+DROP TABLE registrations;
