@@ -1,0 +1,247 @@
+//! The OpenAPI document: the bodies' shapes, and the handlers that describe themselves.
+
+#![expect(dead_code, reason = "the types describe bodies; nothing constructs them")]
+
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+use crate::handlers;
+
+/// A sign-up.
+#[derive(ToSchema)]
+pub(crate) struct SignUp {
+    /// In international form; spaces, dashes, brackets and a leading `00` are accepted.
+    #[schema(example = "+447871234567")]
+    phone: String,
+    /// 8 to 128 characters with a digit and a letter, not easily guessed.
+    #[schema(example = "correct-horse-7", format = Password)]
+    password: String,
+    /// Accepted and ignored.
+    #[schema(rename = "analyticsCallback")]
+    analytics_callback: Option<String>,
+}
+
+/// A recorded sign-up.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct SignedUp {
+    #[schema(example = "ok")]
+    result: String,
+    /// Repeat it at the confirmation: it proves that both come from one client.
+    registration_id: uuid::Uuid,
+    /// Seconds that the code lives.
+    expires_in: u64,
+    /// Seconds until the code can be sent again.
+    resend_in: u64,
+}
+
+/// A code that somebody typed.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct ConfirmPhone {
+    #[schema(example = "+447871234567")]
+    phone: String,
+    /// The code; `code` is another name for it.
+    #[schema(example = "123456")]
+    sms_code: String,
+    /// The device.
+    fingerprint: Option<String>,
+    /// As the sign-up answered it.
+    registration_id: Option<uuid::Uuid>,
+}
+
+/// A wish for another message.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct ResendCode {
+    #[schema(example = "+447871234567")]
+    phone: String,
+    fingerprint: Option<String>,
+    registration_id: Option<uuid::Uuid>,
+}
+
+/// The tokens of a session.
+#[derive(ToSchema)]
+pub(crate) struct Tokens {
+    /// PASETO v4.public.
+    access_token: String,
+    #[schema(example = "bearer")]
+    token_type: String,
+    /// Opaque.
+    refresh_token: String,
+    /// Seconds until the access token expires.
+    expires_in: u64,
+    #[schema(example = "read write")]
+    scope: String,
+    #[schema(rename = "userId")]
+    user_id: uuid::Uuid,
+}
+
+/// An address to add.
+#[derive(ToSchema)]
+pub(crate) struct AddEmail {
+    #[schema(example = "anna@example.com", format = Email)]
+    email: String,
+}
+
+/// The values of a confirmation link.
+#[derive(ToSchema)]
+pub(crate) struct EmailLink {
+    email: String,
+    event: String,
+    token: String,
+}
+
+/// Personal details. Absent is unchanged, `null` clears.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct Profile {
+    first_name: Option<String>,
+    last_name: Option<String>,
+    /// A date or an RFC 3339 date-time.
+    #[schema(example = "1990-05-17")]
+    date_of_birth: Option<String>,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    primary_currency: Option<String>,
+    /// ISO 3166-1, alpha-2 or alpha-3.
+    #[schema(example = "GB")]
+    residence_country: Option<String>,
+    citizenship_country: Option<String>,
+    residence_state: Option<String>,
+    residence_city: Option<String>,
+    residence_street: Option<String>,
+    residence_zip_code: Option<String>,
+}
+
+/// What a customer sees of the account.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct CustomerProfile {
+    #[schema(inline)]
+    #[serde(flatten)]
+    details: Profile,
+    user_id: uuid::Uuid,
+    phone: String,
+    email: Option<String>,
+    confirmed_email: bool,
+    push_enabled: bool,
+    #[schema(rename = "enabled2FA")]
+    enabled_2fa: bool,
+}
+
+/// How far a customer is known.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct Kyc {
+    /// `NONE` or `KYC_0`.
+    #[schema(example = "KYC_0")]
+    kyc_level: String,
+    kyc1_client_data: Kyc1,
+    /// What still stands between the customer and KYC_0: `email` and names of profile fields.
+    missing: Vec<String>,
+}
+
+/// The next level.
+#[derive(ToSchema)]
+pub(crate) struct Kyc1 {
+    #[schema(example = "UNDEFINED")]
+    status: String,
+}
+
+/// An action that returns nothing else.
+#[derive(ToSchema)]
+pub(crate) struct Done {
+    #[schema(example = "ok")]
+    result: String,
+}
+
+/// The published keys.
+#[derive(ToSchema)]
+pub(crate) struct Keys {
+    keys: Vec<Key>,
+}
+
+/// A key that access tokens can be checked with.
+#[derive(ToSchema)]
+pub(crate) struct Key {
+    /// PASERK `k4.pid`, as the footer of a token names it.
+    kid: String,
+    /// PASERK `k4.public`.
+    key: String,
+    /// Whether new tokens are signed with it.
+    active: bool,
+}
+
+/// A refusal.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct Error {
+    /// The stable name.
+    #[schema(example = "CUSTOMER_SMS_CODE_INCORRECT")]
+    error: String,
+    /// The stable number.
+    #[schema(example = 117)]
+    error_id: u16,
+    /// For a person, in the language of `Accept-Language`.
+    message: String,
+    #[schema(example = "core")]
+    system_id: String,
+    /// The request's field at fault.
+    field: Option<String>,
+    /// `violations`, `retryAfterSeconds`, `attemptsLeft`.
+    #[schema(value_type = Option<Object>)]
+    data: Option<serde_json::Value>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Vestibule", description = "From a phone number to a verified account."),
+    modifiers(&Bearer),
+    paths(
+        handlers::sign_up,
+        handlers::confirm_phone,
+        handlers::resend_code,
+        handlers::add,
+        handlers::confirm_by_link,
+        handlers::confirm,
+        handlers::resend_email,
+        handlers::patch,
+        handlers::read,
+        handlers::kyc,
+        handlers::live,
+        handlers::ready,
+        handlers::paseto_keys,
+    )
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("PASETO").build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The OpenAPI document of the public listener.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+pub(crate) async fn document() -> HttpResponse {
+    static JSON: LazyLock<String> = LazyLock::new(|| openapi().to_json().unwrap_or_default());
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .insert_header((CACHE_CONTROL, "public, max-age=300"))
+        .body(JSON.as_str())
+}

@@ -1,0 +1,92 @@
+//! Request bodies: bounded, and checked field by field, so that a refusal names the field and never repeats the value.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::{BytesMut, Payload};
+use futures_util::StreamExt as _;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::SLOW_CLIENT;
+use crate::problem::Problem;
+
+/// No body of ours needs more.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// The members of a JSON object. Unknown ones are ignored, `null` is absent.
+pub(crate) struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads the body of a request that must have a JSON object.
+    pub(crate) async fn read(request: &HttpRequest, payload: Payload) -> Result<Self, Problem> {
+        if !media_type(request).is_none_or(|media_type| is_json(&media_type)) {
+            return Err(Problem::media_type());
+        }
+        let bytes = read_bytes(request, payload).await?;
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) | Err(_) => Err(Problem::body()),
+        }
+    }
+
+    /// A text that must be there.
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<String, Problem> {
+        self.optional_text(name)?.ok_or_else(|| Problem::field(name))
+    }
+
+    /// A secret text that must be there.
+    pub(crate) fn secret(&mut self, name: &'static str) -> Result<Zeroizing<String>, Problem> {
+        self.text(name).map(Zeroizing::new)
+    }
+
+    /// A text that may be there.
+    pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Problem::field(name)),
+        }
+    }
+
+    /// What a merge patch says of a member (RFC 7396): nothing, to clear it, or to set it.
+    pub(crate) fn patch(&mut self, name: &'static str) -> Result<Option<Option<String>>, Problem> {
+        match self.0.remove(name) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(Value::String(text)) => Ok(Some(Some(text))),
+            Some(_) => Err(Problem::field(name)),
+        }
+    }
+}
+
+/// Reads a whole body, up to the limit, in bounded time.
+pub(crate) async fn read_bytes(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, Problem> {
+    let announced =
+        request.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BYTES as u64) {
+        return Err(Problem::too_large());
+    }
+    let reading = async {
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| Problem::body())?;
+            if bytes.len() + chunk.len() > MAX_BYTES {
+                return Err(Problem::too_large());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(SLOW_CLIENT, reading).await.unwrap_or_else(|_| Err(Problem::slow()))
+}
+
+/// The media type without its parameters, in lower case.
+pub(crate) fn media_type(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(CONTENT_TYPE)?;
+    let value = String::from_utf8_lossy(value.as_bytes());
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn is_json(media_type: &str) -> bool {
+    media_type.is_empty() || media_type == "application/json" || media_type == "application/merge-patch+json"
+}

@@ -1,0 +1,93 @@
+//! Who sends a request, as far as a header may say so.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, HeaderMap};
+use ipnet::IpNet;
+use vestibule_domain::Fingerprint;
+
+/// The client's address: the peer's, unless the peer is a proxy that we were told to trust. Then it is the last address in
+/// `X-Forwarded-For` that is not such a proxy's: what stands before it anybody may have written.
+pub(crate) fn address(request: &HttpRequest, trusted_proxies: &[IpNet]) -> IpAddr {
+    let is_trusted =
+        |address: IpAddr| trusted_proxies.iter().any(|proxies| proxies.contains(&address.to_canonical()));
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+    if !is_trusted(peer) {
+        return peer;
+    }
+    let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut client = peer;
+    for hop in hops.into_iter().rev() {
+        let Some(address) = parse_hop(hop) else {
+            break;
+        };
+        client = address;
+        if !is_trusted(address) {
+            break;
+        }
+    }
+    client
+}
+
+/// Which device the request names in its headers.
+pub(crate) fn fingerprint(request: &HttpRequest) -> Option<Fingerprint> {
+    let header = |name| text(request.headers(), name).and_then(Fingerprint::of);
+    header("x-fingerprint").or_else(|| header("x-deviceid"))
+}
+
+/// The value of `Accept-Language`.
+pub(crate) fn accept_language(headers: &HeaderMap) -> Option<&str> {
+    text(headers, ACCEPT_LANGUAGE.as_str())
+}
+
+/// Whether a person's browser asks, which wants to see a page.
+pub(crate) fn is_browser(request: &HttpRequest) -> bool {
+    text(request.headers(), ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// The bearer token (RFC 6750, section 2.1).
+pub(crate) fn bearer(request: &HttpRequest) -> Option<&str> {
+    let (scheme, token) = text(request.headers(), AUTHORIZATION.as_str())?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let bare = hop.trim_start_matches('[').split(']').next().unwrap_or(hop);
+    let address = bare.parse().ok().or_else(|| hop.rsplit_once(':')?.0.parse().ok());
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("198.51.100.9", "203.0.113.7", "198.51.100.9")]
+    #[case("10.0.0.1", "203.0.113.7", "203.0.113.7")]
+    #[case("10.0.0.1", "6.6.6.6, 203.0.113.7", "203.0.113.7")]
+    #[case("10.0.0.1", "6.6.6.6, 203.0.113.7, 10.0.0.2", "203.0.113.7")]
+    #[case("10.0.0.1", "203.0.113.7:4711", "203.0.113.7")]
+    #[case("10.0.0.1", "[2001:db8::1]:4711", "2001:db8::1")]
+    #[case("10.0.0.1", "6.6.6.6, nonsense", "10.0.0.1")]
+    #[case("10.0.0.1", "", "10.0.0.1")]
+    #[case("::ffff:10.0.0.1", "203.0.113.7", "203.0.113.7")]
+    fn only_a_trusted_proxy_is_believed(#[case] peer: &str, #[case] forwarded: &str, #[case] client: &str) {
+        let peer: IpAddr = peer.parse().unwrap();
+        let request = TestRequest::default()
+            .peer_addr((peer, 80).into())
+            .insert_header(("X-Forwarded-For", forwarded))
+            .to_http_request();
+        assert_eq!(address(&request, &["10.0.0.0/8".parse().unwrap()]), client.parse::<IpAddr>().unwrap());
+        assert_eq!(address(&request, &[]), peer.to_canonical());
+    }
+}

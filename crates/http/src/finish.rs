@@ -1,0 +1,103 @@
+use std::time::Instant;
+
+use actix_web::HttpResponse;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use serde_json::{Value, json};
+use tracing::Instrument as _;
+
+use crate::problem::Problem;
+use crate::{Http, client, page};
+
+/// What every answer has in common: a request id, a span and a line in the log, the shape of errors in the language
+/// of the request, and that nothing is kept by caches unless the handler said so.
+///
+/// # Errors
+/// Never: an error of a handler is answered.
+pub async fn finish(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let started = Instant::now();
+    let Some(http) = request.app_data::<Data<Http>>().cloned() else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    let id = http.application.entropy.ordered_id(http.application.clock.now()).to_string();
+    // The path only: a query carries the token of a link.
+    let span = tracing::info_span!("request", %id, method = %request.method(), path = request.path());
+    async move {
+        let method = request.method().clone();
+        let language = client::accept_language(request.headers()).map(str::to_owned);
+        let original = request.request().clone();
+        let response = match next.call(request).await {
+            Ok(response) => response.map_into_boxed_body(),
+            Err(error) => ServiceResponse::new(original, error.error_response()),
+        };
+        let mut response = write_problem(response, &http, language.as_deref());
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        if !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        headers
+            .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+        let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
+        if is_probe(response.request().path(), &method) {
+            tracing::debug!(status, micros, "answered");
+        } else {
+            tracing::info!(status, micros, "answered");
+        }
+        Ok(response)
+    }
+    .instrument(span)
+    .await
+}
+
+fn is_probe(path: &str, method: &Method) -> bool {
+    method == Method::GET && path.starts_with("/health/")
+}
+
+/// Writes the body of a refusal. A refusal of the framework has none of ours; its status tells what it is.
+fn write_problem(response: ServiceResponse, http: &Http, language: Option<&str>) -> ServiceResponse {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let problem = response.response().extensions().get::<Problem>().cloned();
+    let problem = problem.unwrap_or_else(|| Problem::of_status(status));
+    tracing::debug!(error = problem.error, "refused");
+    let locale = http.wording.negotiate(language);
+    let message = http.wording.error(&locale, problem.error);
+    let (request, old) = response.into_parts();
+    let mut written = HttpResponse::build(problem.status);
+    for (name, value) in old.headers() {
+        if name != CONTENT_TYPE {
+            written.append_header((name.clone(), value.clone()));
+        }
+    }
+    let response = if page::is_page(request.path()) && client::is_browser(&request) {
+        let title = http.wording.page(&locale, "failed_title");
+        page::headers(&mut written).body(page::message(locale.as_str(), title, message))
+    } else {
+        let mut body = json!({
+            "error": problem.error,
+            "errorId": problem.id,
+            "message": message,
+            "systemId": "core",
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(problem.field.map(|field| ("field".to_owned(), json!(field))));
+            if !problem.data.is_empty() {
+                members.insert("data".to_owned(), Value::Object(problem.data));
+            }
+        }
+        written.json(body)
+    };
+    ServiceResponse::new(request, response)
+}

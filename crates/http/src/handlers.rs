@@ -1,0 +1,107 @@
+mod email;
+mod phone;
+mod profile;
+
+use std::future::Future;
+use std::time::Duration;
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Route};
+use serde_json::json;
+use vestibule_application::{Customer, Unavailable};
+use vestibule_domain::Locale;
+
+use crate::problem::Problem;
+use crate::{Http, api, client, page};
+
+pub(crate) use email::{
+    __path_add, __path_confirm, __path_confirm_by_link, __path_resend as __path_resend_email,
+};
+pub(crate) use email::{add, confirm, confirm_by_link, resend as resend_email};
+pub(crate) use phone::{__path_confirm_phone, __path_resend_code, __path_sign_up};
+pub(crate) use phone::{confirm_phone, resend_code, sign_up};
+pub(crate) use profile::{__path_kyc, __path_patch, __path_read};
+pub(crate) use profile::{kyc, patch, read};
+
+/// No use case takes longer, unless something that it needs has stopped to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The route table.
+pub(crate) fn register(config: &mut ServiceConfig) {
+    resource(config, "/v2/mobile/signup", "POST", [web::post().to(sign_up)]);
+    resource(config, "/v2/mobile/phone/confirm", "POST", [web::post().to(confirm_phone)]);
+    resource(config, "/v2/mobile/phone/verify/resend", "POST", [web::post().to(resend_code)]);
+    resource(config, "/v2/mobile/email/add", "PUT", [web::put().to(add)]);
+    let confirm_routes =
+        [web::get().to(confirm_by_link), web::head().to(email::head), web::post().to(confirm)];
+    resource(config, page::PATH, "GET, HEAD, POST", confirm_routes);
+    resource(config, "/v2/mobile/email/verify/resend", "POST", [web::post().to(resend_email)]);
+    resource(config, "/v2/customer/profile", "GET, PATCH", [web::get().to(read), web::patch().to(patch)]);
+    resource(config, "/v2/customer/kyc/data", "GET", [web::get().to(kyc)]);
+    resource(config, "/.well-known/paseto-keys", "GET", [web::get().to(paseto_keys)]);
+    resource(config, "/openapi.json", "GET", [web::get().to(api::document)]);
+}
+
+pub(crate) fn register_health(config: &mut ServiceConfig) {
+    resource(config, "/health/live", "GET, HEAD", [web::get().to(live), web::head().to(live)]);
+    resource(config, "/health/ready", "GET, HEAD", [web::get().to(ready), web::head().to(ready)]);
+}
+
+fn resource<const N: usize>(config: &mut ServiceConfig, path: &str, allow: &'static str, routes: [Route; N]) {
+    let refuse = move || async move { Err::<HttpResponse, _>(Problem::method(allow)) };
+    let resource = web::resource(path).default_service(web::to(refuse));
+    config.service(routes.into_iter().fold(resource, actix_web::Resource::route));
+}
+
+/// Nothing is at the path.
+pub(crate) async fn not_found() -> Result<HttpResponse, Problem> {
+    Err(Problem::not_found())
+}
+
+/// The process runs.
+#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, description = "The process runs.")))]
+pub(crate) async fn live() -> HttpResponse {
+    done()
+}
+
+/// Requests can be served.
+#[utoipa::path(get, path = "/health/ready", tag = "operations", responses(
+    (status = 200, description = "Requests can be served."),
+    (status = 503, description = "The database cannot be used.", body = api::Error),
+))]
+pub(crate) async fn ready(http: Data<Http>) -> Result<HttpResponse, Problem> {
+    in_time(http.application.ready()).await?.map_err(|cause| Problem::unavailable(&cause))?;
+    Ok(done())
+}
+
+/// The keys that access tokens can be checked with.
+#[utoipa::path(get, path = "/.well-known/paseto-keys", tag = "operations", responses((status = 200, body = api::Keys)))]
+pub(crate) async fn paseto_keys(http: Data<Http>) -> HttpResponse {
+    let keys = http.application.public_keys();
+    let keys: Vec<_> =
+        keys.iter().map(|key| json!({ "kid": key.id, "key": key.key, "active": key.active })).collect();
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(json!({ "keys": keys }))
+}
+
+/// What an action answers that returns nothing else.
+fn done() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "result": "ok" }))
+}
+
+/// Waits for a use case, but not for one that hangs. Dropping one leaves nothing half done.
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .map_err(|_| Problem::unavailable(&Unavailable("a use case took too long".to_owned())))
+}
+
+/// The customer whose token the request carries. Comes before the body is read.
+async fn authenticate(http: &Http, request: &HttpRequest) -> Result<Customer, Problem> {
+    let token = client::bearer(request).ok_or_else(Problem::unauthorized)?;
+    Ok(in_time(http.application.authenticate(token)).await??)
+}
+
+fn locale(http: &Http, request: &HttpRequest) -> Locale {
+    http.wording.negotiate(client::accept_language(request.headers()))
+}

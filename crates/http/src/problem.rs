@@ -1,0 +1,280 @@
+//! Refusals, each with the status, the name and the number that clients know.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Map, Value, json};
+use vestibule_application::{
+    AddEmailError, AuthenticateError, ConfirmEmailError, ConfirmPhoneError, PatchProfileError,
+    ResendCodeError, ResendEmailError, SignUpError, Unavailable,
+};
+use vestibule_domain::{Violation, Violations};
+
+/// A refusal, on its way to be written.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    /// The stable name.
+    pub(crate) error: &'static str,
+    /// The stable number.
+    pub(crate) id: u16,
+    pub(crate) field: Option<&'static str>,
+    pub(crate) data: Map<String, Value>,
+    retry_after: Option<u64>,
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, error: &'static str, id: u16) -> Self {
+        Self { status, error, id, field: None, data: Map::new(), retry_after: None, allow: None }
+    }
+
+    fn bad_request(error: &'static str, id: u16) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, id)
+    }
+
+    /// A refusal for rate or cool-down: in seconds, rounded up, so that waiting so long suffices.
+    fn too_many(error: &'static str, id: u16, wait: Duration) -> Self {
+        let seconds = whole_seconds(wait);
+        let problem =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, error, id).with("retryAfterSeconds", json!(seconds));
+        Self { retry_after: Some(seconds), ..problem }
+    }
+
+    fn with(mut self, key: &str, value: Value) -> Self {
+        self.data.insert(key.to_owned(), value);
+        self
+    }
+
+    /// A value that is missing or not valid.
+    pub(crate) fn field(field: &'static str) -> Self {
+        Self { field: Some(field), ..Self::bad_request("NOT_VALID_REQUEST_DATA", 422) }
+    }
+
+    pub(crate) fn body() -> Self {
+        Self::bad_request("INVALID_REQUEST_BODY", 123)
+    }
+
+    pub(crate) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", 413)
+    }
+
+    pub(crate) fn media_type() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", 415)
+    }
+
+    pub(crate) fn slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", 408)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", 404)
+    }
+
+    pub(crate) fn method(allow: &'static str) -> Self {
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", 405);
+        Self { allow: Some(allow), ..problem }
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", 401)
+    }
+
+    /// A dependency is down: the cause is logged here, once, and not told.
+    pub(crate) fn unavailable(cause: &Unavailable) -> Self {
+        tracing::error!(%cause, "the request could not be served");
+        Self::busy(Duration::from_secs(1))
+    }
+
+    fn busy(wait: Duration) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", 503);
+        let seconds = whole_seconds(wait);
+        Self { retry_after: Some(seconds), ..problem.with("retryAfterSeconds", json!(seconds)) }
+    }
+
+    /// The refusal that a status of the framework stands for.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::not_found(),
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(status, "METHOD_NOT_ALLOWED", 405),
+            StatusCode::REQUEST_TIMEOUT => Self::slow(),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::media_type(),
+            StatusCode::UNAUTHORIZED => Self::unauthorized(),
+            status if status.is_client_error() => Self::new(status, "INVALID_REQUEST_BODY", 123),
+            status => Self::new(status, "INTERNAL_SERVER_ERROR", 500),
+        }
+    }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.error, self.id)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The head of the answer; the middleware writes the body, since the language is the request's.
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        let mut response = response.finish();
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+impl From<&Violations> for Problem {
+    fn from(violations: &Violations) -> Self {
+        let names: Vec<_> = violations.iter().map(Violation::as_str).collect();
+        Self::field("password").with("violations", json!(names))
+    }
+}
+
+impl From<SignUpError> for Problem {
+    fn from(error: SignUpError) -> Self {
+        match error {
+            SignUpError::ClientCountryBlocked => {
+                Self::new(StatusCode::FORBIDDEN, "COUNTRY_BLOCKED_FOR_REGISTRATION", 0)
+            }
+            SignUpError::Phone(_) => Self::field("phone"),
+            SignUpError::PhoneCountryBlocked => {
+                Self::new(StatusCode::FORBIDDEN, "PHONE_PREFIX_BLOCKED_FOR_REGISTRATION", 0)
+            }
+            SignUpError::Password(violations) => Self::from(&violations),
+            SignUpError::AlreadyRegistered => Self::new(StatusCode::FORBIDDEN, "ALREADY_REGISTERED", 115),
+            SignUpError::CoolDown { retry_after } => Self::cool_down(retry_after),
+            SignUpError::TooMany { retry_after } => Self::rate_limit(retry_after),
+            SignUpError::Busy { retry_after } => Self::busy(retry_after),
+            SignUpError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<ConfirmPhoneError> for Problem {
+    fn from(error: ConfirmPhoneError) -> Self {
+        match error {
+            ConfirmPhoneError::Phone(_) => Self::field("phone"),
+            ConfirmPhoneError::NotFound => Self::customer_not_found(),
+            ConfirmPhoneError::WrongCode { attempts_left } => {
+                Self::bad_request("CUSTOMER_SMS_CODE_INCORRECT", 117)
+                    .with("attemptsLeft", json!(attempts_left))
+            }
+            ConfirmPhoneError::Expired => Self::bad_request("CUSTOMER_SMS_CODE_EXPIRED", 118),
+            ConfirmPhoneError::Exhausted { retry_after } => {
+                Self::too_many("CUSTOMER_SMS_CODE_ATTEMPTS_EXCEEDED", 119, retry_after)
+            }
+            ConfirmPhoneError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<ResendCodeError> for Problem {
+    fn from(error: ResendCodeError) -> Self {
+        match error {
+            ResendCodeError::Phone(_) => Self::field("phone"),
+            ResendCodeError::NotFound => Self::customer_not_found(),
+            ResendCodeError::CoolDown { retry_after } => Self::cool_down(retry_after),
+            ResendCodeError::TooMany { retry_after } => Self::rate_limit(retry_after),
+            ResendCodeError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<AuthenticateError> for Problem {
+    fn from(error: AuthenticateError) -> Self {
+        match error {
+            AuthenticateError::Unauthorized => Self::unauthorized(),
+            AuthenticateError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<AddEmailError> for Problem {
+    fn from(error: AddEmailError) -> Self {
+        match error {
+            AddEmailError::Address(_) => Self::field("email"),
+            AddEmailError::Taken => Self::email_taken(),
+            AddEmailError::AlreadyConfirmed => Self::email_confirmed(),
+            AddEmailError::TooMany { retry_after } => Self::rate_limit(retry_after),
+            AddEmailError::Unauthorized => Self::unauthorized(),
+            AddEmailError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<ResendEmailError> for Problem {
+    fn from(error: ResendEmailError) -> Self {
+        match error {
+            ResendEmailError::NoAddress => Self::field("email"),
+            ResendEmailError::AlreadyConfirmed => Self::email_confirmed(),
+            ResendEmailError::CoolDown { retry_after } => Self::cool_down(retry_after),
+            ResendEmailError::TooMany { retry_after } => Self::rate_limit(retry_after),
+            ResendEmailError::Unauthorized => Self::unauthorized(),
+            ResendEmailError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<ConfirmEmailError> for Problem {
+    fn from(error: ConfirmEmailError) -> Self {
+        match error {
+            ConfirmEmailError::Invalid => Self::bad_request("EMAIL_TOKEN_INVALID", 169),
+            ConfirmEmailError::Expired => Self::bad_request("EMAIL_TOKEN_EXPIRED", 170),
+            ConfirmEmailError::Taken => Self::email_taken(),
+            ConfirmEmailError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<PatchProfileError> for Problem {
+    fn from(error: PatchProfileError) -> Self {
+        match error {
+            PatchProfileError::Field(invalid) => Self::field(invalid.field.as_str()),
+            PatchProfileError::Unauthorized => Self::unauthorized(),
+            PatchProfileError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+/// Refusals that more than one endpoint has.
+impl Problem {
+    fn cool_down(wait: Duration) -> Self {
+        Self::too_many("SMS_CODE_DELAY_NOT_REACHED", 157, wait)
+    }
+
+    fn rate_limit(wait: Duration) -> Self {
+        Self::too_many("RATE_LIMIT_SIGNUP_ATTEMPT", 167, wait)
+    }
+
+    fn customer_not_found() -> Self {
+        Self::bad_request("CUSTOMER_NOT_FOUND_EXCEPTION", 2)
+    }
+
+    fn email_taken() -> Self {
+        Self::bad_request("EMAIL_IS_ALREADY_REGISTERED", 168)
+    }
+
+    fn email_confirmed() -> Self {
+        Self::bad_request("EMAIL_ALREADY_CONFIRMED", 310)
+    }
+}
