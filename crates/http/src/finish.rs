@@ -17,7 +17,7 @@ use crate::{Http, client, page};
 /// of the request, and that nothing is kept by caches unless the handler said so.
 ///
 /// # Errors
-/// Never: an error of a handler is answered.
+/// Of the service that it wraps; an error of a handler is none, but answered.
 pub async fn finish(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -32,11 +32,7 @@ pub async fn finish(
     async move {
         let method = request.method().clone();
         let language = client::accept_language(request.headers()).map(str::to_owned);
-        let original = request.request().clone();
-        let response = match next.call(request).await {
-            Ok(response) => response.map_into_boxed_body(),
-            Err(error) => ServiceResponse::new(original, error.error_response()),
-        };
+        let response = next.call(request).await?.map_into_boxed_body();
         let mut response = write_problem(response, &http, language.as_deref());
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&id) {

@@ -1,1 +1,57 @@
-fn main() {}
+//! The service `vestibule`: reads its configuration, wires the adapters to the use cases and serves them.
+//!
+//! Not here: anything that another binary would have to repeat.
+
+mod commands;
+mod config;
+mod inbox_routes;
+mod keys;
+mod machine;
+mod serve;
+mod telemetry;
+mod wiring;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// From a phone number to a verified account.
+#[derive(Parser)]
+#[command(name = "vestibule", version, about)]
+struct Arguments {
+    /// The configuration file; without it `vestibule.toml` is read, if there is one.
+    #[arg(long, short, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Serve,
+    /// Bring the database's tables up to date.
+    Migrate,
+    /// Check configuration, keys, database and providers, and serve nothing.
+    Check,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match config::Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return commands::refuse(&error),
+    };
+    telemetry::start(config.environment);
+    let outcome = match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::serve(&config).await,
+        Command::Migrate => commands::migrate(&config),
+        Command::Check => commands::check(&config).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => commands::fail(&error),
+    }
+}

@@ -1,1 +1,203 @@
-//! The SMS and e-mail ports for development: messages are kept in memory and shown on a page.
+//! The SMS and e-mail ports for development: messages are kept in memory, for a page and for scripts to read.
+//!
+//! Not here: the routes, which the server adds in development only.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+use vestibule_domain::{EmailAddress, PhoneNumber};
+use vestibule_port_email::{Email, EmailError, EmailSender};
+use vestibule_port_security::Clock;
+use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
+
+/// The page that shows the messages as they come. It loads nothing from anywhere.
+pub const PAGE: &str = include_str!("page.html");
+
+/// Messages that are kept; older ones are forgotten.
+const CAPACITY: usize = 500;
+
+/// A message that was caught.
+#[derive(Debug, Clone, Serialize)]
+pub struct Caught {
+    /// Counts from 1, in the order of arrival.
+    pub number: u64,
+    /// `sms` or `email`.
+    pub kind: &'static str,
+    /// The number or address.
+    pub to: String,
+    /// Of a mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The whole text.
+    pub text: String,
+    /// The code in it, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The link in it, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// When it came, in RFC 3339.
+    pub at: String,
+}
+
+/// Keeps what would have been sent.
+pub struct Inbox {
+    clock: Arc<dyn Clock>,
+    caught: Mutex<VecDeque<Caught>>,
+    last: watch::Sender<u64>,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, caught: Mutex::new(VecDeque::new()), last: watch::Sender::new(0) }
+    }
+
+    /// The messages to `to` (to anybody, if `None`) that came after message number `after`. Waits up to `wait` until there is
+    /// one. Phones and addresses are compared as the service compares them.
+    pub async fn messages(&self, to: Option<&str>, after: u64, wait: Duration) -> Vec<Caught> {
+        let to = to.map(canonical);
+        let mut last = self.last.subscribe();
+        let found = async {
+            loop {
+                last.borrow_and_update();
+                let found = self.select(to.as_deref(), after);
+                if !found.is_empty() || last.changed().await.is_err() {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(wait, found).await.unwrap_or_default()
+    }
+
+    fn select(&self, to: Option<&str>, after: u64) -> Vec<Caught> {
+        let caught = self.lock();
+        let wanted =
+            |message: &&Caught| message.number > after && to.is_none_or(|to| canonical(&message.to) == to);
+        caught.iter().filter(wanted).cloned().collect()
+    }
+
+    fn keep(&self, kind: &'static str, to: &str, subject: Option<&str>, text: &str) -> u64 {
+        let at = self.clock.now().to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default();
+        let mut caught = self.lock();
+        let number = caught.back().map_or(1, |message| message.number + 1);
+        if caught.len() == CAPACITY {
+            caught.pop_front();
+        }
+        let words = || text.split_whitespace();
+        caught.push_back(Caught {
+            number,
+            kind,
+            to: to.to_owned(),
+            subject: subject.map(str::to_owned),
+            code: words().rev().find_map(|word| word.strip_prefix('#')).map(str::to_owned),
+            link: words()
+                .find(|word| word.starts_with("http://") || word.starts_with("https://"))
+                .map(str::to_owned),
+            text: text.to_owned(),
+            at,
+        });
+        drop(caught);
+        self.last.send_replace(number);
+        number
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Caught>> {
+        self.caught.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl SmsSender for Inbox {
+    fn name(&self) -> &'static str {
+        "inbox"
+    }
+
+    async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
+        let number = self.keep("sms", sms.to.as_str(), None, &sms.text);
+        Ok(SmsReceipt { reference: number.to_string() })
+    }
+}
+
+#[async_trait]
+impl EmailSender for Inbox {
+    fn name(&self) -> &'static str {
+        "inbox"
+    }
+
+    async fn send(&self, email: &Email) -> Result<(), EmailError> {
+        self.keep("email", email.to.as_str(), Some(&email.subject), &email.text);
+        Ok(())
+    }
+}
+
+/// One form of a recipient, however it is written; a query's unescaped `+` arrives as a space.
+fn canonical(to: &str) -> String {
+    if let Ok(address) = EmailAddress::parse(to) {
+        return address.canonical().to_owned();
+    }
+    PhoneNumber::parse(to).map_or_else(|_| to.trim().to_owned(), |phone| phone.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_testkit::ManualClock;
+
+    use super::*;
+
+    fn inbox() -> Arc<Inbox> {
+        Arc::new(Inbox::new(Arc::new(ManualClock::default())))
+    }
+
+    fn sms(to: &str, text: &str) -> Sms {
+        Sms { to: PhoneNumber::parse(to).unwrap(), text: text.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_script_gets_the_code_whenever_it_comes() {
+        let inbox = inbox();
+        let waiting = {
+            let inbox = Arc::clone(&inbox);
+            tokio::spawn(
+                async move { inbox.messages(Some(" 447871234567"), 0, Duration::from_secs(10)).await },
+            )
+        };
+        SmsSender::send(&*inbox, &sms("+12015550123", "not this one")).await.unwrap();
+        SmsSender::send(&*inbox, &sms("+447871234567", "Your code.\n\n@example.com #123456")).await.unwrap();
+        let caught = waiting.await.unwrap();
+        assert_eq!(caught.len(), 1);
+        assert_eq!((caught[0].number, caught[0].code.as_deref()), (2, Some("123456")));
+        assert!(inbox.messages(None, 2, Duration::ZERO).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_mail_has_its_link() {
+        let inbox = inbox();
+        let email = Email {
+            to: EmailAddress::parse("anna@example.com").unwrap(),
+            subject: "Hello".to_owned(),
+            text: "Please:\n\nhttp://localhost/x?a=b\n\nBye".to_owned(),
+            html: String::new(),
+            id: "1".to_owned(),
+        };
+        EmailSender::send(&*inbox, &email).await.unwrap();
+        let caught = inbox.messages(Some("ANNA@example.com"), 0, Duration::ZERO).await;
+        assert_eq!(caught[0].link.as_deref(), Some("http://localhost/x?a=b"));
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_newest() {
+        let inbox = inbox();
+        for _ in 0..=CAPACITY {
+            SmsSender::send(&*inbox, &sms("+447871234567", "text")).await.unwrap();
+        }
+        let caught = inbox.messages(None, 0, Duration::ZERO).await;
+        assert_eq!((caught.len(), caught[0].number), (CAPACITY, 2));
+    }
+}

@@ -1,0 +1,45 @@
+//! The commands beside `serve`, and how a command ends badly.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use vestibule_sqlite::Migrate;
+
+use crate::config::{Config, ConfigError};
+use crate::wiring;
+
+/// Ends with status 2: a setting makes no sense.
+pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(2)
+}
+
+/// Ends with status 2 where a setting is at fault, as everything that wiring refuses is.
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    complain(&format!("{error:#}"));
+    ExitCode::from(2)
+}
+
+fn complain(sentence: &str) {
+    // Standard error may be closed; there is nobody left to tell then.
+    let _ = writeln!(std::io::stderr(), "vestibule: {sentence}");
+}
+
+pub(crate) fn migrate(config: &Config) -> anyhow::Result<()> {
+    wiring::open_database_as(config, Migrate::Yes)?;
+    tracing::info!("the database is up to date");
+    Ok(())
+}
+
+pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
+    let service = wiring::wire(config)?;
+    service.application.ready().await.context("database")?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "configuration: ok\nkeys: ok\ndatabase: ok")?;
+    for sender in &service.dispatcher.senders.sms {
+        writeln!(out, "sms: {}", sender.name())?;
+    }
+    writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
+    Ok(())
+}

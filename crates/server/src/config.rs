@@ -1,0 +1,442 @@
+//! The configuration: a file, then environment variables over it. A key that is unknown or a value that makes no
+//! sense is an error that names the key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use config::{Environment as Variables, File, FileFormat};
+use ipnet::IpNet;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use vestibule_domain::Country;
+
+/// What kind of place this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Environment {
+    /// A developer's machine: keys and database make themselves, messages may go to the inbox.
+    #[default]
+    Development,
+    /// Nothing is made up, and nothing that is for development runs.
+    Production,
+}
+
+/// A setting that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// A file or variable cannot be read as configuration.
+    #[error("{0}")]
+    Form(String),
+    /// A value that is well-formed, but not sensible.
+    #[error("{key}: {problem}")]
+    Value { key: &'static str, problem: String },
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* pub(crate) $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// Everything that can be set.
+    Config {
+        environment: Environment = Environment::Development,
+        data_dir: PathBuf = PathBuf::from("data"),
+        http: Http = Http::default(),
+        admin: Admin = Admin::default(),
+        database: Database = Database::default(),
+        secrets: Secrets = Secrets::default(),
+        sms: Sms = Sms::default(),
+        email: Email = Email::default(),
+        registration: Registration = Registration::default(),
+        password: Password = Password::default(),
+        tokens: Tokens = Tokens::default(),
+        hashing: Hashing = Hashing::default(),
+        limits: Limits = Limits::default(),
+    }
+}
+
+section! {
+    /// The public listener.
+    Http {
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+        public_url: Option<String> = None,
+        #[serde(deserialize_with = "optional_list")]
+        trusted_proxies: Option<Vec<IpNet>> = None,
+        workers: Option<usize> = None,
+    }
+}
+
+section! {
+    /// The operator's listener.
+    Admin {
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9090)),
+    }
+}
+
+section! {
+    /// Where everything is kept.
+    Database {
+        url: Option<String> = None,
+        pool_size: usize = 16,
+        migrate_on_start: bool = true,
+    }
+}
+
+section! {
+    /// The files with keys.
+    Secrets {
+        master_key_file: Option<PathBuf> = None,
+        token_key_file: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// SMS providers.
+    Sms {
+        #[serde(deserialize_with = "list")]
+        providers: Vec<SmsProvider> = vec![SmsProvider::Inbox],
+        twilio: Option<Twilio> = None,
+    }
+}
+
+/// A way to send SMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SmsProvider {
+    Inbox,
+    Twilio,
+}
+
+/// Access to Twilio.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Twilio {
+    #[serde(default = "twilio_url")]
+    pub(crate) base_url: String,
+    pub(crate) account_sid: String,
+    pub(crate) auth_token: SecretString,
+    pub(crate) from: String,
+}
+
+fn twilio_url() -> String {
+    "https://api.twilio.com".to_owned()
+}
+
+section! {
+    /// The mail transport.
+    Email {
+        transport: EmailTransport = EmailTransport::Inbox,
+        from: String = "Vestibule <no-reply@localhost.localdomain>".to_owned(),
+        smtp: Option<Smtp> = None,
+    }
+}
+
+/// A way to send mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EmailTransport {
+    Inbox,
+    Smtp,
+}
+
+/// Access to a mail server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Smtp {
+    pub(crate) url: SecretString,
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+section! {
+    /// The rules of registration.
+    Registration {
+        code_length: u8 = 6,
+        code_ttl_seconds: u64 = 600,
+        code_guesses: u32 = 5,
+        resend_cooldown_seconds: u64 = 60,
+        max_messages: u32 = 5,
+        email_ttl_seconds: u64 = 86_400,
+        conceal_accounts: bool = false,
+        min_age_years: u8 = 18,
+        #[serde(deserialize_with = "list")]
+        blocked_ip_countries: Vec<String> = Vec::new(),
+        #[serde(deserialize_with = "list")]
+        blocked_phone_countries: Vec<String> = Vec::new(),
+        ip_country_database: Option<PathBuf> = None,
+        android_app_hash: Option<String> = None,
+    }
+}
+
+section! {
+    /// The password policy.
+    Password {
+        min_strength: u8 = 2,
+        history: usize = 5,
+        breached_list: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// Access and refresh tokens.
+    Tokens {
+        access_ttl_seconds: u64 = 900,
+        refresh_ttl_seconds: u64 = 2_592_000,
+        issuer: Option<String> = None,
+        audience: Option<String> = None,
+    }
+}
+
+section! {
+    /// Password hashing.
+    Hashing {
+        memory_kib: u32 = 19_456,
+        iterations: u32 = 2,
+        threads: Option<usize> = None,
+        queue: usize = 256,
+    }
+}
+
+section! {
+    /// Rates.
+    Limits {
+        signup_per_ip_per_hour: u32 = 30,
+        signup_per_phone_per_day: u32 = 10,
+        guesses_per_phone_per_day: u32 = 30,
+        mails_per_account_per_day: u32 = 10,
+    }
+}
+
+impl Config {
+    /// Reads `file`, or `vestibule.toml` if there is one, then the variables `VESTIBULE__SECTION__KEY`.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let source = match file {
+            Some(path) => File::from(path).format(FileFormat::Toml).required(true),
+            None => File::new("vestibule.toml", FileFormat::Toml).required(false),
+        };
+        let variables = Variables::with_prefix("VESTIBULE").prefix_separator("__").separator("__");
+        let read = config::Config::builder().add_source(source).add_source(variables).build();
+        let read =
+            read.map_err(|error| ConfigError::Form(format!("the configuration cannot be read: {error}")))?;
+        let config: Self = serde_path_to_error::deserialize(read).map_err(|error| {
+            let path = error.path().to_string();
+            // The type of the value is told, the value is not: it may be a secret.
+            let problem = without_value(&error.into_inner().to_string());
+            ConfigError::Form(if path == "." { problem } else { format!("{path}: {problem}") })
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
+        let registration = &self.registration;
+        if !(4..=10).contains(&registration.code_length) {
+            return refuse("registration.code_length", "must be 4 to 10 digits");
+        }
+        for (key, value, max) in [
+            ("registration.code_ttl_seconds", registration.code_ttl_seconds, 86_400),
+            ("registration.email_ttl_seconds", registration.email_ttl_seconds, 31_536_000),
+            ("tokens.access_ttl_seconds", self.tokens.access_ttl_seconds, 86_400),
+            ("tokens.refresh_ttl_seconds", self.tokens.refresh_ttl_seconds, 315_360_000),
+            ("registration.code_guesses", registration.code_guesses.into(), 100),
+            ("registration.max_messages", registration.max_messages.into(), 1000),
+            ("database.pool_size", self.database.pool_size as u64, 1024),
+            ("limits.signup_per_ip_per_hour", self.limits.signup_per_ip_per_hour.into(), 1_000_000),
+            ("limits.signup_per_phone_per_day", self.limits.signup_per_phone_per_day.into(), 1_000_000),
+            ("limits.guesses_per_phone_per_day", self.limits.guesses_per_phone_per_day.into(), 1_000_000),
+            ("limits.mails_per_account_per_day", self.limits.mails_per_account_per_day.into(), 1_000_000),
+            ("hashing.threads", self.hashing.threads.unwrap_or(1) as u64, 1024),
+            ("hashing.queue", self.hashing.queue as u64, 1_000_000),
+            ("http.workers", self.http.workers.unwrap_or(1) as u64, 1024),
+        ] {
+            if value == 0 || value > max {
+                return refuse(key, &format!("must be 1 to {max}"));
+            }
+        }
+        if registration.resend_cooldown_seconds > 86_400 {
+            return refuse("registration.resend_cooldown_seconds", "must be 0 to 86400");
+        }
+        if registration.min_age_years >= 120 {
+            return refuse("registration.min_age_years", "must be under 120");
+        }
+        if !(1..=24).contains(&self.password.history) {
+            return refuse("password.history", "must be 1 to 24");
+        }
+        if self.password.min_strength > 4 {
+            return refuse("password.min_strength", "must be 0 to 4");
+        }
+        if registration.android_app_hash.as_ref().is_some_and(|hash| hash.len() != 11 || !hash.is_ascii()) {
+            return refuse("registration.android_app_hash", "must be the 11 characters of the app's hash");
+        }
+        if !registration.blocked_ip_countries.is_empty() && registration.ip_country_database.is_none() {
+            return refuse(
+                "registration.ip_country_database",
+                "is needed for `registration.blocked_ip_countries`",
+            );
+        }
+        countries("registration.blocked_ip_countries", &registration.blocked_ip_countries)?;
+        countries("registration.blocked_phone_countries", &registration.blocked_phone_countries)?;
+        self.check_public_url()?;
+        self.check_providers()?;
+        self.check_place()
+    }
+
+    fn check_public_url(&self) -> Result<(), ConfigError> {
+        let refuse =
+            |problem: &str| Err(ConfigError::Value { key: "http.public_url", problem: problem.to_owned() });
+        let Some(url) = &self.http.public_url else {
+            return if self.environment == Environment::Production {
+                refuse("must be set in production: links in mails begin with it")
+            } else {
+                Ok(())
+            };
+        };
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:/[]".contains(c);
+        match host {
+            Some(host) if !host.is_empty() && host.chars().all(plain) => Ok(()),
+            _ => refuse("must be `https://host` or `http://host`, with a port or path where needed"),
+        }
+    }
+
+    fn check_providers(&self) -> Result<(), ConfigError> {
+        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
+        if self.sms.providers.is_empty() {
+            return refuse("sms.providers", "must name at least one provider");
+        }
+        if self.sms.providers.contains(&SmsProvider::Twilio) && self.sms.twilio.is_none() {
+            return refuse("sms.twilio", "is needed, since `sms.providers` names it");
+        }
+        if self.email.transport == EmailTransport::Smtp && self.email.smtp.is_none() {
+            return refuse("email.smtp.url", "is needed, since `email.transport` is smtp");
+        }
+        Ok(())
+    }
+
+    /// What is for development stays on the developer's machine, and production leaves nothing to chance.
+    fn check_place(&self) -> Result<(), ConfigError> {
+        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
+        if self.uses_inbox() && !self.http.listen.ip().is_loopback() {
+            return refuse(
+                "http.listen",
+                "must be a loopback address while the inbox is in use: it shows every code",
+            );
+        }
+        if self.environment == Environment::Development {
+            return Ok(());
+        }
+        if self.sms.providers.contains(&SmsProvider::Inbox) {
+            return refuse("sms.providers", "the inbox is for development only");
+        }
+        if self.email.transport == EmailTransport::Inbox {
+            return refuse("email.transport", "the inbox is for development only");
+        }
+        if !self.http.listen.ip().is_loopback() && self.http.trusted_proxies.is_none() {
+            return refuse(
+                "http.trusted_proxies",
+                "must be set for a public listener: the proxies in front, or an empty list if clients connect directly",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether messages are shown on the development page.
+    pub(crate) fn uses_inbox(&self) -> bool {
+        self.sms.providers.contains(&SmsProvider::Inbox) || self.email.transport == EmailTransport::Inbox
+    }
+
+    /// Where the service is reached from outside.
+    pub(crate) fn public_url(&self) -> String {
+        let url = self.http.public_url.clone().unwrap_or_else(|| format!("http://{}", self.http.listen));
+        url.trim_end_matches('/').to_owned()
+    }
+
+    /// The path of the SQLite file.
+    pub(crate) fn database_path(&self) -> Result<PathBuf, ConfigError> {
+        match &self.database.url {
+            None => Ok(self.data_dir.join("vestibule.db")),
+            Some(url) => match url.strip_prefix("sqlite://") {
+                Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+                _ => Err(ConfigError::Value {
+                    key: "database.url",
+                    problem: "must be `sqlite://` and a path".to_owned(),
+                }),
+            },
+        }
+    }
+
+    pub(crate) fn master_key_file(&self) -> PathBuf {
+        self.secrets.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master.key"))
+    }
+
+    pub(crate) fn token_key_file(&self) -> PathBuf {
+        self.secrets.token_key_file.clone().unwrap_or_else(|| self.data_dir.join("token.keys"))
+    }
+}
+
+/// The countries of a list that was checked.
+pub(crate) fn countries(key: &'static str, codes: &[String]) -> Result<Vec<Country>, ConfigError> {
+    let parse = |code: &String| {
+        Country::parse(code)
+            .map_err(|_| ConfigError::Value { key, problem: format!("`{code}` is no country code") })
+    };
+    codes.iter().map(parse).collect()
+}
+
+/// Serde's message without the value that it repeats in some of its sentences.
+fn without_value(message: &str) -> String {
+    let Some(rest) =
+        message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))
+    else {
+        return message.to_owned();
+    };
+    match rest.split_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "not a valid value".to_owned(),
+    }
+}
+
+/// A list, or in a variable its items with commas between them.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    optional_list(deserializer).map(Option::unwrap_or_default)
+}
+
+fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    use serde::de::IntoDeserializer as _;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Items {
+        Text(String),
+        List(Vec<String>),
+    }
+    let items = match Items::deserialize(deserializer)? {
+        Items::List(items) => items,
+        Items::Text(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    items
+        .iter()
+        .map(|item| item.trim())
+        .filter(|item| !item.is_empty())
+        .map(|item| T::deserialize(item.into_deserializer()))
+        .collect::<Result<Vec<T>, D::Error>>()
+        .map(Some)
+}
+
+#[cfg(test)]
+mod tests;

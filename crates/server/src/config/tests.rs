@@ -1,0 +1,88 @@
+use super::*;
+
+/// The configuration of a file with this text. Variables are the process's own, of which tests set none.
+fn load(text: &str) -> Result<Config, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(Some(&path)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn nothing_needs_to_be_set_in_development() {
+    let config = load("").unwrap();
+    assert_eq!(config.public_url(), "http://127.0.0.1:8080");
+    assert_eq!(config.database_path().unwrap(), PathBuf::from("data/vestibule.db"));
+    assert!(config.uses_inbox());
+}
+
+#[test]
+fn a_list_is_a_list_or_a_text_with_commas() {
+    for text in [
+        "[registration]\nblocked_phone_countries = ['GB', 'de']",
+        "[registration]\nblocked_phone_countries = 'GB, de'",
+    ] {
+        assert_eq!(load(text).unwrap().registration.blocked_phone_countries, ["GB", "de"]);
+    }
+    let config = load("[http]\ntrusted_proxies = ['10.0.0.0/8']").unwrap();
+    assert_eq!(config.http.trusted_proxies.unwrap().len(), 1);
+}
+
+#[test]
+fn an_error_names_the_key_and_not_a_secret() {
+    for (text, key) in [
+        ("[http]\nlistn = '127.0.0.1:1'", "listn"),
+        ("[htp]\nlisten = '127.0.0.1:1'", "htp"),
+        ("[http]\nlisten = 'nowhere'", "http.listen"),
+        ("[http]\ntrusted_proxies = ['everyone']", "http.trusted_proxies"),
+        ("[http]\npublic_url = 'ftp://x'", "http.public_url"),
+        ("environment = 'staging'", "environment"),
+        ("[registration]\ncode_length = 3", "registration.code_length"),
+        ("[registration]\ncode_length = 'six'", "registration.code_length"),
+        ("[registration]\ncode_ttl_seconds = 0", "registration.code_ttl_seconds"),
+        ("[registration]\nblocked_phone_countries = ['XX']", "registration.blocked_phone_countries"),
+        ("[registration]\nblocked_ip_countries = ['GB']", "registration.ip_country_database"),
+        ("[password]\nmin_strength = 5", "password.min_strength"),
+        ("[sms]\nproviders = ['pigeon']", "sms.providers"),
+        ("[sms]\nproviders = ['twilio']", "sms.twilio"),
+        ("[sms.twilio]\nauth_token = 'hush-hush'", "sms.twilio"),
+        ("[sms.twilio]\nauth_token = ['hush-hush']", "sms.twilio"),
+        ("[email]\ntransport = 'smtp'", "email.smtp.url"),
+        ("[http]\nlisten = '0.0.0.0:8080'", "http.listen"),
+    ] {
+        let error = load(text).expect_err(text);
+        assert!(error.contains(key), "{text}: {error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+}
+
+const PRODUCTION: &str = "environment = 'production'
+[http]
+public_url = 'https://id.example.com'
+listen = '0.0.0.0:8080'
+trusted_proxies = []
+[sms]
+providers = ['twilio']
+twilio = { account_sid = 'AC1', auth_token = 'x', from = '+15005550006' }
+[email]
+transport = 'smtp'
+smtp = { url = 'smtps://mail.example.com' }
+";
+
+#[test]
+fn production_leaves_nothing_to_chance() {
+    load(PRODUCTION).unwrap();
+    for (line, key) in [
+        ("public_url = 'https://id.example.com'\n", "http.public_url"),
+        ("trusted_proxies = []\n", "http.trusted_proxies"),
+        ("providers = ['twilio']\n", "sms.providers"),
+        ("transport = 'smtp'\n", "email.transport"),
+    ] {
+        let text = PRODUCTION.replace(line, "").replace(
+            "listen = '0.0.0.0:8080'",
+            if key.starts_with("http") { "listen = '0.0.0.0:8080'" } else { "listen = '127.0.0.1:8080'" },
+        );
+        let error = load(&text).expect_err(key);
+        assert!(error.contains(key), "{key}: {error}");
+    }
+}

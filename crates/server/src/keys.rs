@@ -1,0 +1,119 @@
+//! The file with the master keys.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use vestibule_application::MasterKeys;
+use vestibule_port_security::Entropy;
+use zeroize::Zeroizing;
+
+/// The file's form: each key as 64 hexadecimal digits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    active: SecretString,
+    numbers: SecretString,
+    previous: Option<SecretString>,
+}
+
+pub(crate) fn load(path: &Path) -> anyhow::Result<MasterKeys> {
+    let mut text = Zeroizing::new(String::new());
+    let mut file =
+        File::open(path).with_context(|| format!("cannot read the master keys in {}", path.display()))?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), "others may read the master keys; allow it to the owner only");
+    }
+    file.read_to_string(&mut text)
+        .with_context(|| format!("cannot read the master keys in {}", path.display()))?;
+    // The parser's own error would repeat a line of the file.
+    let Ok(keys) = toml::from_str::<KeyFile>(&text) else {
+        bail!(
+            "{} does not have the form of a master key file: `active`, `numbers` and optionally `previous`",
+            path.display()
+        );
+    };
+    let parse = |name: &str, text: &SecretString| {
+        let mut key = [0; 32];
+        match hex::decode_to_slice(text.expose_secret().trim(), &mut key) {
+            Ok(()) if key != [0; 32] => Ok(key),
+            _ => bail!("`{name}` in {} is not 64 hexadecimal digits of a key", path.display()),
+        }
+    };
+    Ok(MasterKeys {
+        active: parse("active", &keys.active)?,
+        numbers: parse("numbers", &keys.numbers)?,
+        previous: keys.previous.as_ref().map(|text| parse("previous", text)).transpose()?,
+    })
+}
+
+/// Makes the file if there is none. Of two that start at once one makes it and both read it.
+pub(crate) fn generate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let text = Zeroizing::new(format!(
+        "# Codes and links are derived from `active`. To replace it, move it to `previous` for a day.\n\
+         # `numbers` can never be replaced: used phone numbers are known by it.\n\
+         active = \"{}\"\nnumbers = \"{}\"\n",
+        hex::encode(entropy.bytes()),
+        hex::encode(entropy.bytes()),
+    ));
+    // Written beside and linked into place, so that nobody reads half of it.
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft)?;
+    match linked {
+        Ok(()) => File::open(directory)?.sync_all()?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_testkit::CountingEntropy;
+
+    use super::*;
+
+    #[test]
+    fn a_generated_file_is_loaded_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/master.key");
+        generate(&path, &CountingEntropy::default()).unwrap();
+        let first = load(&path).unwrap();
+        assert_ne!(first.active, first.numbers);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        generate(&path, &CountingEntropy::default()).unwrap();
+        assert_eq!(load(&path).unwrap().active, first.active);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left");
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_without_its_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("master.key");
+        let good = "ab".repeat(32);
+        for text in [
+            String::new(),
+            format!("active = \"{good}\""),
+            format!("active = \"{good}\"\nnumbers = \"{good}00\""),
+            format!("active = \"{}\"\nnumbers = \"{good}\"", "00".repeat(32)),
+            format!("active = \"{good}\"\nnumbers = \"{good}\"\nsecret = \"{good}\""),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = format!("{:#}", load(&path).unwrap_err());
+            assert!(error.contains("master.key") && !error.contains("abab"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Serves until the machine says stop.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use vestibule_application::Application;
+use vestibule_http::Http;
+
+use crate::config::{Config, Environment};
+use crate::{inbox_routes, wiring};
+
+/// How often storage is swept of what no longer matters.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
+    let warming = tokio::task::spawn_blocking(vestibule_domain::warm_up);
+    let service = wiring::wire(config)?;
+    let listener = bind("http.listen", config.http.listen)?;
+    let admin = bind("admin.listen", config.admin.listen)?;
+    let (address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
+
+    let http = Data::new(Http {
+        application: Arc::clone(&service.application),
+        wording: service.wording,
+        trusted_proxies: config.http.trusted_proxies.clone().unwrap_or_default(),
+    });
+    let inbox = service.inbox.map(Data::from);
+    let has_inbox = inbox.is_some();
+    let workers = config.http.workers.unwrap_or_else(wiring::cores);
+    let public = vestibule_http::serve(listener, workers, http.clone(), move |routes| {
+        vestibule_http::public(routes);
+        if let Some(inbox) = &inbox {
+            inbox_routes::register(routes, inbox.clone());
+        }
+    })?;
+    let admin = vestibule_http::serve(admin, 1, http, vestibule_http::health)?;
+    let (stop, stopped) = watch::channel(false);
+    let dispatching = tokio::spawn(service.dispatcher.run(stopped));
+    let sweeping = tokio::spawn(sweep(service.application));
+    warming.await?;
+
+    tracing::info!(%address, admin = %admin_address, "serving");
+    if config.environment == Environment::Development {
+        greet(address, has_inbox)?;
+    }
+    let (public_handle, admin_handle) = (public.handle(), admin.handle());
+    let stopping = tokio::spawn(async move {
+        let signal = wait_for_signal().await;
+        tracing::info!(signal, "stopping");
+        // Requests that have begun are finished; their messages stay in the outbox if they don't leave in time.
+        tokio::join!(public_handle.stop(true), admin_handle.stop(true));
+    });
+    tokio::try_join!(public, admin)?;
+    stopping.abort();
+    sweeping.abort();
+    stop.send_replace(true);
+    dispatching.await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("{key}: cannot listen on {address}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn wait_for_signal() -> &'static str {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+async fn sweep(application: Arc<Application>) {
+    let mut interval = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        interval.tick().await;
+        match application.storage.sweep(application.clock.now()).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "swept"),
+            Err(error) => tracing::warn!(%error, "cannot sweep"),
+        }
+    }
+}
+
+/// What a developer wants to know first.
+fn greet(address: SocketAddr, has_inbox: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nVestibule listens on http://{address}")?;
+    if has_inbox {
+        writeln!(out, "Messages appear on   http://{address}/dev/inbox")?;
+    }
+    writeln!(
+        out,
+        "\nSign up with:\n\n  curl -s http://{address}/v2/mobile/signup -H 'Content-Type: application/json' \\\n    \
+         -d '{{\"phone\":\"+447871234567\",\"password\":\"correct-horse-7\"}}'\n"
+    )?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,220 @@
+//! Makes the adapters that the configuration names, and the use cases on top of them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use vestibule_application::{Application, Derivation, Dispatcher, Senders, Settings, Wording};
+use vestibule_argon2::Argon2Pool;
+use vestibule_domain::quota::Quota;
+use vestibule_domain::registration::Rules;
+use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, Zxcvbn};
+use vestibule_inbox::Inbox;
+use vestibule_maxmind::{MmdbCountries, NoCountries};
+use vestibule_paseto::{KeyRing, PasetoTokens};
+use vestibule_port_email::EmailSender;
+use vestibule_port_security::{ClientCountries, Clock, Entropy};
+use vestibule_port_sms::SmsSender;
+use vestibule_smtp::Smtp;
+use vestibule_sqlite::{Migrate, Sqlite};
+use vestibule_twilio::Twilio;
+
+use crate::config::{Config, EmailTransport, Environment, SmsProvider, countries};
+use crate::keys;
+use crate::machine::{SystemClock, SystemEntropy};
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// The service, ready to be served.
+pub(crate) struct Service {
+    pub(crate) application: Arc<Application>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) wording: Arc<Wording>,
+    /// Only where the configuration uses it.
+    pub(crate) inbox: Option<Arc<Inbox>>,
+}
+
+pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let derivation = Arc::new(derivation(config, &*entropy)?);
+    let tokens = Arc::new(tokens(config)?);
+    let storage = Arc::new(open_database(config)?);
+    let hasher = Arc::new(hasher(config)?);
+    let wording = Arc::new(Wording::new(&config.public_url(), config.registration.android_app_hash.clone())?);
+    let inbox = config.uses_inbox().then(|| Arc::new(Inbox::new(Arc::clone(&clock))));
+    let dispatcher = Dispatcher {
+        outbox: Arc::clone(&storage) as _,
+        senders: senders(config, inbox.as_ref())?,
+        wording: Arc::clone(&wording),
+        derivation: Arc::clone(&derivation),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    };
+    let application = Application {
+        storage,
+        hasher,
+        tokens,
+        clock,
+        entropy,
+        countries: client_countries(config)?,
+        derivation,
+        settings: settings(config)?,
+    };
+    Ok(Service { application: Arc::new(application), dispatcher: Arc::new(dispatcher), wording, inbox })
+}
+
+pub(crate) fn open_database(config: &Config) -> anyhow::Result<Sqlite> {
+    let migrate = if config.database.migrate_on_start { Migrate::Yes } else { Migrate::No };
+    open_database_as(config, migrate)
+}
+
+pub(crate) fn open_database_as(config: &Config, migrate: Migrate) -> anyhow::Result<Sqlite> {
+    let path = config.database_path()?;
+    Sqlite::open(&path, config.database.pool_size, migrate)
+        .with_context(|| format!("database.url: cannot open {}", path.display()))
+}
+
+fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivation> {
+    let path = config.master_key_file();
+    if config.environment == Environment::Development {
+        keys::generate(&path, entropy).context("secrets.master_key_file")?;
+    }
+    let keys = keys::load(&path).context("secrets.master_key_file")?;
+    Ok(Derivation::new(&keys, config.registration.code_length))
+}
+
+fn tokens(config: &Config) -> anyhow::Result<PasetoTokens> {
+    let path = config.token_key_file();
+    let keys = match config.environment {
+        Environment::Development => KeyRing::generate_file(&path),
+        Environment::Production => KeyRing::load(&path),
+    };
+    let keys = keys.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
+    let issuer = config.tokens.issuer.clone().unwrap_or_else(|| config.public_url());
+    let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());
+    Ok(PasetoTokens::new(keys, issuer, audience))
+}
+
+fn hasher(config: &Config) -> anyhow::Result<Argon2Pool> {
+    let hashing = &config.hashing;
+    let settings = vestibule_argon2::Settings {
+        memory_kib: hashing.memory_kib,
+        iterations: hashing.iterations,
+        threads: hashing.threads.unwrap_or_else(cores),
+        queue: hashing.queue,
+    };
+    Argon2Pool::new(settings).context("hashing")
+}
+
+/// As many as there are processors.
+pub(crate) fn cores() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Senders> {
+    let mut sms: Vec<Arc<dyn SmsSender>> = Vec::new();
+    for provider in &config.sms.providers {
+        match (provider, &config.sms.twilio, inbox) {
+            (SmsProvider::Inbox, _, Some(inbox)) => sms.push(Arc::clone(inbox) as _),
+            (SmsProvider::Twilio, Some(twilio), _) => {
+                let settings = vestibule_twilio::Settings {
+                    base_url: twilio.base_url.clone(),
+                    account_sid: twilio.account_sid.clone(),
+                    auth_token: twilio.auth_token.clone(),
+                    from: twilio.from.clone(),
+                    timeout: vestibule_twilio::TIMEOUT,
+                };
+                sms.push(Arc::new(Twilio::new(settings).context("sms.twilio")?));
+            }
+            (SmsProvider::Inbox, _, None) | (SmsProvider::Twilio, None, _) => {}
+        }
+    }
+    let email: Arc<dyn EmailSender> = match (config.email.transport, inbox, &config.email.smtp) {
+        (EmailTransport::Inbox, Some(inbox), _) => Arc::clone(inbox) as _,
+        (EmailTransport::Smtp, _, Some(smtp)) => {
+            let settings = vestibule_smtp::Settings {
+                url: smtp.url.clone(),
+                from: config.email.from.clone(),
+                timeout: vestibule_smtp::TIMEOUT,
+                ca_file: smtp.ca_file.clone(),
+            };
+            Arc::new(Smtp::new(settings).context("email")?)
+        }
+        (EmailTransport::Inbox, None, _) | (EmailTransport::Smtp, _, None) => {
+            anyhow::bail!("email.transport: there is no such transport")
+        }
+    };
+    Ok(Senders { sms, email })
+}
+
+fn client_countries(config: &Config) -> anyhow::Result<Arc<dyn ClientCountries>> {
+    Ok(match &config.registration.ip_country_database {
+        Some(path) => Arc::new(MmdbCountries::open(path).context("registration.ip_country_database")?),
+        None => Arc::new(NoCountries),
+    })
+}
+
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let (registration, limits, tokens) = (&config.registration, &config.limits, &config.tokens);
+    let set = |key, codes: &[String]| countries(key, codes).map(HashSet::from_iter);
+    let resend_cooldown = Duration::from_secs(registration.resend_cooldown_seconds);
+    let password = &config.password;
+    Ok(Settings {
+        registration: Rules {
+            code_ttl: Duration::from_secs(registration.code_ttl_seconds),
+            code_guesses: registration.code_guesses,
+            resend_cooldown,
+            max_messages: registration.max_messages,
+            sign_ups: Quota { burst: limits.signup_per_phone_per_day, period: DAY },
+            guesses: Quota { burst: limits.guesses_per_phone_per_day, period: DAY },
+        },
+        email: EmailRules {
+            link_ttl: Duration::from_secs(registration.email_ttl_seconds),
+            resend_cooldown,
+            mails: Quota { burst: limits.mails_per_account_per_day, period: DAY },
+        },
+        sign_ups_per_client: Quota { burst: limits.signup_per_ip_per_hour, period: HOUR },
+        conceal_accounts: registration.conceal_accounts,
+        min_age_years: registration.min_age_years,
+        blocked_client_countries: set(
+            "registration.blocked_ip_countries",
+            &registration.blocked_ip_countries,
+        )?,
+        blocked_phone_countries: set(
+            "registration.blocked_phone_countries",
+            &registration.blocked_phone_countries,
+        )?,
+        passwords: PasswordPolicy::new(
+            password.min_strength,
+            password.history,
+            Arc::new(Zxcvbn),
+            breached(config)?,
+        ),
+        access_ttl: Duration::from_secs(tokens.access_ttl_seconds),
+        refresh_ttl: Duration::from_secs(tokens.refresh_ttl_seconds),
+    })
+}
+
+/// Breached passwords from a file, one in each line.
+struct BreachedList(HashSet<String>);
+
+impl BreachedPasswords for BreachedList {
+    fn contains(&self, password: &str) -> bool {
+        self.0.contains(password)
+    }
+}
+
+fn breached(config: &Config) -> anyhow::Result<Option<Arc<dyn BreachedPasswords>>> {
+    let Some(path) = &config.password.breached_list else {
+        return Ok(None);
+    };
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("password.breached_list: cannot read {}", path.display()))?;
+    Ok(Some(Arc::new(BreachedList(text.lines().map(|line| line.trim_end().to_owned()).collect()))))
+}
