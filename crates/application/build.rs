@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .ok_or("a locale's file name is its language tag")?;
-        writeln!(source, "    ({tag:?}, include_str!({file:?})),")?;
+        let path = file.to_str().ok_or("the path is not UTF-8")?;
+        writeln!(source, "    ({tag:?}, include_str!({path:?})),")?;
     }
     source.push(']');
     fs::write(Path::new(&env::var("OUT_DIR")?).join("locales.rs"), source)?;

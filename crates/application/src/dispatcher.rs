@@ -221,7 +221,7 @@ impl Dispatcher {
     fn back_off(&self, queued_at: UtcDateTime, now: UtcDateTime) -> Duration {
         let wait = (until(queued_at, now) / 2).clamp(MIN_WAIT, MAX_WAIT);
         let [chance, ..] = self.entropy.bytes();
-        wait - wait / 2 * u32::from(chance) / 255
+        wait.saturating_sub(wait / 2 * u32::from(chance) / 255)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The OpenAPI document: the bodies' shapes, and the handlers that describe themselves.
 
 #![expect(dead_code, reason = "the types describe bodies; nothing constructs them")]
+#![expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 
 use std::sync::LazyLock;
 

@@ -13,7 +13,7 @@ use crate::problem::Problem;
 /// No body of ours needs more.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// The members of a JSON object. Unknown ones are ignored, `null` is absent.
+/// The members of a JSON object. Unknown ones are ignored.
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -39,24 +39,30 @@ impl Fields {
         self.text(name).map(Zeroizing::new)
     }
 
-    /// A text that may be there.
+    /// A text that may be there; `null` is absent.
     pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
-        match self.0.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Problem::field(name)),
-        }
+        Ok(match self.member(name)? {
+            Member::Absent | Member::Null => None,
+            Member::Text(text) => Some(text),
+        })
     }
 
-    /// What a merge patch says of a member (RFC 7396): nothing, to clear it, or to set it.
-    pub(crate) fn patch(&mut self, name: &'static str) -> Result<Option<Option<String>>, Problem> {
+    /// What the object says of a member that is a text.
+    pub(crate) fn member(&mut self, name: &'static str) -> Result<Member, Problem> {
         match self.0.remove(name) {
-            None => Ok(None),
-            Some(Value::Null) => Ok(Some(None)),
-            Some(Value::String(text)) => Ok(Some(Some(text))),
+            None => Ok(Member::Absent),
+            Some(Value::Null) => Ok(Member::Null),
+            Some(Value::String(text)) => Ok(Member::Text(text)),
             Some(_) => Err(Problem::field(name)),
         }
     }
+}
+
+/// A member of an object. A merge patch (RFC 7396) tells an absent one from `null`.
+pub(crate) enum Member {
+    Absent,
+    Null,
+    Text(String),
 }
 
 /// Reads a whole body, up to the limit, in bounded time.

@@ -20,10 +20,14 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let warming = tokio::task::spawn_blocking(vestibule_domain::warm_up);
-    let service = wiring::wire(config)?;
     let listener = bind("http.listen", config.http.listen)?;
     let admin = bind("admin.listen", config.admin.listen)?;
     let (address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
+    let mut config = config.clone();
+    // Port 0 asks for any port; links must name the one that was given.
+    config.http.listen = address;
+    let config = &config;
+    let service = wiring::wire(config)?;
 
     let http = Data::new(Http {
         application: Arc::clone(&service.application),

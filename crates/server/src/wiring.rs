@@ -144,7 +144,7 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
                 timeout: vestibule_smtp::TIMEOUT,
                 ca_file: smtp.ca_file.clone(),
             };
-            Arc::new(Smtp::new(settings).context("email")?)
+            Arc::new(Smtp::new(&settings).context("email")?)
         }
         (EmailTransport::Inbox, None, _) | (EmailTransport::Smtp, _, None) => {
             anyhow::bail!("email.transport: there is no such transport")

@@ -2,6 +2,14 @@
 //! stamps one test for each.
 
 #![expect(missing_docs, reason = "the name of a clause says what it holds")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a clause that does not hold panics: these are tests"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -59,7 +59,7 @@ impl Smtp {
     ///
     /// # Errors
     /// [`SettingsError`]
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let from: Mailbox = settings.from.parse().map_err(|_| SettingsError::From)?;
         let (scheme, rest) = settings.url.expose_secret().split_once("://").ok_or(SettingsError::Url)?;
         let host = host(rest).ok_or(SettingsError::Url)?;

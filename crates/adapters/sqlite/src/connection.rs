@@ -143,14 +143,12 @@ impl Readers {
 
     pub(crate) fn take(&self) -> Result<SqliteConnection, Unavailable> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(connection) => Ok(connection),
-            None => {
-                let mut connection = connect(&self.path).map_err(|error| Unavailable(error.to_string()))?;
-                connection.batch_execute("PRAGMA query_only = ON").map_err(|error| unavailable(&error))?;
-                Ok(connection)
-            }
+        if let Some(connection) = idle {
+            return Ok(connection);
         }
+        let mut connection = connect(&self.path).map_err(|error| Unavailable(error.to_string()))?;
+        connection.batch_execute("PRAGMA query_only = ON").map_err(|error| unavailable(&error))?;
+        Ok(connection)
     }
 
     pub(crate) fn give_back(&self, connection: SqliteConnection) {

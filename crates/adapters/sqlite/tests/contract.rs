@@ -1,5 +1,11 @@
 //! The adapter keeps the storage port's contract.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::unused_async,
+    reason = "the contract opens any storage; a failure fails the test"
+)]
+
 use std::sync::Arc;
 
 use tempfile::TempDir;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use vestibule_domain::{ProfileField, ProfilePatch, Requirement};
 
 use super::{authenticate, in_time};
-use crate::body::Fields;
+use crate::body::{Fields, Member};
 use crate::problem::Problem;
 use crate::{Http, api};
 
@@ -24,9 +24,11 @@ pub(crate) async fn patch(
     let mut fields = Fields::read(&request, payload).await?;
     let mut patch = ProfilePatch::default();
     for field in ProfileField::ALL {
-        if let Some(value) = fields.patch(field.as_str())? {
-            patch = patch.with(field, value);
-        }
+        patch = match fields.member(field.as_str())? {
+            Member::Absent => patch,
+            Member::Null => patch.with(field, None),
+            Member::Text(text) => patch.with(field, Some(text)),
+        };
     }
     in_time(http.application.patch_profile(customer, &patch)).await??;
     Ok(HttpResponse::NoContent().finish())
