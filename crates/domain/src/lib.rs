@@ -20,6 +20,8 @@ mod phone;
 mod profile;
 pub mod quota;
 pub mod registration;
+#[cfg(feature = "serde")]
+mod serialized;
 mod session;
 
 pub use account::{
@@ -39,3 +41,8 @@ pub use password::{
 pub use phone::{PhoneError, PhoneNumber, warm_up};
 pub use profile::{FieldFault, InvalidField, Profile, ProfileField, ProfilePatch, ProfileRecord};
 pub use session::{RefreshToken, RefreshTokenHash, Session};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
