@@ -22,8 +22,8 @@ use crate::{Derivation, Wording, kind_of};
 /// Messages on their way at once, so that a slow provider holds up no more than this.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// Longer than every provider together may take for one message.
-const LEASE: Duration = Duration::from_mins(2);
+/// The longest that a provider may take for one message, by the ports' contracts.
+const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first wait after a failure, and the longest.
 const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -102,7 +102,7 @@ impl Dispatcher {
             if room == 0 {
                 return Ok(MAX_SLEEP);
             }
-            let claimed = self.outbox.claim(room, LEASE, self.clock.now()).await?;
+            let claimed = self.outbox.claim(room, self.lease(), self.clock.now()).await?;
             if claimed.is_empty() {
                 let wait =
                     self.outbox.next_due().await?.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
@@ -123,6 +123,13 @@ impl Dispatcher {
                 );
             }
         }
+    }
+
+    /// Longer than all providers together may take, so that nobody sends a message that is still on its way; and no longer,
+    /// since it is how long a message waits whose sender has died.
+    fn lease(&self) -> Duration {
+        let providers = u32::try_from(self.senders.sms.len()).unwrap_or(u32::MAX);
+        PROVIDER_PATIENCE.saturating_mul(providers.max(1)) + PROVIDER_PATIENCE
     }
 
     /// One try of one message.

@@ -1,15 +1,25 @@
 //! Structured logs: for people in development, JSON in production. `RUST_LOG` sets what is logged (`info` by default).
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::config::Environment;
 
 pub(crate) fn start(environment: Environment) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match environment {
-        Environment::Development => logs.with_target(false).compact().init(),
-        Environment::Production => logs.json().with_span_events(FmtSpan::NONE).flatten_event(true).init(),
-    }
+    let logs = fmt::layer().with_writer(std::io::stderr);
+    let logs = match environment {
+        Environment::Development => logs.with_target(false).compact().boxed(),
+        Environment::Production => logs.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(logs.with_filter(filter_fn(is_discreet))).with(filter).init();
+}
+
+/// Whether nothing personal can be in it. Libraries say what they handle when they are asked for details, phone numbers and
+/// bytes from the wire among it; so they are heard only on what they tell everybody, whatever `RUST_LOG` says.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("vestibule") || *metadata.level() <= Level::INFO
 }

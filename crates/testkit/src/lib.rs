@@ -1,10 +1,14 @@
 //! For tests only: fakes, a fixed clock, protocol-true servers, and the contract suite of the storage port.
 
 mod clock;
+pub mod fake_gateway;
 mod in_memory;
 mod security;
+mod smtp_server;
 pub mod storage_contract;
 
 pub use clock::ManualClock;
+pub use fake_gateway::{Behaviour, FakeGateway, SentSms};
 pub use in_memory::InMemoryStorage;
 pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry};
+pub use smtp_server::{MailServer, Options, ReceivedMail, Security, Stage};

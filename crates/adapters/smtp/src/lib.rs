@@ -6,28 +6,40 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lettre::address::Envelope;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::{Error, PoolConfig};
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, TlsParameters};
+use lettre::{Address, Message};
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 use vestibule_port_email::{Email, EmailError, EmailSender};
+
+mod server;
+
+use server::{FAREWELL, Failure, Idle, Security, Server};
 
 /// How long the server may take for one message, by default.
 pub const TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Connections that are kept for the next messages.
-const MAX_CONNECTIONS: u32 = 8;
+/// The port's bound on a call.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that takes longer to reach is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Access to the server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `smtp://`, `smtp+starttls://` or `smtps://`, then `user:password@` if it wants that (percent-encoded), host and port.
+    /// `smtp://` (port 25 if none is given), `smtp+starttls://` (587) or `smtps://` (465), then `user:password@` if it wants
+    /// that (percent-encoded), and the host. Over `smtp://` password and links travel in clear: it is for a server on
+    /// the same machine or network.
     pub url: SecretString,
     /// The sender: `no-reply@example.com`, with a name before it if wanted (`Example <no-reply@example.com>`).
     pub from: String,
-    /// How long the server may take for one message.
+    /// How long the server may take for one message, at most 10 s.
     pub timeout: Duration,
     /// A certificate authority to trust beside the system's, in PEM.
     pub ca_file: Option<PathBuf>,
@@ -49,7 +61,7 @@ pub enum SettingsError {
 
 /// The e-mail port on an SMTP server.
 pub struct Smtp {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    server: Server,
     from: Mailbox,
     timeout: Duration,
 }
@@ -60,75 +72,30 @@ impl Smtp {
     /// # Errors
     /// [`SettingsError`]
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let from: Mailbox = settings.from.parse().map_err(|_| SettingsError::From)?;
-        let (scheme, rest) = settings.url.expose_secret().split_once("://").ok_or(SettingsError::Url)?;
-        let host = host(rest).ok_or(SettingsError::Url)?;
-        let url = match scheme {
-            "smtp" | "smtps" => format!("{scheme}://{rest}"),
-            // Required: a server that does not offer it gets nothing in clear.
-            "smtp+starttls" => format!("smtp://{}?tls=required", rest.trim_end_matches('/')),
-            _ => return Err(SettingsError::Url),
-        };
-        let mut builder =
-            AsyncSmtpTransport::<Tokio1Executor>::from_url(&url).map_err(|_| SettingsError::Url)?;
-        if let Some(path) = &settings.ca_file {
-            let failed = |error: String| SettingsError::CaFile(error);
-            let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-            let authority = Certificate::from_pem(&pem).map_err(|error| failed(error.to_string()))?;
-            let parameters = TlsParameters::builder(host.to_owned()).add_root_certificate(authority).build();
-            let parameters = parameters.map_err(|error| failed(error.to_string()))?;
-            builder = match scheme {
-                "smtps" => builder.tls(Tls::Wrapper(parameters)),
-                "smtp+starttls" => builder.tls(Tls::Required(parameters)),
-                _ => builder,
-            };
-        }
-        let transport = builder
-            .timeout(Some(settings.timeout))
-            .pool_config(PoolConfig::new().max_size(MAX_CONNECTIONS).idle_timeout(Duration::from_secs(30)))
-            .build();
-        Ok(Self { transport, from, timeout: settings.timeout })
+        let timeout = settings.timeout.min(MAX_TIMEOUT.saturating_sub(FAREWELL));
+        let server = server(settings, timeout)?;
+        Ok(Self { server, from: sender(&settings.from)?, timeout })
     }
 
-    fn message(&self, email: &Email) -> Result<Message, EmailError> {
+    fn message(&self, email: &Email) -> Result<(Envelope, Vec<u8>), EmailError> {
         let unusable =
             |what: &str| EmailError::Permanent { reason: format!("{what} cannot be written in a mail") };
         // The domain in ASCII; the local part as its owner writes it.
         let domain = email.to.canonical().rsplit('@').next().unwrap_or_default();
         let to = Address::new(email.to.local_part(), domain).map_err(|_| unusable("the address"))?;
-        Message::builder()
+        if !is_message_id(&email.id) {
+            return Err(unusable("the id"));
+        }
+        let message = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(&email.subject)
+            // A line break would be folded by the library, but a subject has none to begin with.
+            .subject(email.subject.replace(char::is_control, " "))
             .message_id(Some(format!("<{}@{}>", email.id, self.from.email.domain())))
             .header(AutoSubmitted)
             .multipart(MultiPart::alternative_plain_html(email.text.clone(), email.html.clone()))
-            .map_err(|_| unusable("the content"))
-    }
-
-    async fn failure(&self, error: &Error, email: &Email) -> EmailError {
-        let temporary = |reason: String| EmailError::Temporary { reason };
-        let Some(code) = error.status().map(u16::from) else {
-            let reason = match error {
-                error if error.is_timeout() => "no answer in time",
-                error if error.is_tls() => "no secure connection",
-                // The server lacks an extension that the address needs (SMTPUTF8, RFC 6531).
-                error if error.is_client() && !email.to.local_part().is_ascii() => {
-                    return EmailError::Permanent { reason: "the server cannot take the address".to_owned() };
-                }
-                _ => "no usable connection",
-            };
-            return temporary(reason.to_owned());
-        };
-        let reason = format!("reply {code}");
-        match code {
-            // About us, not about the message: service, credentials, commands. An operator can mend it.
-            500..=504 | 521 | 530 | 534 | 535 | 538 => temporary(reason),
-            // Said of a message, or of everyone at the greeting: ask which.
-            554 if self.transport.test_connection().await.is_err() => temporary(reason),
-            500..=599 => EmailError::Permanent { reason },
-            _ => temporary(reason),
-        }
+            .map_err(|_| unusable("the content"))?;
+        Ok((message.envelope().clone(), message.formatted()))
     }
 }
 
@@ -145,17 +112,110 @@ impl EmailSender for Smtp {
     }
 
     async fn send(&self, email: &Email) -> Result<(), EmailError> {
-        let message = self.message(email)?;
-        let sending = async {
-            match self.transport.send(message).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(self.failure(&error, email).await),
-            }
-        };
-        // The transport's own limit is per command; this one is for all of them.
-        let late = || EmailError::Temporary { reason: "no answer in time".to_owned() };
-        tokio::time::timeout(self.timeout, sending).await.unwrap_or_else(|_| Err(late()))
+        let (envelope, message) = self.message(email)?;
+        let sending = self.server.deliver(&envelope, &message);
+        match tokio::time::timeout(self.timeout, sending).await {
+            Ok(outcome) => outcome.map_err(|failure| meaning(&failure)),
+            Err(_) => Err(EmailError::Temporary { reason: "no answer in time".to_owned() }),
+        }
     }
+}
+
+/// What a failure means. The server's own words are not repeated: they repeat the address.
+fn meaning(failure: &Failure) -> EmailError {
+    let (error, is_about_message) = match failure {
+        Failure::Session(error) => (error, false),
+        Failure::Message(error) => (error, true),
+        Failure::NoSmtpUtf8 => {
+            return EmailError::Permanent { reason: "the server cannot take the address".to_owned() };
+        }
+    };
+    let Some(code) = error.status().map(u16::from) else {
+        return EmailError::Temporary { reason: without_reply(error).to_owned() };
+    };
+    let reason = format!("reply {code}");
+    match code {
+        // Commands, the service and the credentials: said at any point, they are about us. An operator can mend that.
+        500..=504 | 521 | 530 | 534 | 535 | 538 => EmailError::Temporary { reason },
+        500..=599 if is_about_message => EmailError::Permanent { reason },
+        _ => EmailError::Temporary { reason },
+    }
+}
+
+fn without_reply(error: &Error) -> &'static str {
+    if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_tls() {
+        "no secure connection"
+    } else if error.is_client() {
+        "the server lacks STARTTLS, or a way to authenticate"
+    } else if error.is_response() {
+        "a reply that makes no sense"
+    } else {
+        "no connection"
+    }
+}
+
+fn server(settings: &Settings, timeout: Duration) -> Result<Server, SettingsError> {
+    let url = Url::parse(settings.url.expose_secret()).map_err(|_| SettingsError::Url)?;
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(SettingsError::Url);
+    }
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(SettingsError::Url)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let (security, usual_port) = match url.scheme() {
+        "smtp" => (Security::Plain, 25),
+        "smtp+starttls" => (Security::StartTls(tls(&host, settings)?), 587),
+        "smtps" => (Security::Implicit(tls(&host, settings)?), 465),
+        _ => return Err(SettingsError::Url),
+    };
+    Ok(Server {
+        host,
+        port: url.port().unwrap_or(usual_port),
+        security,
+        credentials: credentials(&url)?,
+        connect_timeout: CONNECT_TIMEOUT.min(timeout),
+        idle: Idle::default(),
+    })
+}
+
+fn credentials(url: &Url) -> Result<Option<Credentials>, SettingsError> {
+    let decoded = |text: &str| {
+        let text = percent_decode_str(text).decode_utf8().map_err(|_| SettingsError::Url)?;
+        // NUL separates the parts of AUTH PLAIN (RFC 4616).
+        if text.contains('\0') { Err(SettingsError::Url) } else { Ok(text.into_owned()) }
+    };
+    match (url.username(), url.password()) {
+        ("", None) => Ok(None),
+        ("", Some(_)) | (_, None) => Err(SettingsError::Url),
+        (user, Some(password)) => Ok(Some(Credentials::new(decoded(user)?, decoded(password)?))),
+    }
+}
+
+fn tls(host: &str, settings: &Settings) -> Result<TlsParameters, SettingsError> {
+    let mut parameters = TlsParameters::builder(host.to_owned());
+    if let Some(path) = &settings.ca_file {
+        let pem = std::fs::read(path).map_err(|error| SettingsError::CaFile(error.to_string()))?;
+        let authority =
+            Certificate::from_pem(&pem).map_err(|error| SettingsError::CaFile(error.to_string()))?;
+        parameters = parameters.add_root_certificate(authority);
+    }
+    parameters.build().map_err(|error| SettingsError::CaFile(error.to_string()))
+}
+
+/// The sender, its domain in ASCII: it must be writable for every server.
+fn sender(text: &str) -> Result<Mailbox, SettingsError> {
+    let mailbox: Mailbox = text.parse().map_err(|_| SettingsError::From)?;
+    let domain = idna::domain_to_ascii_strict(mailbox.email.domain()).map_err(|_| SettingsError::From)?;
+    let address = Address::new(mailbox.email.user(), domain).map_err(|_| SettingsError::From)?;
+    let is_ascii = AsRef::<str>::as_ref(&address).is_ascii();
+    if is_ascii { Ok(Mailbox::new(mailbox.name, address)) } else { Err(SettingsError::From) }
+}
+
+/// Whether it can stand on the left side of a `Message-ID`: a dot-atom (RFC 5322, section 3.6.4), of which ours use less.
+fn is_message_id(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// Tells automatic responders not to answer (RFC 3834).
@@ -174,11 +234,4 @@ impl Header for AutoSubmitted {
     fn display(&self) -> HeaderValue {
         HeaderValue::new(Self::name(), "auto-generated".to_owned())
     }
-}
-
-fn host(rest: &str) -> Option<&str> {
-    let authority = rest.split(['/', '?']).next()?;
-    let server = authority.rsplit('@').next()?;
-    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-    (!host.is_empty()).then_some(host)
 }

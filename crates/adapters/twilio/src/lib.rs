@@ -1,102 +1,122 @@
-//! The SMS port on Twilio's Messages resource, and on every gateway that speaks the same.
+//! The SMS port on Twilio's Messages resource
+//! (<https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>).
 //!
-//! Not here: what to do about a failure, which the dispatcher decides.
-
-mod codes;
+//! One call of the port is one HTTP request, and its answer is sorted into the port's outcomes. Whether and when
+//! to try again is not known here, and neither are delivery reports: an accepted message is Twilio's.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::RETRY_AFTER;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use secrecy::{ExposeSecret, SecretString};
 use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
 
-use codes::{Meaning, meaning};
+mod answer;
+mod codes;
+mod tls;
 
-/// How long the gateway may take for one message, by default.
+/// Where Twilio's API is.
+pub const DEFAULT_BASE_URL: &str = "https://api.twilio.com";
+/// How long a message may take by default, all in all.
 pub const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long it may take to answer a connection.
+/// The port's bound on a call.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
+/// A gateway that takes longer to reach is down, and nothing has been sent yet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Twilio's documents have about 1 KiB. More than this, in bytes, is not read.
+const MAX_ANSWER: usize = 64 * 1024;
 
-/// No answer of the gateway's is longer.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// Access to the gateway.
+/// How to reach an account at Twilio.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the gateway is: `https://api.twilio.com`, or a stand-in.
+    /// What stands before `/2010-04-01`; usually [`DEFAULT_BASE_URL`].
     pub base_url: String,
-    /// The account.
+    /// The account's SID, `AC…`.
     pub account_sid: String,
-    /// Its secret.
+    /// The account's token.
     pub auth_token: SecretString,
-    /// The sender: a number, a name, or a messaging service (`MG…`).
+    /// Who sends: a number, a short code or an alphanumeric sender, or the SID (`MG…`) of a messaging service.
     pub from: String,
-    /// How long the gateway may take for one message.
+    /// How long one message may take, at most 10 s; usually [`TIMEOUT`].
     pub timeout: Duration,
 }
 
-/// A setting that makes no sense.
+/// Why an account cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The address is none of a web server.
-    #[error("base_url is not the address of a web server")]
+    /// The base URL is none, is not `http` or `https`, or has credentials, a query or a fragment.
+    #[error("`base_url` is not an http or https URL without credentials and query")]
     BaseUrl,
-    /// The account has a form that no account has.
-    #[error("account_sid must be letters and digits")]
+    /// The account's SID has something other than ASCII letters and digits.
+    #[error("`account_sid` is not an account's SID")]
     AccountSid,
-    /// No client can be made.
-    #[error("no HTTP client can be made: {0}")]
+    /// There is no token.
+    #[error("`auth_token` is empty")]
+    AuthToken,
+    /// The sender is empty, longer than 64 bytes or not printable ASCII.
+    #[error("`from` is neither a number or name of a sender nor the SID of a messaging service")]
+    From,
+    /// The time-out is zero or more than 10 s.
+    #[error("the time-out is not between 1 ms and 10 s")]
+    Timeout,
+    /// The URL is `https`, and the system has no root certificates to check it with.
+    #[error("the system has no root certificates")]
+    NoRoots,
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
 }
 
-/// The SMS port on Twilio.
+/// An account at Twilio.
+///
+/// It keeps connections open between messages; one value serves the whole process.
 #[derive(Debug)]
 pub struct Twilio {
     client: Client,
-    url: Url,
-    settings: Settings,
-}
-
-#[derive(Deserialize)]
-struct Accepted {
-    sid: String,
-}
-
-#[derive(Deserialize)]
-struct Refused {
-    code: u32,
+    messages: Url,
+    account_sid: String,
+    auth_token: SecretString,
+    from: Sender,
 }
 
 impl Twilio {
-    /// Speaks to the gateway of these settings. Makes no connection yet.
-    ///
-    /// # Errors
-    /// [`SettingsError`]
+    /// Checks the settings and reads the system's root certificates. Nothing is sent.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        if settings.account_sid.is_empty()
-            || !settings.account_sid.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        {
-            return Err(SettingsError::AccountSid);
+        if settings.timeout < Duration::from_millis(1) || settings.timeout > MAX_TIMEOUT {
+            return Err(SettingsError::Timeout);
         }
-        let base = settings.base_url.trim_end_matches('/');
-        let path = format!("{base}/2010-04-01/Accounts/{}/Messages.json", settings.account_sid);
-        let url = Url::parse(&path).map_err(|_| SettingsError::BaseUrl)?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(SettingsError::BaseUrl);
+        if settings.auth_token.expose_secret().is_empty() {
+            return Err(SettingsError::AuthToken);
+        }
+        let messages = messages_url(&settings.base_url, &settings.account_sid)?;
+        let roots = tls::system_roots();
+        if messages.scheme() == "https" && roots.is_empty() {
+            return Err(SettingsError::NoRoots);
         }
         let client = Client::builder()
+            .tls_backend_preconfigured(tls::client(roots).map_err(SettingsError::Tls)?)
             .timeout(settings.timeout)
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect would carry the number and the text elsewhere.
-            .redirect(Policy::none())
+            // Half of the whole at most, so that the time of a connection that never opened is never taken for
+            // the time of a message in doubt.
+            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / 2))
+            // A redirect would carry the credentials and the message to somebody else.
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(SettingsError::Client)?;
-        Ok(Self { client, url, settings })
+        let from = Sender::parse(settings.from)?;
+        Ok(Self {
+            client,
+            messages,
+            account_sid: settings.account_sid,
+            auth_token: settings.auth_token,
+            from,
+        })
     }
 }
 
@@ -107,67 +127,149 @@ impl SmsSender for Twilio {
     }
 
     async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
-        let Settings { account_sid, auth_token, from, .. } = &self.settings;
-        let sender = if from.starts_with("MG") { "MessagingServiceSid" } else { "From" };
-        let form = [("To", sms.to.as_str()), (sender, from.as_str()), ("Body", sms.text.as_str())];
-        let request = self.client.post(self.url.clone());
-        let answer =
-            request.basic_auth(account_sid, Some(auth_token.expose_secret())).form(&form).send().await;
-        let answer = answer.map_err(|error| no_answer(&error))?;
-        let (status, retry_after) = (answer.status(), retry_after(&answer));
-        let body = read_bounded(answer).await;
-        if status.is_success() {
-            return match body.ok().and_then(|body| serde_json::from_slice::<Accepted>(&body).ok()) {
-                Some(accepted) => Ok(SmsReceipt { reference: accepted.sid }),
-                // It may have been taken: nothing says that it was not.
-                None => Err(SmsError::Ambiguous { reason: format!("status {status} without a message id") }),
-            };
-        }
-        let code = body.ok().and_then(|body| Some(serde_json::from_slice::<Refused>(&body).ok()?.code));
-        Err(refusal(status, code, retry_after))
+        let (from_field, from) = self.from.field();
+        let response = self
+            .client
+            .post(self.messages.clone())
+            .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
+            .form(&[("To", sms.to.as_str()), (from_field, from), ("Body", sms.text.as_str())])
+            .send()
+            .await
+            .map_err(|error| unanswered(&error))?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        answer::judge(status, &headers, &body(response).await)
     }
 }
 
-/// What a refusal means. The gateway's own words are not repeated: they repeat the number.
-fn refusal(status: StatusCode, code: Option<u32>, retry_after: Option<Duration>) -> SmsError {
-    let reason = match code {
-        Some(code) => format!("error {code} (status {})", status.as_u16()),
-        None => format!("status {}", status.as_u16()),
+/// Who sends, and so which field of the form says it.
+#[derive(Debug)]
+enum Sender {
+    MessagingService(String),
+    Address(String),
+}
+
+impl Sender {
+    fn parse(text: String) -> Result<Self, SettingsError> {
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(SettingsError::From);
+        }
+        // A SID has 34 characters, and an alphanumeric sender at most 11.
+        let is_service = text.starts_with("MG")
+            && text.len() == 34
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        Ok(if is_service { Self::MessagingService(text) } else { Self::Address(text) })
+    }
+
+    fn field(&self) -> (&'static str, &str) {
+        match self {
+            Self::MessagingService(sid) => ("MessagingServiceSid", sid),
+            Self::Address(address) => ("From", address),
+        }
+    }
+}
+
+fn messages_url(base_url: &str, account_sid: &str) -> Result<Url, SettingsError> {
+    if account_sid.is_empty() || !account_sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(SettingsError::AccountSid);
+    }
+    let base = Url::parse(base_url).map_err(|_| SettingsError::BaseUrl)?;
+    let is_plain = matches!(base.scheme(), "http" | "https")
+        && base.username().is_empty()
+        && base.password().is_none()
+        && base.query().is_none()
+        && base.fragment().is_none();
+    if !is_plain {
+        return Err(SettingsError::BaseUrl);
+    }
+    let base = base.as_str().trim_end_matches('/');
+    Url::parse(&format!("{base}/2010-04-01/Accounts/{account_sid}/Messages.json"))
+        .map_err(|_| SettingsError::BaseUrl)
+}
+
+/// What it means that no status came.
+fn unanswered(error: &reqwest::Error) -> SmsError {
+    if error.is_connect() || error.is_builder() {
+        let reason = if error.is_timeout() { "the connection timed out" } else { "no connection" };
+        return SmsError::Temporary { reason: reason.to_owned() };
+    }
+    let reason = if error.is_timeout() {
+        "no answer within the time-out"
+    } else {
+        "the connection broke before the answer came"
     };
-    match (status, code.and_then(meaning)) {
-        (StatusCode::TOO_MANY_REQUESTS, _) | (_, Some(Meaning::Throttled)) => {
-            SmsError::Throttled { retry_after, reason }
-        }
-        (_, Some(Meaning::Permanent)) => SmsError::Permanent { reason },
-        // An unknown refusal may be the account's, which an operator can mend: the message waits.
-        (_, None) => SmsError::Temporary { reason },
-    }
-}
-
-fn no_answer(error: &reqwest::Error) -> SmsError {
-    if error.is_connect() {
-        return SmsError::Temporary { reason: "no connection".to_owned() };
-    }
-    if error.is_builder() {
-        return SmsError::Permanent { reason: "the request cannot be made".to_owned() };
-    }
-    let reason = if error.is_timeout() { "no answer in time" } else { "the connection broke" };
     SmsError::Ambiguous { reason: reason.to_owned() }
 }
 
-/// The wait that the gateway asks for, in its form in seconds (RFC 9110, section 10.2.3), up to an hour.
-fn retry_after(answer: &Response) -> Option<Duration> {
-    let seconds: u64 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(3600)))
+/// The body, as far as it is needed: empty when it is too long or breaks off, since a part of a document says nothing.
+async fn body(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
+            Ok(None) => return body,
+            Ok(Some(_)) | Err(_) => return Vec::new(),
+        }
+    }
 }
 
-async fn read_bounded(mut answer: Response) -> Result<Vec<u8>, ()> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|_| ())? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(());
+/// The reason given for an answer that has no Twilio code.
+fn without_code(status: StatusCode) -> String {
+    format!("HTTP {} without a Twilio code", status.as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            base_url: DEFAULT_BASE_URL.to_owned(),
+            account_sid: "AC01".to_owned(),
+            auth_token: SecretString::from("the-token"),
+            from: "+15005550006".to_owned(),
+            timeout: TIMEOUT,
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body)
+
+    #[rstest]
+    #[case("https://api.twilio.com", "https://api.twilio.com/2010-04-01/Accounts/AC01/Messages.json")]
+    #[case("http://127.0.0.1:1/", "http://127.0.0.1:1/2010-04-01/Accounts/AC01/Messages.json")]
+    #[case("https://proxy.example/sms", "https://proxy.example/sms/2010-04-01/Accounts/AC01/Messages.json")]
+    fn the_resource(#[case] base_url: &str, #[case] url: &str) {
+        assert_eq!(messages_url(base_url, "AC01").unwrap().as_str(), url);
+    }
+
+    #[rstest]
+    #[case("api.twilio.com")]
+    #[case("ftp://api.twilio.com")]
+    #[case("https://AC01:token@api.twilio.com")]
+    #[case("https://api.twilio.com?a=b")]
+    fn no_base_url(#[case] base_url: &str) {
+        assert!(matches!(messages_url(base_url, "AC01"), Err(SettingsError::BaseUrl)));
+    }
+
+    #[test]
+    fn settings_are_checked() {
+        let refused = |change: fn(&mut Settings)| {
+            let mut settings = settings();
+            change(&mut settings);
+            Twilio::new(settings).unwrap_err()
+        };
+        assert!(matches!(refused(|it| it.account_sid = "AC/../".into()), SettingsError::AccountSid));
+        assert!(matches!(refused(|it| it.auth_token = SecretString::from("")), SettingsError::AuthToken));
+        assert!(matches!(refused(|it| it.from = "a\r\nb".into()), SettingsError::From));
+        assert!(matches!(refused(|it| it.from = String::new()), SettingsError::From));
+        assert!(matches!(refused(|it| it.timeout = Duration::ZERO), SettingsError::Timeout));
+        assert!(matches!(refused(|it| it.timeout = Duration::from_secs(11)), SettingsError::Timeout));
+    }
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let shown =
+            format!("{:?}", Twilio::new(Settings { base_url: "http://localhost".into(), ..settings() }));
+        assert!(shown.contains("AC01") && !shown.contains("the-token"), "{shown}");
+    }
 }

@@ -1,0 +1,202 @@
+//! The binary as a process, and a client with verbs.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use vestibule_testkit::{FakeGateway, MailServer, Options, fake_gateway};
+
+/// Longer than the lease of a message whose sender was killed.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PASSWORD: &str = "correct-horse-7";
+
+/// The service as it runs somewhere, with a gateway and a mail server beside it.
+pub(crate) struct World {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) gateway: FakeGateway,
+    pub(crate) mail: MailServer,
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let gateway = FakeGateway::start().await.unwrap();
+        let mail = MailServer::start(Options::default()).await.unwrap();
+        let variables = [
+            ("SMS__PROVIDERS", "twilio".to_owned()),
+            ("SMS__TWILIO__BASE_URL", gateway.base_url()),
+            ("SMS__TWILIO__ACCOUNT_SID", fake_gateway::ACCOUNT_SID.to_owned()),
+            ("SMS__TWILIO__AUTH_TOKEN", fake_gateway::AUTH_TOKEN.to_owned()),
+            ("SMS__TWILIO__FROM", "+15005550006".to_owned()),
+            ("EMAIL__TRANSPORT", "smtp".to_owned()),
+            ("EMAIL__FROM", "Vestibule <no-reply@example.com>".to_owned()),
+            ("EMAIL__SMTP__URL", mail.url()),
+            ("LIMITS__SIGNUP_PER_IP_PER_HOUR", "10000".to_owned()),
+        ];
+        let variables = variables.map(|(name, value)| (format!("VESTIBULE__{name}"), value)).to_vec();
+        Self { directory: tempfile::tempdir().unwrap(), gateway, mail, variables }
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((format!("VESTIBULE__{name}"), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn start(&self) -> Service {
+        Service::start(self.directory.path(), &self.variables, "trace")
+    }
+
+    /// The code that the gateway was given for the number.
+    pub(crate) async fn code(&self, phone: &str) -> String {
+        let sms = self.gateway.wait_for(phone, 1, PATIENCE).await.expect("no SMS came");
+        sms.body.rsplit_once('#').expect("no code in it").1.to_owned()
+    }
+
+    pub(crate) async fn link(&self, address: &str) -> String {
+        let mail = self.mail.wait_for(address, PATIENCE).await.expect("no mail came");
+        let text = mail.part("text/plain").unwrap();
+        text.split_whitespace().find(|word| word.starts_with("http://")).expect("no link in it").to_owned()
+    }
+}
+
+pub(crate) struct Service {
+    process: Child,
+    pub(crate) url: String,
+    client: Client,
+    log: Arc<Mutex<String>>,
+    reading: Option<std::thread::JoinHandle<()>>,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: Value,
+}
+
+impl Service {
+    pub(crate) fn start(directory: &Path, variables: &[(String, String)], log_level: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+            .current_dir(directory)
+            .env("RUST_LOG", log_level)
+            .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
+            .env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = process.stderr.take().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let reading = {
+            let log = Arc::clone(&log);
+            std::thread::spawn(move || {
+                let mut chunk = [0; 8192];
+                while let Ok(length @ 1..) = stderr.read(&mut chunk) {
+                    log.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..length]));
+                }
+            })
+        };
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let said = stdout
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.split_once("listens on ")?.1.trim().to_owned()));
+        let url = said.unwrap_or_else(|| panic!("it did not start:\n{}", log.lock().unwrap()));
+        let client = Client::builder().timeout(PATIENCE).build().unwrap();
+        Self { process, url, client, log, reading: Some(reading) }
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// As the machine would on losing power to the process.
+    pub(crate) fn kill(mut self) -> String {
+        self.process.kill().unwrap();
+        self.end()
+    }
+
+    /// Asks it to stop; its status must be good.
+    pub(crate) fn stop(mut self) -> String {
+        let status = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
+        assert!(status.success());
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "{status}");
+        self.end()
+    }
+
+    fn end(&mut self) -> String {
+        self.process.wait().unwrap();
+        self.reading.take().unwrap().join().unwrap();
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Answer {
+        self.try_call(method, path, token, body).await.unwrap()
+    }
+
+    pub(crate) async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let retry_after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        Ok(Answer { status, retry_after, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+
+    pub(crate) async fn sign_up(&self, phone: &str) -> Answer {
+        let body = json!({ "phone": phone, "password": PASSWORD });
+        self.call(Method::POST, "/v2/mobile/signup", None, Some(body)).await
+    }
+
+    pub(crate) async fn confirm(&self, phone: &str, code: &str) -> Answer {
+        let body = json!({ "phone": phone, "smsCode": code });
+        self.call(Method::POST, "/v2/mobile/phone/confirm", None, Some(body)).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
+        self.call(Method::GET, path, Some(token), None).await
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The files of a directory and below.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory)
+        .unwrap()
+        .flat_map(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() { files(&path) } else { vec![path] }
+        })
+        .collect()
+}

@@ -1,0 +1,385 @@
+//! The story as its users live it: the real binary, a gateway, a mail server, and everything that can go wrong between them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure fails the test"
+)]
+
+mod harness;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use harness::{Answer, PASSWORD, PATIENCE, Service, World};
+use reqwest::Method;
+use serde_json::{Value, json};
+use vestibule_testkit::{Behaviour, FakeGateway, MailServer, Options, Stage, fake_gateway};
+
+const PHONE: &str = "+447871234567";
+
+fn profile() -> Value {
+    json!({
+        "firstName": "Annabella", "lastName": "Smithson", "dateOfBirth": "1990-05-17", "residenceCountry": "GBR",
+        "residenceCity": "Londinium", "residenceStreet": "1 High Street", "residenceZipCode": "SW1A 1AA",
+    })
+}
+
+fn text(answer: &Answer, member: &str) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body[member].as_str().unwrap_or_else(|| panic!("no {member} in {}", answer.body)).to_owned()
+}
+
+/// A number for each of many people.
+fn phone(number: usize) -> String {
+    format!("+447400{number:06}")
+}
+
+/// Lives the five steps; the access token and the user.
+async fn live(world: &World, service: &Service, phone: &str, address: &str) -> (String, String) {
+    assert_eq!(service.sign_up(phone).await.status, 200);
+    let confirmed = service.confirm(phone, &world.code(phone).await).await;
+    let (token, user) = (text(&confirmed, "access_token"), text(&confirmed, "userId"));
+    let added = service
+        .call(Method::PUT, "/v2/mobile/email/add", Some(&token), Some(json!({ "email": address })))
+        .await;
+    assert_eq!(added.status, 200, "{}", added.body);
+    let link = world.link(address).await;
+    assert!(link.starts_with(&service.url), "{link}");
+    let followed = service.call(Method::GET, link.strip_prefix(&service.url).unwrap(), None, None).await;
+    assert_eq!(followed.status, 200, "{}", followed.body);
+    let patched = service.call(Method::PATCH, "/v2/customer/profile", Some(&token), Some(profile())).await;
+    assert_eq!(patched.status, 204, "{}", patched.body);
+    (token, user)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log() {
+    let world = World::new().await;
+    let service = world.start();
+    let (token, user) = live(&world, &service, PHONE, "wonder.woman+app@example.com").await;
+
+    let seen = service.get("/v2/customer/profile", &token).await;
+    assert_eq!(text(&seen, "userId"), user);
+    assert_eq!(text(&seen, "residenceCountry"), "GB");
+    assert_eq!(seen.body["confirmedEmail"], true);
+    let kyc = service.get("/v2/customer/kyc/data", &token).await;
+    assert_eq!((text(&kyc, "kycLevel").as_str(), &kyc.body["missing"]), ("KYC_0", &json!([])));
+    let again = service.sign_up(PHONE).await;
+    assert_eq!((again.status, &again.body["errorId"]), (403, &json!(115)));
+    // What goes wrong is logged too.
+    service.call(Method::POST, "/v2/mobile/signup", None, Some(json!({ "phone": "x", "password": 5 }))).await;
+    service.get("/v2/customer/profile", &format!("{token}x")).await;
+    service
+        .call(
+            Method::GET,
+            "/v2/mobile/email/confirm?email=wonder.woman%2Bapp@example.com&token=tok&event=e",
+            None,
+            None,
+        )
+        .await;
+
+    let code = world.code(PHONE).await;
+    let link = world.link("wonder.woman+app@example.com").await;
+    let link_token = link.rsplit('=').next().unwrap().to_owned();
+    let log = service.stop();
+    assert!(log.contains("DEBUG"), "the log tells no details:\n{log}");
+    let secrets = [
+        "7871234567",
+        &code,
+        PASSWORD,
+        &token,
+        &link_token,
+        "wonder.woman",
+        "Annabella",
+        "Smithson",
+        "Londinium",
+        "1990-05-17",
+        "argon2id",
+        fake_gateway::AUTH_TOKEN,
+    ];
+    for secret in secrets {
+        let told = log.lines().find(|line| line.contains(secret));
+        assert!(told.is_none(), "`{secret}` is in the log: {}", told.unwrap());
+    }
+    // Nor is anything in the files that a code or link could be read from.
+    for file in harness::files(world.directory.path()) {
+        let bytes = std::fs::read(&file).unwrap();
+        for secret in [code.as_bytes(), link_token.as_bytes(), PASSWORD.as_bytes(), token.as_bytes()] {
+            let found = bytes.windows(secret.len()).any(|window| window == secret);
+            assert!(!found, "a secret is in {}", file.display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_64_confirmations_one_opens_the_account() {
+    let world = World::new().await;
+    let service = Arc::new(world.start());
+    service.sign_up(PHONE).await;
+    let code = world.code(PHONE).await;
+    let confirming: Vec<_> = (0..64)
+        .map(|_| {
+            let (service, code) = (Arc::clone(&service), code.clone());
+            tokio::spawn(async move { text(&service.confirm(PHONE, &code).await, "userId") })
+        })
+        .collect();
+    let mut users = HashSet::new();
+    for confirmed in confirming {
+        users.insert(confirmed.await.unwrap());
+    }
+    assert_eq!(users.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_64_wrong_guesses_five_are_evaluated() {
+    let world = World::new().await;
+    let service = Arc::new(world.start());
+    service.sign_up(PHONE).await;
+    let code = world.code(PHONE).await;
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    let guessing: Vec<_> = (0..64)
+        .map(|_| {
+            let service = Arc::clone(&service);
+            tokio::spawn(async move { service.confirm(PHONE, wrong).await })
+        })
+        .collect();
+    let mut left = Vec::new();
+    for guess in guessing {
+        let answer = guess.await.unwrap();
+        match answer.body["errorId"].as_u64() {
+            Some(117) => left.push(answer.body["data"]["attemptsLeft"].as_u64().unwrap()),
+            Some(119) => assert!(answer.status == 429 && answer.retry_after.is_some()),
+            other => panic!("{other:?}: {}", answer.body),
+        }
+    }
+    left.sort_unstable();
+    assert_eq!(left, [0, 1, 2, 3, 4]);
+    assert_eq!(
+        service.confirm(PHONE, &code).await.body["errorId"],
+        119,
+        "the right code is not evaluated any more"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_was_acknowledged_survives_a_kill() {
+    let world = World::new().await;
+    let mut acknowledged = Vec::new();
+    for round in 0..3 {
+        let service = Arc::new(world.start());
+        let signing_up: Vec<_> = (0..24)
+            .map(|number| {
+                let (service, phone) = (Arc::clone(&service), phone(round * 100 + number));
+                tokio::spawn(async move {
+                    let body = json!({ "phone": phone, "password": PASSWORD });
+                    let answer = service.try_call(Method::POST, "/v2/mobile/signup", None, Some(body)).await;
+                    answer.ok().filter(|answer| answer.status == 200).map(|_| phone)
+                })
+            })
+            .collect();
+        // Killed in the midst: as soon as some were answered.
+        assert!(world.gateway.wait_for_requests(acknowledged.len() + 3, PATIENCE).await);
+        let killing = Arc::clone(&service);
+        std::process::Command::new("kill").arg("-KILL").arg(killing.id().to_string()).status().unwrap();
+        drop(killing);
+        for answered in signing_up {
+            acknowledged.extend(answered.await.unwrap());
+        }
+        drop(service);
+    }
+    assert!(!acknowledged.is_empty());
+    let service = world.start();
+    for phone in &acknowledged {
+        let confirmed = service.confirm(phone, &world.code(phone).await).await;
+        let token = text(&confirmed, "access_token");
+        assert_eq!(text(&service.get("/v2/customer/profile", &token).await, "phone"), *phone);
+    }
+    service.kill();
+    // The accounts are there after one more, and are not opened twice.
+    let service = world.start();
+    for phone in &acknowledged {
+        assert_eq!(service.sign_up(phone).await.body["errorId"], 115);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_or_mail_server_in_trouble_delays_messages_only() {
+    let world = World::new().await;
+    let service = world.start();
+    let troubles = [
+        Behaviour::RespondWith { status: 503, headers: vec![], body: "<html>".to_owned() },
+        Behaviour::Delay(Duration::from_mins(1)),
+        Behaviour::ResetAfterRequest,
+        Behaviour::RespondWith {
+            status: 429,
+            headers: vec![("Retry-After".to_owned(), "1".to_owned())],
+            body: String::new(),
+        },
+    ];
+    for (number, trouble) in troubles.into_iter().enumerate() {
+        world.gateway.set_behaviour(trouble);
+        let begun = Instant::now();
+        assert_eq!(service.sign_up(&phone(number)).await.status, 200);
+        assert!(begun.elapsed() < Duration::from_secs(5), "the gateway's trouble reached the client");
+        assert!(world.gateway.wait_for_requests(world.gateway.requests().max(1), PATIENCE).await);
+    }
+    world.gateway.set_behaviour(Behaviour::Accept);
+    for number in 0..4 {
+        assert_eq!(service.confirm(&phone(number), &world.code(&phone(number)).await).await.status, 200);
+    }
+
+    let (token, _) = live(&world, &service, PHONE, "anna@example.com").await;
+    assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
+    service.sign_up(&phone(50)).await;
+    let token = text(&service.confirm(&phone(50), &world.code(&phone(50)).await).await, "access_token");
+    world.mail.refuse(Stage::Rcpt, "451 4.3.0 later");
+    let body = json!({ "email": "bea@example.com" });
+    assert_eq!(service.call(Method::PUT, "/v2/mobile/email/add", Some(&token), Some(body)).await.status, 200);
+    world.mail.obey();
+    world.link("bea@example.com").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_away_gets_the_message_when_it_is_back() {
+    let mut world = World::new().await;
+    let address = world.gateway.address();
+    let mail_address = world.mail.address();
+    let service = world.start();
+    // Those that the service knows are gone.
+    world.gateway = FakeGateway::start().await.unwrap();
+    world.mail = MailServer::start(Options::default()).await.unwrap();
+    assert_eq!(service.sign_up(PHONE).await.status, 200);
+    let log = service.stop();
+    assert!(log.contains("serving"));
+    world.gateway = FakeGateway::start_on(address).await.unwrap();
+    world.mail = MailServer::start_on(mail_address, Options::default()).await.unwrap();
+    let service = world.start();
+    live_on(&world, &service).await;
+}
+
+async fn live_on(world: &World, service: &Service) {
+    assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_sent_makes_it_stumble() {
+    let world = World::new().await;
+    let service = world.start();
+    let (token, _) = live(&world, &service, PHONE, "anna@example.com").await;
+    let long = "x".repeat(10_000);
+    let nasty = [
+        "",
+        " ",
+        "\0",
+        "\u{202e}abc",
+        "рaypal",
+        "😀",
+        "-0001-01-01",
+        "99999-01-01",
+        "'; DROP TABLE accounts;--",
+        "%00",
+        "\u{feff}",
+        &long,
+        "null",
+        "{}",
+        "../../etc/passwd",
+        "a@b@c",
+        "0",
+        "٠١٢٣٤٥",
+        "\u{1d7ce}",
+    ];
+    let endpoints: [(Method, &str, &[&str]); 6] = [
+        (Method::POST, "/v2/mobile/signup", &["phone", "password", "fingerprint"]),
+        (Method::POST, "/v2/mobile/phone/confirm", &["phone", "smsCode", "registrationId", "fingerprint"]),
+        (Method::POST, "/v2/mobile/phone/verify/resend", &["phone", "registrationId"]),
+        (Method::PUT, "/v2/mobile/email/add", &["email"]),
+        (Method::POST, "/v2/mobile/email/confirm", &["email", "event", "token"]),
+        (
+            Method::PATCH,
+            "/v2/customer/profile",
+            &["firstName", "dateOfBirth", "residenceCountry", "primaryCurrency", "residenceZipCode"],
+        ),
+    ];
+    for (method, path, fields) in endpoints {
+        let texts = nasty.iter().map(|text| json!(text));
+        let others = [json!(null), json!(7), json!(-1.5e300), json!(true), json!([]), json!({ "a": [1] })];
+        for value in texts.chain(others) {
+            for field in fields {
+                let mut body = json!({ "phone": "+447871234568", "password": PASSWORD, "smsCode": "123456", "email": "c@example.com" });
+                body[field] = value.clone();
+                let answer = service.call(method.clone(), path, Some(&token), Some(body)).await;
+                assert!(answer.status < 500, "{method} {path} {field}={value}: {}", answer.body);
+                if answer.status >= 400 {
+                    assert!(
+                        answer.body["error"].is_string() && answer.body["systemId"] == "core",
+                        "{}",
+                        answer.body
+                    );
+                }
+            }
+        }
+    }
+    let deep = "[".repeat(15_000);
+    let huge = vec![b' '; 10_000_000];
+    let client = reqwest::Client::new();
+    for (raw, status) in [
+        (deep.into_bytes(), 400),
+        (huge, 413),
+        (vec![0xff, 0xfe], 400),
+        (br#"{"phone":"\ud800"}"#.to_vec(), 400),
+    ] {
+        let url = format!("{}/v2/mobile/signup", service.url);
+        let sent = client.post(url).header("content-type", "application/json").body(raw).send().await;
+        // A server may close on a body that it refuses before the client has sent it all.
+        if let Ok(answer) = sent {
+            assert_eq!(answer.status().as_u16(), status);
+        }
+    }
+    assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold_and_say_how_long_to_wait() {
+    let world = World::new().await.with("LIMITS__SIGNUP_PER_IP_PER_HOUR", "3");
+    let service = world.start();
+    for number in 0..3 {
+        assert_eq!(service.sign_up(&phone(number)).await.status, 200);
+    }
+    let refused = service.sign_up(&phone(3)).await;
+    assert_eq!((refused.status, &refused.body["errorId"]), (429, &json!(167)));
+    let seconds = refused.body["data"]["retryAfterSeconds"].as_u64().unwrap();
+    assert!((1..=1200).contains(&seconds));
+    assert_eq!(refused.retry_after.unwrap(), seconds.to_string());
+}
+
+#[test]
+fn a_setting_that_makes_no_sense_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |variable: &str, value: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        command.current_dir(directory.path()).args(arguments).env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0");
+        command.env(variable, value).output().unwrap()
+    };
+    for (variable, value, key) in [
+        ("VESTIBULE__HTTP__LISTN", "x", "listn"),
+        ("VESTIBULE__REGISTRATION__CODE_LENGTH", "99", "registration.code_length"),
+        ("VESTIBULE__REGISTRATION__CODE_LENGTH", "six", "registration.code_length"),
+        ("VESTIBULE__HTTP__LISTEN", "0.0.0.0:0", "http.listen"),
+        ("VESTIBULE__ENVIRONMENT", "production", "http.public_url"),
+    ] {
+        let output = run(variable, value, &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {said}");
+        assert!(said.contains(key), "{variable}={value}: {said}");
+    }
+    let help = run("RUST_LOG", "info", &["--help"]);
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("migrate"));
+    for command in ["migrate", "check"] {
+        let output = run("RUST_LOG", "info", &[command]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,412 @@
+//! An SMS gateway on loopback: Twilio's Messages resource over HTTP/1.1
+//! (<https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>).
+//!
+//! It judges a request as the real one does (path, Basic authentication, form fields) and keeps a journal of the
+//! messages that it accepted. What it answers can be scripted, so that a test sees every way in which a gateway fails.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::BufReader;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+mod http;
+
+use http::{Answer, Request};
+
+/// The account that the gateway knows.
+pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
+/// That account's token.
+pub const AUTH_TOKEN: &str = "the-token-of-the-fake-gateway";
+
+/// An SMS gateway that listens until it is stopped or dropped.
+#[derive(Debug)]
+pub struct FakeGateway {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+/// A message that the gateway accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentSms {
+    /// The receiver, as the client wrote it.
+    pub to: String,
+    /// The sender: a number, or the SID of a messaging service.
+    pub from: String,
+    /// The text.
+    pub body: String,
+    /// Its place in the journal, from 0.
+    pub at_index: usize,
+}
+
+/// What the gateway does with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Judges it as the real gateway does.
+    Accept,
+    /// Refuses it with an error document in the real gateway's form, whose message repeats the receiver's number.
+    Refuse {
+        /// The HTTP status.
+        status: u16,
+        /// Twilio's error code.
+        code: u32,
+    },
+    /// Answers exactly this.
+    RespondWith {
+        /// The HTTP status.
+        status: u16,
+        /// Further headers; `Content-Length` is added.
+        headers: Vec<(String, String)>,
+        /// The body.
+        body: String,
+    },
+    /// Waits, then accepts.
+    Delay(Duration),
+    /// Reads the request and resets the connection; the message is not sent.
+    ResetAfterRequest,
+    /// Accepts the message, and resets the connection instead of answering.
+    AcceptThenReset,
+    /// Answers 200 with a page, as a captive portal or a proxy does.
+    HtmlNonsense,
+}
+
+/// No such message arrived in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoSms {
+    /// How many did arrive for the receiver.
+    pub arrived: usize,
+}
+
+impl std::fmt::Display for NoSms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the text message did not arrive in time; {} did", self.arrived)
+    }
+}
+
+impl std::error::Error for NoSms {}
+
+impl FakeGateway {
+    /// Starts a gateway on a free port.
+    pub async fn start() -> io::Result<Self> {
+        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Starts a gateway at an address, such as that of one that was stopped.
+    pub async fn start_on(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            behaviour: Mutex::new(Behaviour::Accept),
+            script: Mutex::new(VecDeque::new()),
+            journal: watch::Sender::new(Vec::new()),
+            requests: watch::Sender::new(0),
+        });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, server })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What stands before `/2010-04-01` in its URLs.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Sets what is done with the requests to come.
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        *lock(&self.shared.behaviour) = behaviour;
+    }
+
+    /// Sets what is done with the next requests, one each; after them the behaviour that is set applies again.
+    pub fn script(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
+        lock(&self.shared.script).extend(behaviours);
+    }
+
+    /// All accepted messages, oldest first.
+    #[must_use]
+    pub fn messages(&self) -> Vec<SentSms> {
+        self.shared.journal.borrow().clone()
+    }
+
+    /// How many requests came, accepted or not.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        *self.shared.requests.borrow()
+    }
+
+    /// Waits until `count` messages for a receiver were accepted, and gives the last of these.
+    pub async fn wait_for(&self, to: &str, count: usize, timeout: Duration) -> Result<SentSms, NoSms> {
+        let nth = |journal: &Vec<SentSms>| {
+            journal.iter().filter(|sms| sms.to == to).nth(count.saturating_sub(1)).cloned()
+        };
+        let mut journal = self.shared.journal.subscribe();
+        let found = tokio::time::timeout(timeout, journal.wait_for(|journal| nth(journal).is_some())).await;
+        let found = found.ok().and_then(Result::ok).and_then(|journal| nth(&journal));
+        found.ok_or_else(|| NoSms { arrived: self.messages().iter().filter(|sms| sms.to == to).count() })
+    }
+
+    /// Whether so many requests came in time.
+    pub async fn wait_for_requests(&self, count: usize, timeout: Duration) -> bool {
+        let mut requests = self.shared.requests.subscribe();
+        tokio::time::timeout(timeout, requests.wait_for(|requests| *requests >= count)).await.is_ok()
+    }
+
+    /// Stops it. When this returns, its port is free and its connections are closed.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        // An aborted task ends with an error, which is what was asked for.
+        let _ = (&mut self.server).await;
+    }
+}
+
+impl Drop for FakeGateway {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    behaviour: Mutex<Behaviour>,
+    script: Mutex<VecDeque<Behaviour>>,
+    journal: watch::Sender<Vec<SentSms>>,
+    requests: watch::Sender<usize>,
+}
+
+impl Shared {
+    fn next_behaviour(&self) -> Behaviour {
+        let scripted = lock(&self.script).pop_front();
+        scripted.unwrap_or_else(|| lock(&self.behaviour).clone())
+    }
+
+    /// The real gateway's judgement; an accepted message enters the journal.
+    fn judge(&self, request: &Request) -> Answer {
+        if request.path != format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json") {
+            return refusal(404, 20404, &format!("The requested resource {} was not found", request.path));
+        }
+        if request.credentials() != Some((ACCOUNT_SID.to_owned(), AUTH_TOKEN.to_owned())) {
+            return refusal(401, 20003, "Authenticate")
+                .with_header("WWW-Authenticate", r#"Basic realm="Twilio API""#);
+        }
+        if request.method != "POST" {
+            return refusal(405, 20004, "Method not allowed");
+        }
+        match message(request) {
+            Ok((to, from, body)) => {
+                let mut at_index = 0;
+                self.journal.send_modify(|journal| {
+                    at_index = journal.len();
+                    journal.push(SentSms {
+                        to: to.clone(),
+                        from: from.clone(),
+                        body: body.clone(),
+                        at_index,
+                    });
+                });
+                accepted(&to, &from, &body, at_index)
+            }
+            Err(refusal) => refusal,
+        }
+    }
+}
+
+/// The receiver, the sender and the text of a request.
+fn message(request: &Request) -> Result<(String, String, String), Answer> {
+    let form = request.form().ok_or_else(|| refusal(400, 20001, "Unable to parse the form"))?;
+    let field = |name: &str| {
+        form.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.clone())
+    };
+    let to = field("To").ok_or_else(|| refusal(400, 21604, "A 'To' phone number is required."))?;
+    let digits = to.strip_prefix('+').unwrap_or_default();
+    if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refusal(400, 21211, &format!("Invalid 'To' Phone Number: {to}")));
+    }
+    let from = field("MessagingServiceSid")
+        .or_else(|| field("From"))
+        .ok_or_else(|| refusal(400, 21603, "A 'From' phone number is required."))?;
+    let body = field("Body").ok_or_else(|| refusal(400, 21602, "Message body is required."))?;
+    if body.chars().count() > 1600 {
+        return Err(refusal(400, 21617, "The concatenated message body exceeds the 1600 character limit."));
+    }
+    Ok((to, from, body))
+}
+
+fn accepted(to: &str, from: &str, body: &str, at_index: usize) -> Answer {
+    let document = json!({
+        "sid": format!("SM{at_index:032x}"),
+        "account_sid": ACCOUNT_SID,
+        "status": "queued",
+        "to": to,
+        "from": from,
+        "body": body,
+        "num_segments": "1",
+        "error_code": null,
+        "error_message": null,
+    });
+    Answer::json(201, &document)
+}
+
+fn refusal(status: u16, code: u32, message: &str) -> Answer {
+    let document = json!({
+        "code": code,
+        "message": message,
+        "more_info": format!("https://www.twilio.com/docs/errors/{code}"),
+        "status": status,
+    });
+    Answer::json(status, &document)
+}
+
+/// Takes connections until it is aborted, which ends them as well.
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    let shared = Arc::clone(&shared);
+                    connections.spawn(async move { converse(BufReader::new(stream), &shared).await });
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Serves one connection. An error of it concerns its client, who sees it too.
+async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> io::Result<()> {
+    loop {
+        let request = match Request::read(&mut stream).await {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let answer =
+                    Answer::new(400, "text/plain", error.to_string()).with_header("Connection", "close");
+                return answer.write(&mut stream).await;
+            }
+            Err(error) => return Err(error),
+        };
+        shared.requests.send_modify(|count| *count += 1);
+        let Some(answer) = answer(shared, &request).await else {
+            return stream.get_ref().set_zero_linger();
+        };
+        answer.write(&mut stream).await?;
+        if request.is_last() {
+            return Ok(());
+        }
+    }
+}
+
+/// What is answered; `None` to reset the connection.
+async fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
+    match shared.next_behaviour() {
+        Behaviour::Accept => Some(shared.judge(request)),
+        Behaviour::Refuse { status, code } => {
+            let form = request.form().unwrap_or_default();
+            let to = form.iter().find(|(name, _)| name == "To").map_or("", |(_, value)| value.as_str());
+            Some(refusal(status, code, &format!("Refused: {to}")))
+        }
+        Behaviour::RespondWith { status, headers, body } => Some(Answer { status, headers, body }),
+        Behaviour::Delay(delay) => {
+            tokio::time::sleep(delay).await;
+            Some(shared.judge(request))
+        }
+        Behaviour::ResetAfterRequest => None,
+        Behaviour::AcceptThenReset => {
+            let _ = shared.judge(request);
+            None
+        }
+        Behaviour::HtmlNonsense => {
+            let page = "<!doctype html><title>Welcome</title><p>Please accept our terms.</p>";
+            Some(Answer::new(200, "text/html; charset=utf-8", page.to_owned()))
+        }
+    }
+}
+
+/// A test that panicked must not take the others' answers with it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn exchange(gateway: &FakeGateway, request: &str) -> String {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    fn post(authorization: &str, body: &str) -> String {
+        format!(
+            "POST /2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\
+             Authorization: {authorization}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    fn authorization() -> String {
+        use base64::Engine as _;
+        let pair = format!("{ACCOUNT_SID}:{AUTH_TOKEN}");
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+    }
+
+    #[tokio::test]
+    async fn a_raw_request_is_judged_and_kept() {
+        let gateway = FakeGateway::start().await.unwrap();
+        let body = "To=%2B447871234567&From=%2B15005550006&Body=Code%3A+123456%0A%40example.com";
+        let answer = exchange(&gateway, &post(&authorization(), body)).await;
+        assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
+        let sms = gateway.wait_for("+447871234567", 1, Duration::from_secs(5)).await.unwrap();
+        assert_eq!((sms.from.as_str(), sms.body.as_str()), ("+15005550006", "Code: 123456\n@example.com"));
+    }
+
+    #[tokio::test]
+    async fn what_the_real_gateway_refuses_is_refused() {
+        let gateway = FakeGateway::start().await.unwrap();
+        let full = "To=%2B447871234567&From=%2B15005550006&Body=x";
+        for (request, status, code) in [
+            (post("Basic eDp5", full), "401", "20003"),
+            (post(&authorization(), "From=%2B15005550006&Body=x"), "400", "21604"),
+            (post(&authorization(), "To=447871234567&From=%2B15005550006&Body=x"), "400", "21211"),
+            (post(&authorization(), "To=%2B447871234567&Body=x"), "400", "21603"),
+            (post(&authorization(), "To=%2B447871234567&From=%2B15005550006"), "400", "21602"),
+            (post(&authorization(), full).replace("/Messages", "/Calls"), "404", "20404"),
+            (post(&authorization(), full).replace("x-www-form-urlencoded", "json"), "400", "20001"),
+            ("nonsense\r\n\r\n".to_owned(), "400", "no request line"),
+        ] {
+            let answer = exchange(&gateway, &request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(code), "{answer}");
+        }
+        assert_eq!(gateway.messages(), []);
+        let missing = gateway.wait_for("+447871234567", 1, Duration::from_millis(10)).await;
+        assert_eq!(missing, Err(NoSms { arrived: 0 }));
+    }
+
+    #[tokio::test]
+    async fn it_comes_back_at_the_same_address() {
+        let gateway = FakeGateway::start().await.unwrap();
+        let address = gateway.address();
+        gateway.stop().await;
+        assert!(TcpStream::connect(address).await.is_err());
+        let gateway = FakeGateway::start_on(address).await.unwrap();
+        assert_eq!(gateway.address(), address);
+    }
+}
