@@ -50,6 +50,7 @@ pub fn public(config: &mut ServiceConfig) {
 /// Registers the health checks, which both listeners have.
 pub fn health(config: &mut ServiceConfig) {
     handlers::register_health(config);
+    config.default_service(web::to(handlers::not_found));
 }
 
 /// Starts to serve on a listener, with `routes` and whatever else they register. The future that is returned ends
@@ -64,11 +65,7 @@ pub fn serve(
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
     let server = HttpServer::new(move || {
-        App::new()
-            .app_data(http.clone())
-            .wrap(from_fn(finish))
-            .configure(routes.clone())
-            .default_service(web::to(handlers::not_found))
+        App::new().app_data(http.clone()).wrap(from_fn(finish)).configure(routes.clone())
     })
     .workers(workers)
     .client_request_timeout(SLOW_CLIENT)

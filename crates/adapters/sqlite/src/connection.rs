@@ -147,7 +147,9 @@ impl Readers {
             return Ok(connection);
         }
         let mut connection = connect(&self.path).map_err(|error| Unavailable(error.to_string()))?;
-        connection.batch_execute("PRAGMA query_only = ON").map_err(|error| unavailable(&error))?;
+        connection
+            .batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -512")
+            .map_err(|error| unavailable(&error))?;
         Ok(connection)
     }
 

@@ -1,0 +1,250 @@
+//! The whole HTTP crate over the fakes, with verbs.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
+use actix_web::test::{self, TestRequest};
+use actix_web::web::Data;
+use actix_web::{App, Error};
+use serde_json::{Value, json};
+use vestibule_application::{
+    Application, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
+};
+use vestibule_domain::quota::Quota;
+use vestibule_domain::registration::Rules;
+use vestibule_domain::{Content, Country, EmailRules, OneTimeCodes as _, PasswordPolicy, Recipient, Zxcvbn};
+use vestibule_http::Http;
+use vestibule_port_security::Clock as _;
+use vestibule_port_storage::{Outbox as _, Settlement};
+use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
+
+pub(crate) const PHONE: &str = "+447871234567";
+pub(crate) const PASSWORD: &str = "correct-horse-7";
+const DAY: Duration = Duration::from_hours(24);
+
+pub(crate) struct Options {
+    pub(crate) conceal: bool,
+    pub(crate) client_country: Option<&'static str>,
+    pub(crate) sign_ups_per_client: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { conceal: false, client_country: None, sign_ups_per_client: 1000 }
+    }
+}
+
+/// What stands behind the routes.
+pub(crate) struct Backstage {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) storage: Arc<InMemoryStorage>,
+    derivation: Arc<Derivation>,
+    pub(crate) http: Data<Http>,
+}
+
+impl Backstage {
+    pub(crate) fn new(options: &Options) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let storage = Arc::new(InMemoryStorage::default());
+        let entropy = Arc::new(CountingEntropy::default());
+        let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
+        let derivation = Arc::new(Derivation::new(&keys, 6));
+        let wording = Arc::new(Wording::new("http://localhost", None).unwrap());
+        let country = |code: &str| Country::parse(code).unwrap();
+        let application = Application {
+            storage: storage.clone(),
+            hasher: Arc::new(FakeHasher),
+            tokens: Arc::new(FakeTokens::default()),
+            clock: clock.clone(),
+            entropy,
+            countries: Arc::new(OneCountry(options.client_country.map(country))),
+            derivation: derivation.clone(),
+            settings: settings(options),
+        };
+        let http = Http {
+            application: Arc::new(application),
+            wording,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        };
+        Self { clock, storage, derivation, http: Data::new(http) }
+    }
+
+    /// The routes, as the service serves them.
+    pub(crate) async fn routes(
+        &self,
+    ) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
+        let app = App::new().app_data(self.http.clone()).wrap(from_fn(vestibule_http::finish));
+        test::init_service(app.configure(vestibule_http::public)).await
+    }
+
+    /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
+    pub(crate) async fn received(&self, to: &str) -> Option<String> {
+        let lease = Duration::from_secs(1);
+        let mut latest = None;
+        for claimed in self.storage.claim(100, lease, self.clock.now()).await.unwrap() {
+            let message = claimed.message;
+            let is_for = match &message.recipient {
+                Recipient::Phone(phone) => phone.as_str() == to,
+                Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
+            };
+            if is_for {
+                self.storage.settle(message.id, claimed.tries, Settlement::Done).await.unwrap();
+                latest = Some(message);
+            } else {
+                let again = Settlement::Retry { at: message.queued_at, reason: String::new() };
+                self.storage.settle(message.id, claimed.tries, again).await.unwrap();
+            }
+        }
+        let message = latest?;
+        Some(match (message.content, &message.recipient) {
+            (Content::SignUpCode { attempt, generation }, _) => {
+                self.derivation.code(attempt, generation).expose().to_owned()
+            }
+            (Content::EmailConfirmation { verification }, Recipient::Email(email)) => {
+                let token = self.derivation.email_token(verification, email);
+                let address = email.as_str().replace('+', "%2B");
+                format!(
+                    "/v2/mobile/email/confirm?email={address}&event={EMAIL_CONFIRMATION_EVENT}&token={token}"
+                )
+            }
+            (other, _) => format!("{other:?}"),
+        })
+    }
+}
+
+fn settings(options: &Options) -> Settings {
+    let quota = |burst| Quota { burst, period: DAY };
+    Settings {
+        registration: Rules {
+            code_ttl: Duration::from_mins(10),
+            code_guesses: 5,
+            resend_cooldown: Duration::from_mins(1),
+            max_messages: 5,
+            sign_ups: quota(10),
+            guesses: quota(30),
+        },
+        email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
+        sign_ups_per_client: quota(options.sign_ups_per_client),
+        conceal_accounts: options.conceal,
+        min_age_years: 18,
+        blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
+        blocked_phone_countries: HashSet::from([Country::parse("FR").unwrap()]),
+        passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
+        access_ttl: Duration::from_mins(15),
+        refresh_ttl: DAY,
+    }
+}
+
+/// An answer, with everything that a client may look at.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// For a snapshot: the status, the headers that matter, the body.
+    pub(crate) fn shown(&self) -> String {
+        let names = ["retry-after", "www-authenticate", "allow"];
+        let headers: String =
+            names.iter().filter_map(|name| Some(format!("\n{name}: {}", self.header(name)?))).collect();
+        format!("{}{headers}\n{}", self.status, self.text)
+    }
+}
+
+/// A request in the making.
+pub(crate) struct Call {
+    request: TestRequest,
+    peer: IpAddr,
+}
+
+pub(crate) fn call(method: Method, path: &str) -> Call {
+    Call { request: TestRequest::default().method(method).uri(path), peer: [192, 0, 2, 1].into() }
+}
+
+impl Call {
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.raw("application/json", body.to_string())
+    }
+
+    pub(crate) fn raw(self, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.header("content-type", media_type).body(body)
+    }
+
+    fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.request = self.request.set_payload(body.into());
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.insert_header((name, value));
+        self
+    }
+
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn from(mut self, peer: &str) -> Self {
+        self.peer = peer.parse().unwrap();
+        self
+    }
+
+    pub(crate) async fn send<B: MessageBody>(
+        self,
+        routes: &impl Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
+    ) -> Answer {
+        let request = self.request.peer_addr(SocketAddr::from((self.peer, 4711))).to_request();
+        let response = test::call_service(routes, request).await;
+        let status = response.status().as_u16();
+        let headers = response.headers().iter();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let text = String::from_utf8(test::read_body(response).await.to_vec()).unwrap();
+        Answer { status, headers, text }
+    }
+}
+
+pub(crate) fn sign_up(phone: &str) -> Call {
+    call(Method::POST, "/v2/mobile/signup").json(&json!({ "phone": phone, "password": PASSWORD }))
+}
+
+pub(crate) fn confirm(phone: &str, code: &str) -> Call {
+    call(Method::POST, "/v2/mobile/phone/confirm").json(&json!({ "phone": phone, "smsCode": code }))
+}
+
+pub(crate) fn resend(phone: &str) -> Call {
+    call(Method::POST, "/v2/mobile/phone/verify/resend").json(&json!({ "phone": phone }))
+}
+
+pub(crate) fn add_email(token: &str, email: &str) -> Call {
+    call(Method::PUT, "/v2/mobile/email/add").token(token).json(&json!({ "email": email }))
+}
+
+pub(crate) fn patch(token: &str, body: &Value) -> Call {
+    call(Method::PATCH, "/v2/customer/profile").token(token).json(body)
+}
+
+pub(crate) fn get(token: &str, path: &str) -> Call {
+    call(Method::GET, path).token(token)
+}
+
+/// Another code than this one.
+pub(crate) fn wrong(code: &str) -> &'static str {
+    if code == "000000" { "000001" } else { "000000" }
+}
