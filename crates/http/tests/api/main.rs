@@ -1,6 +1,6 @@
 //! The wire, over fakes: every refusal as a snapshot, and what clients count on.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure fails the test")]
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
 mod harness;
 
