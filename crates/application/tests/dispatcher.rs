@@ -1,6 +1,6 @@
 //! The dispatcher over the in-memory outbox and mocked senders.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure fails the test")]
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -191,7 +191,7 @@ async fn waits_grow_with_the_messages_age_and_obey_the_gateway() {
 #[tokio::test]
 async fn a_message_refused_for_good_or_tried_for_the_last_time_is_a_dead_letter() {
     let permanent = SmsError::Permanent { reason: "no such number".to_owned() };
-    for (answer, age) in [(Err(permanent), Duration::ZERO), (temporary(), Duration::from_secs(9 * 60))] {
+    for (answer, age) in [(Err(permanent), Duration::ZERO), (temporary(), Duration::from_mins(9))] {
         let mut stage = start(vec![vec![answer]], Ok(()));
         stage.queue_aged(age).await;
         stage.next().await;
