@@ -372,3 +372,88 @@ fn a_record_restores_the_registration() {
         assert_eq!(Registration::restore(registration.clone().record()), registration);
     }
 }
+
+/// Whatever owner and stranger do, in whatever order.
+mod whatever_happens {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Deed {
+        SignUp(&'static str),
+        Resend(&'static str),
+        WrongGuess(&'static str),
+        Wait(u64),
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        let who = || prop_oneof![Just("owner"), Just("stranger")];
+        prop_oneof![
+            who().prop_map(Deed::SignUp),
+            who().prop_map(Deed::Resend),
+            who().prop_map(Deed::WrongGuess),
+            (1..700_u64).prop_map(Deed::Wait),
+        ]
+    }
+
+    /// The registration after the deed; a refused deed changes nothing.
+    fn done(
+        current: Option<Registration>,
+        deed: &Deed,
+        number: u128,
+        at: UtcDateTime,
+    ) -> Option<Registration> {
+        match (current, deed) {
+            (current, Deed::SignUp(who)) => {
+                let signed_up = try_sign_up(current.clone(), number, who, NumberUse::Unused, at);
+                signed_up.map_or(current, |signed_up| Some(signed_up.registration))
+            }
+            (Some(current), Deed::Resend(who)) => {
+                let resent = current.clone().resend(&Resend { claim: claim(who) }, &PlainCodes, &RULES, at);
+                Some(resent.map_or(current, |resent| resent.registration))
+            }
+            (Some(current), Deed::WrongGuess(who)) => Some(refused(current, "999999999", claim(who), at).1),
+            (current, _) => current,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_invariants_hold(deeds in proptest::collection::vec(deed(), 1..60)) {
+            let (mut registration, mut seconds) = (None, 0);
+            for (number, deed) in (0..).step_by(2).zip(&deeds) {
+                if let Deed::Wait(more) = deed {
+                    seconds += more;
+                }
+                let at = after(seconds);
+                registration = done(registration, deed, number, at);
+                let Some(registration) = registration.clone() else {
+                    continue;
+                };
+                let attempts = registration.clone().record().attempts;
+                let live: Vec<_> = attempts.iter().filter(|attempt| at < attempt.expires_at).collect();
+                prop_assert!(live.len() <= MAX_LIVE_ATTEMPTS);
+                let codes: HashSet<_> = live
+                    .iter()
+                    .map(|attempt| PlainCodes.code(attempt.id, attempt.generation).expose().to_owned())
+                    .collect();
+                prop_assert_eq!(codes.len(), live.len(), "two living codes are the same");
+                prop_assert!(attempts.iter().all(|attempt| attempt.guesses <= RULES.code_guesses));
+                let owner_has_open = attempts
+                    .iter()
+                    .any(|attempt| attempt.origin == origin("owner") && at < attempt.created_at + OPEN_FOR);
+                for theirs in attempts.iter().filter(|attempt| attempt.origin == origin("stranger")) {
+                    let code = PlainCodes.code(theirs.id, theirs.generation);
+                    let outcome = confirm_with(registration.clone(), code.expose(), claim("owner"), at);
+                    if let Confirmation::Opened { password, .. } = outcome {
+                        prop_assert!(!owner_has_open, "the stranger's {password:?} was confirmed");
+                    }
+                }
+                prop_assert_eq!(Registration::restore(registration.clone().record()), registration);
+            }
+        }
+    }
+}
