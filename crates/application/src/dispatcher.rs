@@ -102,12 +102,14 @@ impl Dispatcher {
             if room == 0 {
                 return Ok(MAX_SLEEP);
             }
+            let wait = self.outbox.next_due().await?.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
+            if !wait.is_zero() {
+                return Ok(wait.min(MAX_SLEEP));
+            }
             let claimed = self.outbox.claim(room, self.lease(), self.clock.now()).await?;
             if claimed.is_empty() {
-                let wait =
-                    self.outbox.next_due().await?.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
-                // A message due this moment that could not be claimed is another instance's: don't spin on it.
-                return Ok(wait.clamp(Duration::from_millis(10), MAX_SLEEP));
+                // Another instance was faster: don't spin on what is its own.
+                return Ok(Duration::from_millis(10));
             }
             for message in claimed {
                 let (dispatcher, done) = (Arc::clone(self), Arc::clone(done));

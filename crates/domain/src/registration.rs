@@ -13,7 +13,7 @@
 //!
 //! A code belongs to the attempt it was made for. Someone may sign up with a stranger's number and a password of
 //! his own, and wait for the owner to type a code (*pre-hijacking*: Sudhodanan and Paverd, USENIX Security 2022). So every
-//! sign-up is an [`Attempt`] with its own password hash, code and [`Origin`](crate::Origin); none replaces, expires or
+//! sign-up is an [`Attempt`] with its own password hash, code and [`Origin`]; none replaces, expires or
 //! uses up another; and where more than one origin is at work, a confirmation only reaches the attempts of its own.
 //!
 //! A transition consumes the state that was loaded and returns the state to save, together with what must be saved

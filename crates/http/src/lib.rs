@@ -1,7 +1,7 @@
 //! The wire: routes, bodies, errors to statuses, the OpenAPI document.
 //!
 //! A handler translates: it reads the request, calls one use case and answers with its outcome. Every refusal becomes a
-//! [`Problem`](problem::Problem), which one middleware writes in the language of the request.
+//! `Problem`, which one middleware writes in the language of the request.
 //!
 //! Not here: rules, storage, messages, and which adapters there are.
 

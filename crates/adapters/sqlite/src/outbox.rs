@@ -19,10 +19,6 @@ impl Outbox for Sqlite {
         lease: Duration,
         now: UtcDateTime,
     ) -> Result<Vec<Claimed>, Unavailable> {
-        // Most calls find nothing, and a read costs no commit.
-        if self.next_due().await?.is_none_or(|due| due > now) {
-            return Ok(Vec::new());
-        }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let claimed = self.write(move |connection| claim(connection, limit, now + lease, now)).await?;
         Ok(claimed)
