@@ -1,5 +1,5 @@
-//! The clauses of the storage port, as plain functions over any implementation. [`storage_contract!`](crate::storage_contract)
-//! stamps one test for each.
+//! The clauses of the storage port, as plain functions over any implementation. The macro of the same name stamps one test for
+//! each.
 
 #![expect(missing_docs, reason = "the name of a clause says what it holds")]
 #![expect(
