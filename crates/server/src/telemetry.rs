@@ -1,5 +1,7 @@
 //! Structured logs: for people in development, JSON in production. `RUST_LOG` sets what is logged (`info` by default).
 
+use std::io::IsTerminal as _;
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -10,7 +12,7 @@ use crate::config::Environment;
 
 pub(crate) fn start(environment: Environment) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = fmt::layer().with_writer(std::io::stderr);
+    let logs = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let logs = match environment {
         Environment::Development => logs.with_target(false).compact().boxed(),
         Environment::Production => logs.json().flatten_event(true).boxed(),
@@ -19,7 +21,7 @@ pub(crate) fn start(environment: Environment) {
 }
 
 /// Whether nothing personal can be in it. Libraries say what they handle when they are asked for details, phone numbers and
-/// bytes from the wire among it; so they are heard only on what they tell everybody, whatever `RUST_LOG` says.
+/// bytes from the wire among it; so they are heard only when something is wrong, whatever `RUST_LOG` says.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with("vestibule") || *metadata.level() <= Level::INFO
+    metadata.target().starts_with("vestibule") || *metadata.level() <= Level::WARN
 }
