@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use unicode_general_category::{GeneralCategory, get_general_category};
@@ -50,11 +51,29 @@ impl EmailAddress {
         if !ascii_domain.contains('.') || ascii_domain.ends_with('.') || is_address(&ascii_domain) {
             return Err(EmailError);
         }
-        let canonical = format!("{}@{ascii_domain}", local.to_lowercase().nfc().collect::<String>());
-        if canonical.len() > MAX_BYTES {
+        let local = without_case(local);
+        let canonical = format!("{local}@{ascii_domain}");
+        // Some letters take more bytes in lower case.
+        if local.len() > MAX_LOCAL_BYTES || canonical.len() > MAX_BYTES {
             return Err(EmailError);
         }
         Ok(Self { written, at, canonical })
+    }
+
+    /// An address that was parsed before. The rules for domain names change, so only its shape is checked.
+    ///
+    /// # Errors
+    /// [`EmailError`] if one side of the `@` is empty, or the whole is longer than 254 bytes or has white space or
+    /// control characters.
+    pub fn restore(stored: &str) -> Result<Self, EmailError> {
+        let (local, domain) = stored.rsplit_once('@').ok_or(EmailError)?;
+        let fits = stored.len() <= MAX_BYTES && !stored.chars().any(|c| c.is_control() || c.is_whitespace());
+        if local.is_empty() || domain.is_empty() || !fits {
+            return Err(EmailError);
+        }
+        let domain = idna::domain_to_ascii_strict(domain).unwrap_or_else(|_| domain.to_lowercase());
+        let canonical = format!("{}@{domain}", without_case(local));
+        Ok(Self { written: stored.to_owned(), at: local.len(), canonical })
     }
 
     /// As it was written, in Unicode normalisation form C.
@@ -98,10 +117,21 @@ impl PartialEq for EmailAddress {
 
 impl Eq for EmailAddress {}
 
+impl Hash for EmailAddress {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.canonical.hash(state);
+    }
+}
+
 impl fmt::Debug for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.masked())
     }
+}
+
+/// Lower case, letter by letter: the small sigma at the end of a word is the same letter as within.
+fn without_case(local: &str) -> String {
+    local.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).nfc().collect()
 }
 
 fn is_unprintable(c: char) -> bool {
@@ -133,6 +163,9 @@ mod tests {
     #[case("ännA@example.com", "änna@example.com")]
     #[case("a\u{308}nna@example.com", "änna@example.com")]
     #[case("o'neil@example.co.uk", "o'neil@example.co.uk")]
+    #[case("ΝΙΚΟΣ@example.com", "νικοσ@example.com")]
+    #[case("νικος@example.com", "νικοσ@example.com")]
+    #[case("Anna@XN--MLLER-KVA.Example", "anna@xn--mller-kva.example")]
     fn addresses(#[case] text: &str, #[case] canonical: &str) {
         assert_eq!(EmailAddress::parse(text).unwrap().canonical(), canonical);
     }
@@ -155,6 +188,10 @@ mod tests {
     #[case("anna@example..com")]
     #[case("anna@-example.com")]
     #[case("anna@example.com.")]
+    #[case("an na@example.com")]
+    #[case("anna@exam\u{200b}ple.com")]
+    #[case("anna(home)@example.com")]
+    #[case("anna@[IPv6:::1]")]
     fn refusals(#[case] text: &str) {
         assert!(EmailAddress::parse(text).is_err(), "{text:?}");
     }
@@ -164,6 +201,23 @@ mod tests {
         assert!(EmailAddress::parse(&format!("{}@example.com", "a".repeat(64))).is_ok());
         assert!(EmailAddress::parse(&format!("{}@example.com", "a".repeat(65))).is_err());
         assert!(EmailAddress::parse(&format!("a@{}.com", "a.".repeat(130))).is_err());
+        // Two bytes each as written, three in lower case.
+        assert!(EmailAddress::parse(&format!("{}@example.com", "\u{23a}".repeat(32))).is_err());
+    }
+
+    #[rstest]
+    #[case("Anna@Müller.example", true)]
+    #[case("anna@a_host_that_was_allowed.example", true)]
+    #[case("anna", false)]
+    #[case("@example.com", false)]
+    #[case("anna@", false)]
+    #[case("anna@exa\nmple.com", false)]
+    fn what_was_stored_is_judged_by_its_shape_alone(#[case] stored: &str, #[case] restored: bool) {
+        let address = EmailAddress::restore(stored);
+        assert_eq!(address.as_ref().is_ok_and(|address| address.as_str() == stored), restored);
+        if let Ok(parsed) = EmailAddress::parse(stored) {
+            assert_eq!(address.unwrap().canonical(), parsed.canonical());
+        }
     }
 
     #[test]
@@ -174,11 +228,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_judged_and_the_canonical_form_stays(text in "\\PC{0,40}@\\PC{0,40}") {
+        fn any_text_is_judged(text in "(?s).{0,40}@.{0,40}") {
+            let _ = EmailAddress::parse(&text);
+            let _ = EmailAddress::restore(&text);
+        }
+
+        #[test]
+        fn the_canonical_form_stays(text in "\\PC{1,12}@(\\pL|[0-9-]){1,8}\\.[a-zA-Zäß]{2,4}") {
             if let Ok(address) = EmailAddress::parse(&text) {
                 let again = EmailAddress::parse(address.canonical()).unwrap();
                 prop_assert_eq!(again.canonical(), address.canonical());
+                let stored = EmailAddress::restore(address.as_str()).unwrap();
+                prop_assert_eq!(stored.canonical(), address.canonical());
+                prop_assert_eq!((stored.local_part(), stored.domain()), (address.local_part(), address.domain()));
             }
+        }
+
+        #[test]
+        fn what_is_shown_hides_all_but_the_first_letters(local in "[a-m]{6,20}", domain in "[n-y]{6,20}") {
+            let shown = EmailAddress::parse(&format!("{local}@{domain}.com")).unwrap().masked();
+            prop_assert!(!shown.contains(&local[1..3]) && !shown.contains(&domain[1..3]));
         }
     }
 }

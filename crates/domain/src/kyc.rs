@@ -64,3 +64,46 @@ pub fn missing_for_kyc0(has_email: bool, profile: &Profile) -> Vec<Requirement> 
     let fields = KYC0_FIELDS.into_iter().filter(|field| !profile.has(*field)).map(Requirement::Profile);
     email.into_iter().chain(fields).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use time::macros::date;
+
+    use super::*;
+    use crate::ProfilePatch;
+
+    fn names(missing: &[Requirement]) -> Vec<&'static str> {
+        missing.iter().map(|requirement| requirement.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_named_until_nothing_is() {
+        let values = ["Anna", "Smith", "1990-05-17", "GB", "London", "221b Baker Street", "NW1 6XE"];
+        let mut profile = Profile::default();
+        let mut expected = vec![
+            "firstName",
+            "lastName",
+            "dateOfBirth",
+            "residenceCountry",
+            "residenceCity",
+            "residenceStreet",
+            "residenceZipCode",
+        ];
+        for (field, value) in KYC0_FIELDS.into_iter().zip(values) {
+            assert_eq!(names(&missing_for_kyc0(true, &profile)), expected);
+            let patch = ProfilePatch::default().with(field, Some(value.to_owned()));
+            profile = profile.patched(&patch, date!(2026 - 11 - 24), 18, KycLevel::None).unwrap();
+            expected.remove(0);
+        }
+        assert_eq!(names(&missing_for_kyc0(true, &profile)), [""; 0]);
+        assert_eq!(names(&missing_for_kyc0(false, &profile)), ["email"]);
+    }
+
+    #[test]
+    fn levels_have_an_order_and_names() {
+        assert!(KycLevel::None < KycLevel::Kyc0);
+        assert_eq!(KycLevel::parse("NONE"), Some(KycLevel::None));
+        assert_eq!(KycLevel::parse("KYC_0"), Some(KycLevel::Kyc0));
+        assert_eq!(KycLevel::parse("kyc_0"), None);
+    }
+}

@@ -73,3 +73,38 @@ impl fmt::Debug for PasswordHash {
         f.write_str("PasswordHash([redacted])")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("Correct Horse", Some("Correct Horse"))]
+    #[case("a\u{308}b", Some("äb"))]
+    #[case("a\u{a0}\u{3000}b", Some("a  b"))]
+    #[case("\u{212b}", Some("\u{c5}"))]
+    #[case("Ａ１", Some("Ａ１"))]
+    #[case("π😀", Some("π😀"))]
+    #[case("", None)]
+    #[case("a\tb", None)]
+    #[case("a\0b", None)]
+    #[case("a\u{378}b", None)]
+    fn preparation(#[case] text: &str, #[case] prepared: Option<&str>) {
+        assert_eq!(Password::prepare(text).ok().as_ref().map(Password::expose), prepared);
+    }
+
+    #[test]
+    fn a_text_that_is_far_too_long_is_not_prepared() {
+        assert!(Password::prepare(&"a".repeat(MAX_BYTES)).is_ok());
+        assert!(Password::prepare(&"a".repeat(MAX_BYTES + 1)).is_err());
+    }
+
+    #[test]
+    fn what_is_shown_says_nothing() {
+        let shown =
+            format!("{:?} {:?}", Password::prepare("tomato").unwrap(), PasswordHash::new("tomato".into()));
+        assert_eq!(shown, "Password([redacted]) PasswordHash([redacted])");
+    }
+}

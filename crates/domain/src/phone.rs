@@ -8,7 +8,7 @@ use crate::code::ascii_digit;
 /// A phone number that exists in its country's numbering plan and can receive SMS, in E.164 form.
 ///
 /// `Debug` shows the [masked](Self::masked) form; there is no `Display`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PhoneNumber(String);
 
 /// Why a text is no such number.
@@ -20,20 +20,21 @@ pub enum PhoneError {
     /// The numbering plan has no such number.
     #[error("there is no such phone number")]
     NotValid,
-    /// A landline, a premium-rate, shared-cost, toll-free, pager, or other service number.
+    /// Any type but mobile: a landline, a premium-rate, shared-cost, toll-free, pager, Internet telephony, personal or
+    /// company number. Some Internet telephony numbers do receive SMS, but most do not, and anyone can have many.
     #[error("the number cannot receive SMS")]
     NotSmsCapable,
 }
 
-/// No text of a phone number is longer, separators included.
-const MAX_TEXT_BYTES: usize = 64;
+/// No text of a phone number is longer, separators included. Digits of other scripts take up to four bytes each.
+const MAX_TEXT_CHARACTERS: usize = 40;
 
 impl PhoneNumber {
     /// Reads a number in international form: digits, with `+`, with `00` or bare, with spaces, dashes, dots and brackets
     /// between them. The decimal digits of every script are taken.
     ///
     /// Validity and type are those of Google's libphonenumber. A type that cannot be told from mobile
-    /// numbers (as in North America) is taken for mobile.
+    /// numbers (as in North America) is taken for mobile. Letters, extensions, `tel:` and more than 40 characters are refused.
     ///
     /// # Errors
     /// [`PhoneError`]
@@ -55,10 +56,10 @@ impl PhoneNumber {
     /// A number that was parsed before. The numbering plans change, so it is not judged again.
     ///
     /// # Errors
-    /// [`PhoneError::Malformed`] if it is not `+` and 4 to 15 digits.
+    /// [`PhoneError::Malformed`] if it is not `+` and 7 to 15 digits (ITU-T E.164).
     pub fn restore(e164: &str) -> Result<Self, PhoneError> {
         let digits = e164.strip_prefix('+').ok_or(PhoneError::Malformed)?;
-        let plausible = (4..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let plausible = (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
         plausible.then(|| Self(e164.to_owned())).ok_or(PhoneError::Malformed)
     }
 
@@ -68,7 +69,8 @@ impl PhoneNumber {
         &self.0
     }
 
-    /// The country whose numbering plan it belongs to.
+    /// The country whose numbering plan it belongs to; `None` for numbers of no country (satellite networks) and for
+    /// regions that ISO 3166-1 has no code for.
     #[must_use]
     pub fn country(&self) -> Option<Country> {
         let number = PHONE_NUMBER_UTIL.parse(&self.0, None).ok()?;
@@ -89,11 +91,12 @@ impl PhoneNumber {
         self.0.trim_start_matches('+')
     }
 
-    /// For logs: the first two and the last two digits.
+    /// For logs: the country code and the last two digits.
     #[must_use]
     pub fn masked(&self) -> String {
         let digits = self.digits();
-        let shown = |position: usize| position < 2 || position + 2 >= digits.len();
+        let country_code = digits.len().saturating_sub(self.national_number().len());
+        let shown = |position: usize| position < country_code || position + 2 >= digits.len();
         let masked = digits.chars().enumerate().map(|(at, digit)| if shown(at) { digit } else { '*' });
         std::iter::once('+').chain(masked).collect()
     }
@@ -113,10 +116,10 @@ pub fn warm_up() {
 
 /// The digits of a text in international form, the country code first.
 fn digits(text: &str) -> Option<String> {
-    let text = text.trim();
-    if text.len() > MAX_TEXT_BYTES {
+    if text.chars().nth(MAX_TEXT_CHARACTERS).is_some() {
         return None;
     }
+    let text = text.trim_start_matches(is_separator);
     let (rest, has_plus) = match text.strip_prefix(['+', '＋']) {
         Some(rest) => (rest, true),
         None => (text, false),
@@ -129,7 +132,8 @@ fn digits(text: &str) -> Option<String> {
     }
 }
 
-fn is_separator(c: char) -> bool {
+/// What people write between the digits. Line breaks and other controls are none of them.
+pub(crate) fn is_separator(c: char) -> bool {
     matches!(c, ' ' | '\u{a0}' | '\u{202f}' | '-' | '\u{2010}'..='\u{2015}' | '(' | ')' | '[' | ']' | '.')
 }
 
@@ -149,6 +153,9 @@ mod tests {
     #[case(" +44.7871.234567 ")]
     #[case("＋４４７８７１２３４５６７")]
     #[case("+٤٤٧٨٧١٢٣٤٥٦٧")]
+    #[case("(+44) 7871 234567")]
+    #[case("[44] 7871\u{2013}234567")]
+    #[case("٠٠٤٤٧٨٧١٢٣٤٥٦٧")]
     fn usual_ways_to_write_one_number(#[case] text: &str) {
         assert_eq!(PhoneNumber::parse(text).unwrap().as_str(), "+447871234567");
     }
@@ -163,13 +170,24 @@ mod tests {
     #[case("++447871234567", PhoneError::Malformed)]
     #[case("+44787123\u{0}4567", PhoneError::Malformed)]
     #[case("+44787123\u{202e}4567", PhoneError::Malformed)]
+    #[case("+447871234567\n", PhoneError::Malformed)]
+    #[case("+4478712½34567", PhoneError::Malformed)]
+    #[case("+00447871234567", PhoneError::Malformed)]
+    #[case("+44 7871 234567                          ", PhoneError::Malformed)]
     #[case("07871234567", PhoneError::Malformed)]
     #[case("+999123456789", PhoneError::Malformed)]
     #[case("+4478712345", PhoneError::NotValid)]
     #[case("+442079460000", PhoneError::NotSmsCapable)]
     #[case("+448001111111", PhoneError::NotSmsCapable)]
     #[case("+449098790000", PhoneError::NotSmsCapable)]
+    #[case("+448431234567", PhoneError::NotSmsCapable)]
+    #[case("+447640123456", PhoneError::NotSmsCapable)]
+    #[case("+445612345678", PhoneError::NotSmsCapable)]
+    #[case("+447012345678", PhoneError::NotSmsCapable)]
+    #[case("+445512345678", PhoneError::NotSmsCapable)]
     #[case("+18002345678", PhoneError::NotSmsCapable)]
+    #[case("+19002345678", PhoneError::NotSmsCapable)]
+    #[case("+80012345678", PhoneError::NotSmsCapable)]
     #[case("112", PhoneError::NotValid)]
     fn refusals(#[case] text: &str, #[case] error: PhoneError) {
         assert_eq!(PhoneNumber::parse(text).unwrap_err(), error, "{text}");
@@ -182,17 +200,48 @@ mod tests {
         assert_eq!(number.national_number(), "2015550123");
     }
 
+    #[rstest]
+    #[case("+447871234567", "+44********67")]
+    #[case("+12015550123", "+1********23")]
+    #[case("+4915112345678", "+49*********78")]
+    #[case("+380501234567", "+380*******67")]
+    fn what_is_shown_is_masked(#[case] text: &str, #[case] masked: &str) {
+        assert_eq!(format!("{:?}", PhoneNumber::parse(text).unwrap()), masked);
+    }
+
+    #[rstest]
+    #[case("+447871234567", true)]
+    #[case("+9991234", true)]
+    #[case("+999123", false)]
+    #[case("+1234567890123456", false)]
+    #[case("447871234567", false)]
+    #[case("+44 7871 234567", false)]
+    #[case("+٤٤٧٨٧١٢٣٤٥٦٧", false)]
+    #[case("", false)]
+    fn what_was_stored_is_judged_by_its_shape_alone(#[case] stored: &str, #[case] restored: bool) {
+        assert_eq!(PhoneNumber::restore(stored).is_ok(), restored);
+    }
+
     #[test]
-    fn what_is_shown_is_masked() {
-        let number = PhoneNumber::parse("+447871234567").unwrap();
-        assert_eq!(format!("{number:?}"), "+44********67");
+    fn forty_characters_are_enough_for_digits_of_any_script() {
+        let digits: String =
+            "447871234567".chars().map(|c| format!("{c} ").replace('7', "\u{1d7d5}")).collect();
+        assert_eq!(PhoneNumber::parse(&digits).unwrap().as_str(), "+447871234567");
     }
 
     proptest! {
         #[test]
-        fn any_text_is_judged(text in "\\PC{0,80}") {
+        fn any_text_is_judged(text in "(?s).{0,60}") {
+            let _ = PhoneNumber::parse(&text);
+            let _ = PhoneNumber::restore(&text);
+        }
+
+        #[test]
+        fn a_number_stays_the_number_it_is(text in "(\\+|00)?(1|7|33|380|44|49|55|81|91)[0-9 ]{7,13}") {
             if let Ok(number) = PhoneNumber::parse(&text) {
                 prop_assert_eq!(PhoneNumber::parse(number.as_str()).unwrap(), number.clone());
+                let hidden = number.masked().chars().filter(|c| *c == '*').count();
+                prop_assert_eq!(hidden, number.national_number().len() - 2);
                 prop_assert_eq!(PhoneNumber::restore(number.as_str()).unwrap(), number);
             }
         }

@@ -5,6 +5,7 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 use crate::{Country, Currency, KYC0_FIELDS, KycLevel};
 
@@ -92,6 +93,12 @@ impl ProfileField {
             Self::ResidenceStreet => "residenceStreet",
             Self::ResidenceZipCode => "residenceZipCode",
         }
+    }
+
+    /// The field of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.as_str() == name)
     }
 }
 
@@ -258,27 +265,39 @@ fn change(
 fn text(value: &str, max: usize) -> Result<String, FieldFault> {
     let value = value.trim();
     // Normalisation at most triples a text; the bound keeps it cheap.
-    if value.len() > max * 12 || value.chars().any(is_unfit) {
+    if value.len() > max * 12 || value.chars().any(is_unfit) || value.chars().all(is_invisible) {
         return Err(FieldFault::Text);
     }
     let value: String = value.nfc().collect();
     if (1..=max).contains(&value.chars().count()) { Ok(value) } else { Err(FieldFault::Text) }
 }
 
-/// Whether no name or address has the character: controls, line breaks, unassigned and private characters, and the
-/// bidirectional controls that make a text read differently from what it is (joiners, which some scripts need, are fit).
+/// Whether no name or address has the character: controls, line breaks, unassigned and private characters, and those of
+/// formatting, such as the bidirectional controls, that make a text read differently from what it is. Only the
+/// joiners are fit, because some scripts need them.
 fn is_unfit(c: char) -> bool {
     use GeneralCategory as Category;
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || matches!(
-            get_general_category(c),
-            Category::Control
-                | Category::Unassigned
-                | Category::PrivateUse
-                | Category::Surrogate
-                | Category::LineSeparator
-                | Category::ParagraphSeparator
-        )
+    match get_general_category(c) {
+        Category::Format => !is_joiner(c),
+        Category::Control
+        | Category::Unassigned
+        | Category::PrivateUse
+        | Category::Surrogate
+        | Category::LineSeparator
+        | Category::ParagraphSeparator => true,
+        _ => false,
+    }
+}
+
+/// Whether nothing can be seen of the character when it stands alone; the fillers among them count as letters or signs.
+fn is_invisible(c: char) -> bool {
+    const FILLERS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+    c.is_whitespace() || is_joiner(c) || is_combining_mark(c) || FILLERS.contains(&c)
+}
+
+/// The zero-width joiner and non-joiner.
+const fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
 }
 
 fn date_of_birth(value: &str, today: Date, min_age_years: u8) -> Result<Date, FieldFault> {
@@ -310,16 +329,18 @@ fn parse_date(value: &str) -> Option<Date> {
         .or_else(|| OffsetDateTime::parse(value, &Rfc3339).ok().map(OffsetDateTime::date))
 }
 
-/// The same day that many years ago; the 29th of February counts from the 1st of March.
+/// The last birthday of those who are that many years old on `day`. Who was born on a 29th of February comes of age on
+/// the 1st of March; on a 29th of February itself, the last to have done so were born on a 28th or before.
 fn years_before(day: Date, years: i32) -> Date {
     let year = day.year() - years;
     day.replace_year(year)
-        .or_else(|_| Date::from_calendar_date(year, time::Month::March, 1))
+        .or_else(|_| Date::from_calendar_date(year, time::Month::February, 28))
         .unwrap_or(Date::MIN)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
     use time::macros::date;
 
@@ -364,9 +385,15 @@ mod tests {
         assert!(patched(ProfileField::DateOfBirth, value).is_ok());
     }
 
-    #[test]
-    fn a_leap_day_comes_of_age_in_march() {
-        assert_eq!(years_before(date!(2024 - 02 - 29), 18), date!(2006 - 03 - 01));
+    #[rstest]
+    #[case("2008-02-29", date!(2026 - 02 - 28), false)]
+    #[case("2008-02-29", date!(2026 - 03 - 01), true)]
+    #[case("2006-02-28", date!(2024 - 02 - 29), true)]
+    #[case("2006-03-01", date!(2024 - 02 - 29), false)]
+    #[case("2006-03-01", date!(2024 - 03 - 01), true)]
+    fn leap_days_come_of_age_in_march(#[case] born: &str, #[case] today: Date, #[case] of_age: bool) {
+        let patch = ProfilePatch::default().with(ProfileField::DateOfBirth, Some(born.to_owned()));
+        assert_eq!(Profile::default().patched(&patch, today, 18, KycLevel::None).is_ok(), of_age);
     }
 
     #[rstest]
@@ -377,6 +404,17 @@ mod tests {
     #[case(ProfileField::FirstName, "   ", None)]
     #[case(ProfileField::FirstName, "a\u{202e}b", None)]
     #[case(ProfileField::FirstName, "a\nb", None)]
+    #[case(ProfileField::FirstName, "a\u{2067}b", None)]
+    #[case(ProfileField::FirstName, "a\u{feff}b", None)]
+    #[case(ProfileField::FirstName, "\u{200b}", None)]
+    #[case(ProfileField::FirstName, "\u{200d}\u{200d}", None)]
+    #[case(ProfileField::FirstName, "\u{3164}", None)]
+    #[case(ProfileField::FirstName, "Zoe\u{308}", Some("Zoë"))]
+    #[case(ProfileField::ResidenceState, "-", Some("-"))]
+    #[case(ProfileField::ResidenceCountry, "gbr", Some("GB"))]
+    #[case(ProfileField::CitizenshipCountry, "XX", None)]
+    #[case(ProfileField::PrimaryCurrency, "eur", Some("EUR"))]
+    #[case(ProfileField::PrimaryCurrency, "€", None)]
     #[case(ProfileField::FirstName, "a\0b", None)]
     #[case(ProfileField::FirstName, "\u{e000}", None)]
     #[case(ProfileField::FirstName, "\u{378}", None)]
@@ -407,6 +445,49 @@ mod tests {
             named.patched(&clear, TODAY, 18, KycLevel::Kyc0).unwrap_err(),
             InvalidField { field: ProfileField::FirstName, reason: FieldFault::Needed }
         );
+    }
+
+    #[test]
+    fn what_is_shown_may_be_sent_back_and_what_is_stored_comes_back() {
+        let patch = ProfileField::ALL.into_iter().fold(ProfilePatch::default(), |patch, field| {
+            let value = match field {
+                ProfileField::DateOfBirth => "1990-05-17",
+                ProfileField::PrimaryCurrency => "EUR",
+                ProfileField::ResidenceCountry | ProfileField::CitizenshipCountry => "DEU",
+                _ => "Köln 50667",
+            };
+            patch.with(field, Some(value.to_owned()))
+        });
+        let profile = Profile::default().patched(&patch, TODAY, 18, KycLevel::None).unwrap();
+        let shown = ProfileField::ALL
+            .into_iter()
+            .fold(ProfilePatch::default(), |patch, field| patch.with(field, profile.value(field)));
+        assert_eq!(profile.patched(&shown, TODAY, 18, KycLevel::Kyc0).unwrap(), profile);
+        assert_eq!(Profile::restore(profile.record().clone()), profile);
+        assert!(
+            ProfileField::ALL.into_iter().all(|field| ProfileField::parse(field.as_str()) == Some(field))
+        );
+    }
+
+    fn any_change() -> impl Strategy<Value = (ProfileField, Option<String>)> {
+        let value =
+            prop_oneof!["(?s).{0,20}", "[A-Z]{2,3}", "[12][0-9]{3}-[01][0-9]-[0-3][0-9]", "[a-z]{90,110}"];
+        (proptest::sample::select(&ProfileField::ALL[..]), proptest::option::of(value))
+    }
+
+    proptest! {
+        #[test]
+        fn a_patch_is_all_or_nothing(changes in proptest::collection::vec(any_change(), 0..8), reached in any::<bool>()) {
+            let kyc = if reached { KycLevel::Kyc0 } else { KycLevel::None };
+            let before = patched(ProfileField::FirstName, "Anna").unwrap();
+            let patch = |changes: &[(ProfileField, Option<String>)]| {
+                changes.iter().cloned().fold(ProfilePatch::default(), |patch, (field, value)| patch.with(field, value))
+            };
+            let one_by_one = changes.iter().try_fold(before.clone(), |profile, change| {
+                profile.patched(&patch(std::slice::from_ref(change)), TODAY, 18, kyc)
+            });
+            prop_assert_eq!(before.patched(&patch(&changes), TODAY, 18, kyc), one_by_one);
+        }
     }
 
     #[test]

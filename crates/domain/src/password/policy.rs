@@ -2,10 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use unicode_general_category::{GeneralCategory, get_general_category};
+use zeroize::Zeroizing;
 
 use super::profile_data::Folded;
 use super::{Password, StrengthEstimator};
 use crate::code::ascii_digit;
+use crate::phone::is_separator;
 use crate::{BreachedPasswords, EmailAddress, PhoneNumber, Profile, ProfileField};
 
 /// A rule that a password breaks.
@@ -49,6 +51,12 @@ impl Violation {
     }
 }
 
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// All rules that a password breaks, at least one, in the order of [`Violation`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violations(Vec<Violation>);
@@ -60,6 +68,15 @@ impl Violations {
         Self(vec![Violation::RecentlyUsed])
     }
 
+    /// These and one more, if it is not among them.
+    #[must_use]
+    pub fn with(mut self, violation: Violation) -> Self {
+        if let Err(position) = self.0.binary_search(&violation) {
+            self.0.insert(position, violation);
+        }
+        self
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = Violation> {
         self.0.iter().copied()
@@ -69,7 +86,7 @@ impl Violations {
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the password breaks the policy:")?;
-        self.iter().try_for_each(|violation| write!(f, " {}", violation.as_str()))
+        self.iter().try_for_each(|violation| write!(f, " {violation}"))
     }
 }
 
@@ -192,14 +209,21 @@ fn is_letter(c: char) -> bool {
 fn equals_phone(password: &str, phone: &PhoneNumber) -> bool {
     let digits: Option<String> = password
         .chars()
-        .filter(|c| !matches!(c, '+' | ' ' | '-' | '(' | ')' | '.' | '/'))
+        .filter(|c| !is_separator(*c) && !matches!(c, '+' | '\u{ff0b}' | '/' | '_' | ','))
         .map(ascii_digit)
         .collect();
-    let Some(digits) = digits.filter(|digits| !digits.is_empty()) else {
+    let Some(digits) = digits.filter(|digits| !digits.is_empty()).map(Zeroizing::new) else {
         return false;
     };
     let significant = digits.trim_start_matches('0');
-    significant == phone.digits() || significant == phone.national_number().trim_start_matches('0')
+    let national = phone.national_number();
+    let country_code = phone.digits().strip_suffix(&national).unwrap_or_default();
+    let national = national.trim_start_matches('0');
+    let without_country = significant.strip_prefix(country_code).unwrap_or(significant);
+    // The last form has both, as in `+44 (0) 7871`.
+    significant == phone.digits()
+        || significant == national
+        || without_country.trim_start_matches('0') == national
 }
 
 fn contains_profile_data(password: &str, subject: &PasswordSubject<'_>) -> bool {
@@ -224,6 +248,7 @@ fn contains_profile_data(password: &str, subject: &PasswordSubject<'_>) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
     use time::macros::date;
 
@@ -253,15 +278,38 @@ mod tests {
     #[case("+44 7871 234567", &["no_letter", "equals_phone"])]
     #[case("7871234567", &["no_letter", "equals_phone", "too_simple"])]
     #[case("00447871234567", &["no_letter", "equals_phone", "too_simple"])]
+    #[case("+44 (0) 7871 234567", &["no_letter", "equals_phone"])]
+    #[case("\u{ff0b}４４７８７１２３４５６７", &["no_letter", "equals_phone"])]
+    #[case("٠٧٨٧١٢٣٤٥٦٧", &["no_letter", "equals_phone"])]
+    #[case("7871_234567", &["no_letter", "equals_phone"])]
+    #[case("correct-7871234567", &[])]
     #[case("xy-w0nderw0man-77", &["contains_profile_data"])]
+    #[case("correct\u{7}", &["no_digit", "too_simple", "not_allowed"])]
     #[case("correct\u{7}horse-7", &["not_allowed"])]
     fn every_broken_rule_is_told(#[case] text: &str, #[case] expected: &[&str]) {
         let mut told = violations_of(text, None);
-        if text.starts_with("+44") {
-            // Whether the estimator sees through the spaces is its own affair.
+        if expected.contains(&"equals_phone") && !expected.contains(&"too_simple") {
+            // Whether the estimator sees through separators and other scripts is its own affair.
             told.retain(|violation| *violation != "too_simple");
         }
         assert_eq!(told, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged(text in "(?s).{0,150}") {
+            let phone = PhoneNumber::parse("+447871234567").unwrap();
+            let policy = PasswordPolicy::new(0, 5, Arc::new(Zxcvbn), None);
+            let subject = PasswordSubject { phone: &phone, email: None, profile: None };
+            match policy.check(&text, &subject) {
+                Ok(password) => {
+                    let again = Password::prepare(password.expose()).unwrap();
+                    prop_assert_eq!(again.expose(), password.expose());
+                    prop_assert!((8..=128).contains(&password.expose().chars().count()));
+                }
+                Err(violations) => prop_assert!(violations.iter().is_sorted() && violations.iter().count() > 0),
+            }
+        }
     }
 
     #[test]
@@ -272,6 +320,7 @@ mod tests {
         let profile = Profile::default().patched(&patch, date!(2026 - 11 - 24), 18, KycLevel::None).unwrap();
         assert_eq!(violations_of("gr33n-5m1th-forest", Some(&profile)), ["contains_profile_data"]);
         assert_eq!(violations_of("green-7.5.90-forest", Some(&profile)), ["contains_profile_data"]);
+        assert_eq!(violations_of("green-١٩٩٠٠٥٠٧-forest", Some(&profile)), ["contains_profile_data"]);
         assert_eq!(violations_of("green-forest-88-lamp", Some(&profile)), [""; 0]);
     }
 
@@ -285,6 +334,35 @@ mod tests {
         // Eight scalar values that preparation composes to seven.
         assert!(violations_of("a\u{308}bcdef7", None).contains(&"too_short"));
         assert_eq!(violations_of(&"a7".repeat(100_000), None), ["too_long"]);
+    }
+
+    #[test]
+    fn the_estimator_is_not_asked_about_a_text_that_is_too_long() {
+        struct Bounded;
+        impl StrengthEstimator for Bounded {
+            fn score(&self, password: &str, _: &[&str]) -> u8 {
+                assert!(
+                    password.chars().count() <= PasswordPolicy::MAX_CHARACTERS,
+                    "asked about a long text"
+                );
+                0
+            }
+        }
+        let phone = PhoneNumber::parse("+447871234567").unwrap();
+        let policy = PasswordPolicy::new(2, 5, Arc::new(Bounded), None);
+        let subject = PasswordSubject { phone: &phone, email: None, profile: None };
+        let told = |text: &str| policy.check(text, &subject).unwrap_err().iter().collect::<Vec<_>>();
+        assert_eq!(told(&"a7".repeat(64)), [Violation::TooSimple]);
+        assert_eq!(told(&"a7".repeat(5_000)), [Violation::TooLong]);
+        assert_eq!(told(&"a".repeat(129)), [Violation::TooLong, Violation::NoDigit]);
+    }
+
+    #[test]
+    fn a_violation_found_elsewhere_joins_in_its_place_and_once() {
+        let told = Violations(vec![Violation::TooShort, Violation::TooSimple])
+            .with(Violation::RecentlyUsed)
+            .with(Violation::RecentlyUsed);
+        assert_eq!(told.to_string(), "the password breaks the policy: too_short recently_used too_simple");
     }
 
     #[test]

@@ -23,3 +23,23 @@ impl StrengthEstimator for Zxcvbn {
         zxcvbn::zxcvbn(password.get(..end).unwrap_or_default(), known).score().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guessable_passwords_score_low_and_what_is_known_counts() {
+        assert!(Zxcvbn.score("1234Qwerty", &[]) < 2);
+        assert!(Zxcvbn.score("correct-horse-7", &[]) >= 2);
+        assert!(Zxcvbn.score("vestibulary", &["vestibulary"]) < Zxcvbn.score("vestibulary", &[]));
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_long_text_is_estimated() {
+        let weak = "ä".repeat(MAX_CHARACTERS);
+        let tail = "kX7#vQ2!mZ9@rT4$";
+        assert_eq!(Zxcvbn.score(&format!("{weak}{tail}"), &[]), Zxcvbn.score(&weak, &[]));
+        assert!(Zxcvbn.score(tail, &[]) > Zxcvbn.score(&weak, &[]));
+    }
+}

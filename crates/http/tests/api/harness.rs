@@ -20,7 +20,8 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::{Content, Country, EmailRules, OneTimeCodes as _, PasswordPolicy, Recipient, Zxcvbn};
 use vestibule_http::Http;
-use vestibule_port_security::Clock as _;
+use vestibule_port_security::mocks::MockPasswordHasher;
+use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_storage::{Outbox as _, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
@@ -32,11 +33,13 @@ pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
     pub(crate) sign_ups_per_client: u32,
+    /// Whether the queue of passwords to hash is full.
+    pub(crate) busy: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, sign_ups_per_client: 1000 }
+        Self { conceal: false, client_country: None, sign_ups_per_client: 1000, busy: false }
     }
 }
 
@@ -59,7 +62,7 @@ impl Backstage {
         let country = |code: &str| Country::parse(code).unwrap();
         let application = Application {
             storage: storage.clone(),
-            hasher: Arc::new(FakeHasher),
+            hasher: if options.busy { Arc::new(busy()) } else { Arc::new(FakeHasher) },
             tokens: Arc::new(FakeTokens::default()),
             clock: clock.clone(),
             entropy,
@@ -116,6 +119,14 @@ impl Backstage {
             (other, _) => format!("{other:?}"),
         })
     }
+}
+
+/// A hasher whose queue is full.
+fn busy() -> MockPasswordHasher {
+    let mut hasher = MockPasswordHasher::new();
+    let retry_after = Duration::from_millis(2100);
+    hasher.expect_hash().returning(move |_| Err(HashError::Busy { retry_after }));
+    hasher
 }
 
 fn settings(options: &Options) -> Settings {

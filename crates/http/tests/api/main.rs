@@ -262,6 +262,12 @@ async fn what_the_framework_would_refuse_has_the_same_shape() {
 }
 
 #[actix_web::test]
+async fn a_full_queue_of_passwords_is_told_at_once() {
+    let backstage = Backstage::new(&Options { busy: true, ..Options::default() });
+    refused!("503_busy", sign_up(PHONE), backstage.routes().await);
+}
+
+#[actix_web::test]
 async fn codes_and_phones_are_read_as_people_write_them() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
