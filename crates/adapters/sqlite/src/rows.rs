@@ -139,7 +139,7 @@ fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
 }
 
 fn email(text: &str) -> Result<EmailAddress, Unreadable> {
-    EmailAddress::parse(text).map_err(|_| Unreadable("an e-mail address"))
+    EmailAddress::restore(text).map_err(|_| Unreadable("an e-mail address"))
 }
 
 fn origin(fingerprint: Option<Vec<u8>>, address: &str) -> Result<Origin, Unreadable> {
