@@ -72,7 +72,8 @@ impl Application {
 fn read(link: EmailLink<'_>) -> Option<(EmailAddress, UnverifiedLink)> {
     let is_ours = |event: &str| event == EMAIL_CONFIRMATION_EVENT;
     let event_fits = is_ours(link.event) || decode_text(link.event).is_some_and(|event| is_ours(&event));
-    let address = EmailAddress::parse(link.email)
+    // In a plain value a `+` that was not escaped has arrived as a space.
+    let address = EmailAddress::parse(&link.email.trim().replace(' ', "+"))
         .ok()
         .or_else(|| EmailAddress::parse(&decode_text(link.email)?).ok())?;
     // The token is base64 already; encoded once more, as the other values may be, it is read too.
@@ -113,7 +114,7 @@ mod tests {
                 general_purpose::URL_SAFE_NO_PAD.encode(value),
             ]
         };
-        for email in dressed("Änna+x@example.com") {
+        for email in dressed("Änna+x@example.com").into_iter().chain(["Änna x@example.com".to_owned()]) {
             for event in dressed(EMAIL_CONFIRMATION_EVENT) {
                 for token in dressed(&token) {
                     let (address, link) =

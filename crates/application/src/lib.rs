@@ -21,6 +21,8 @@ mod wording;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use vestibule_domain::registration::Outgoing;
 use vestibule_domain::{Content, Locale, Message, MessageId, Recipient};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
@@ -62,6 +64,8 @@ pub struct Application {
     pub countries: Arc<dyn ClientCountries>,
     /// Derives codes and links.
     pub derivation: Arc<Derivation>,
+    /// How many passwords are checked at once, which takes milliseconds each; others wait, so that reads find a thread free.
+    pub password_checks: Semaphore,
     /// Limits and lives.
     pub settings: Settings,
 }

@@ -170,13 +170,15 @@ impl Application {
         text: Zeroizing<String>,
         phone: PhoneNumber,
     ) -> Result<Password, SignUpError> {
+        let ended = |error: &dyn std::fmt::Display| Unavailable(format!("the password check ended: {error}"));
+        let _turn = self.password_checks.acquire().await.map_err(|error| ended(&error))?;
         let policy = self.settings.passwords.clone();
         let checked = tokio::task::spawn_blocking(move || {
             policy.check(&text, &PasswordSubject { phone: &phone, email: None, profile: None })
         });
         match checked.await {
             Ok(result) => Ok(result?),
-            Err(error) => Err(Unavailable(format!("the password check ended: {error}")).into()),
+            Err(error) => Err(ended(&error).into()),
         }
     }
 

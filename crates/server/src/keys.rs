@@ -1,8 +1,8 @@
 //! The file with the master keys.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -57,7 +57,9 @@ pub(crate) fn generate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<()>
         return Ok(());
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    // Only the service's own user needs to read what is in it.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.with_context(|| format!("cannot make {}", directory.display()))?;
     let text = Zeroizing::new(format!(
         "# Codes and links are derived from `active`. To replace it, move it to `previous` for a day.\n\
          # `numbers` can never be replaced: used phone numbers are known by it.\n\

@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::Semaphore;
 use vestibule_application::{Application, Derivation, Dispatcher, Senders, Settings, Wording};
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
@@ -64,6 +65,7 @@ pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
         entropy,
         countries: client_countries(config)?,
         derivation,
+        password_checks: Semaphore::new(cores()),
         settings: settings(config)?,
     };
     Ok(Service { application: Arc::new(application), dispatcher: Arc::new(dispatcher), wording, inbox })

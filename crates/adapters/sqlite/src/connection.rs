@@ -62,6 +62,19 @@ impl Writer {
         T: Send + 'static,
         E: From<Unavailable> + From<Error> + Send + 'static,
     {
+        self.run_then(work, || {}).await
+    }
+
+    /// As [`Self::run`], and calls `then` when what was done is durable.
+    pub(crate) async fn run_then<T, E>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, E> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + From<Error> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
             let result = connection.transaction(work);
@@ -70,6 +83,9 @@ impl Writer {
                     Ok(()) => result,
                     Err(unavailable) => result.and(Err(unavailable.clone().into())),
                 };
+                if result.is_ok() {
+                    then();
+                }
                 // The caller may have gone; the work is done all the same.
                 let _ = answer.send(result);
             })

@@ -42,7 +42,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(4);
 pub struct Sqlite {
     writer: Writer,
     readers: Arc<Readers>,
-    queued: Notify,
+    queued: Arc<Notify>,
 }
 
 /// Why a database cannot be opened.
@@ -52,7 +52,7 @@ pub enum OpenError {
     #[error("the path of the database is not UTF-8")]
     Path,
     /// The directory that it lies in cannot be made.
-    #[error("cannot make the directory of the database: {0}")]
+    #[error("cannot make the database: {0}")]
     Directory(#[from] std::io::Error),
     /// It cannot be opened.
     #[error("cannot open the database: {0}")]
@@ -87,6 +87,7 @@ impl Sqlite {
     /// [`OpenError`]
     pub fn open(path: &Path, readers: usize, migrate: Migrate) -> Result<Self, OpenError> {
         make_directory(path)?;
+        make_file(path)?;
         let mut connection = connect(path)?;
         let failed =
             |error: Box<dyn std::error::Error + Send + Sync>| OpenError::Migration(error.to_string());
@@ -102,7 +103,7 @@ impl Sqlite {
         Ok(Self {
             writer: Writer::start(path.to_owned(), connection)?,
             readers: Arc::new(Readers::new(path.to_owned(), readers)),
-            queued: Notify::new(),
+            queued: Arc::default(),
         })
     }
 
@@ -246,15 +247,11 @@ impl Storage for Sqlite {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
-        let queues = !changes.messages.is_empty();
-        self.writer
-            .run(move |connection| commit::apply(connection, changes))
-            .await
-            .map_err(|refused| refused.0)?;
-        if queues {
-            self.queued.notify_one();
-        }
-        Ok(())
+        let wake = (!changes.messages.is_empty()).then(|| Arc::clone(&self.queued));
+        let work = move |connection: &mut SqliteConnection| commit::apply(connection, changes);
+        // The writer wakes the dispatcher: the caller may have gone by then.
+        let woken = move || wake.into_iter().for_each(|queued| queued.notify_one());
+        self.writer.run_then(work, woken).await.map_err(|refused| refused.0)
     }
 
     async fn sweep(&self, now: UtcDateTime) -> Result<usize, Unavailable> {
@@ -292,7 +289,16 @@ fn load_registration(
     Ok(Some(row.load(attempts)?))
 }
 
-/// Only the service's own user needs to read it.
+/// An empty file, which SQLite takes for an empty database. It gives its mode to the files that it puts beside.
+fn make_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Only the service's own user needs to read what is in it.
 fn make_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     match path.parent() {

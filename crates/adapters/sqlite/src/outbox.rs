@@ -99,7 +99,17 @@ fn claim(
     diesel::update(messages::table.filter(messages::id.eq_any(ids)))
         .set((messages::due_at.eq(millis(leased_until)), messages::tries.eq(messages::tries + 1)))
         .execute(connection)?;
-    let claimed =
-        due.iter().map(|row| Ok(Claimed { message: row.load()?, tries: row.tries()?.saturating_add(1) }));
-    claimed.collect()
+    let mut claimed = Vec::with_capacity(due.len());
+    for row in &due {
+        if let (Ok(message), Ok(tries)) = (row.load(), row.tries()) {
+            claimed.push(Claimed { message, tries: tries.saturating_add(1) });
+        } else {
+            // A row that nobody can read, of a newer version perhaps, must not hold up the others.
+            tracing::error!("dead letter: the message cannot be read");
+            diesel::update(messages::table.filter(messages::id.eq(&row.id)))
+                .set((messages::dead.eq(true), messages::reason.eq("cannot be read")))
+                .execute(connection)?;
+        }
+    }
+    Ok(claimed)
 }

@@ -7,8 +7,15 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
+use time::UtcDateTime;
+use uuid::Uuid;
+use vestibule_domain::{Content, Locale, Message, MessageId, PhoneNumber, Recipient};
+use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
 use vestibule_sqlite::{Migrate, Sqlite};
 use vestibule_testkit::storage_contract;
 
@@ -19,3 +26,38 @@ async fn open() -> (Arc<Sqlite>, TempDir) {
 }
 
 storage_contract!(open);
+
+#[tokio::test]
+async fn a_message_that_nobody_can_read_holds_up_no_other() {
+    let (storage, directory) = open().await;
+    let now = UtcDateTime::UNIX_EPOCH;
+    let message = |number: u128| Message {
+        id: MessageId::new(Uuid::from_u128(number)),
+        recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
+        content: Content::AlreadyRegistered,
+        locale: Locale::new("en"),
+        queued_at: now,
+        expires_at: now + Duration::from_mins(1),
+    };
+    storage.commit(Changes { messages: vec![message(1), message(2)], ..Changes::default() }).await.unwrap();
+    let mut other = SqliteConnection::establish(directory.path().join("test.db").to_str().unwrap()).unwrap();
+    let changed = other.batch_execute(
+        "UPDATE messages SET kind = 'of_a_later_version' WHERE id = (SELECT min(id) FROM messages)",
+    );
+    changed.unwrap();
+    let claimed = storage.claim(9, Duration::from_secs(9), now).await.unwrap();
+    assert_eq!(claimed.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(), [message(2).id]);
+    assert_eq!(storage.next_due().await.unwrap(), Some(now + Duration::from_secs(9)));
+}
+
+#[tokio::test]
+async fn the_files_are_their_owners_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (storage, directory) = open().await;
+    storage.ready().await.unwrap();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", entry.path().display());
+    }
+}

@@ -68,6 +68,7 @@ impl Backstage {
             entropy,
             countries: Arc::new(OneCountry(options.client_country.map(country))),
             derivation: derivation.clone(),
+            password_checks: tokio::sync::Semaphore::new(2),
             settings: settings(options),
         };
         let http = Http {
