@@ -25,7 +25,10 @@ pub(crate) use profile::{__path_kyc, __path_patch, __path_read};
 pub(crate) use profile::{kyc, patch, read};
 
 /// No use case takes longer, unless something that it needs has stopped to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Nor does finding out whose token it is. Both together are the longest that a client waits.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The route table.
 pub(crate) fn register(config: &mut ServiceConfig) {
@@ -91,7 +94,11 @@ fn done() -> HttpResponse {
 
 /// Waits for a use case, but not for one that hangs. Dropping one leaves nothing half done.
 async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
-    tokio::time::timeout(PATIENCE, work)
+    within(PATIENCE, work).await
+}
+
+async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout(patience, work)
         .await
         .map_err(|_| Problem::unavailable(&Unavailable("a use case took too long".to_owned())))
 }
@@ -99,7 +106,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
 /// The customer whose token the request carries. Comes before the body is read.
 async fn authenticate(http: &Http, request: &HttpRequest) -> Result<Customer, Problem> {
     let token = client::bearer(request).ok_or_else(Problem::unauthorized)?;
-    Ok(in_time(http.application.authenticate(token)).await??)
+    Ok(within(TOKEN_PATIENCE, http.application.authenticate(token)).await??)
 }
 
 fn locale(http: &Http, request: &HttpRequest) -> Locale {

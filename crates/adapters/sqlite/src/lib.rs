@@ -268,7 +268,13 @@ impl Storage for Sqlite {
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {
-        self.read(|connection| Ok(connection.batch_execute("SELECT 1 FROM messages LIMIT 1")?)).await
+        self.read(|connection| Ok(connection.batch_execute("SELECT 1 FROM messages LIMIT 1")?)).await?;
+        // The writer too, and the tables' version as it sees it. Nothing is written, so nothing is flushed.
+        let outdated = self.write(|connection| {
+            let pending = connection.has_pending_migration(MIGRATIONS);
+            pending.map_err(|error| Failure::Unavailable(Unavailable(error.to_string())))
+        });
+        if outdated.await? { Err(Unavailable(OpenError::Outdated.to_string())) } else { Ok(()) }
     }
 }
 
