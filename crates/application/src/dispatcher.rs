@@ -156,7 +156,7 @@ impl Dispatcher {
                 let Some(text) = self.wording.sms(message, &self.derivation) else {
                     return Try::Hopeless { reason: "there is no SMS of this kind".to_owned() };
                 };
-                self.send_sms(&Sms { to: to.clone(), text }).await
+                self.send_sms(&Sms { id: message.id, to: to.clone(), text }).await
             }
             Recipient::Email(to) => {
                 let Some(mail) = self.wording.mail(message, to, &self.derivation) else {

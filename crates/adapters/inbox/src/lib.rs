@@ -147,6 +147,7 @@ fn canonical(to: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use vestibule_domain::MessageId;
     use vestibule_testkit::ManualClock;
 
     use super::*;
@@ -156,7 +157,11 @@ mod tests {
     }
 
     fn sms(to: &str, text: &str) -> Sms {
-        Sms { to: PhoneNumber::parse(to).unwrap(), text: text.to_owned() }
+        Sms {
+            id: MessageId::new(uuid::Uuid::from_u128(7)),
+            to: PhoneNumber::parse(to).unwrap(),
+            text: text.to_owned(),
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use secrecy::SecretString;
-use vestibule_domain::PhoneNumber;
+use vestibule_domain::{MessageId, PhoneNumber};
 use vestibule_port_sms::{Sms, SmsError, SmsSender};
 use vestibule_testkit::fake_gateway::{ACCOUNT_SID, AUTH_TOKEN, Behaviour, FakeGateway, SentSms};
 use vestibule_twilio::{Settings, Twilio};
@@ -26,7 +26,11 @@ fn settings(gateway: &FakeGateway) -> Settings {
 }
 
 fn sms() -> Sms {
-    Sms { to: PhoneNumber::parse(NUMBER).unwrap(), text: TEXT.to_owned() }
+    Sms {
+        id: MessageId::new(uuid::Uuid::from_u128(7)),
+        to: PhoneNumber::parse(NUMBER).unwrap(),
+        text: TEXT.to_owned(),
+    }
 }
 
 async fn outcome(gateway: &FakeGateway, behaviour: Behaviour) -> SmsError {

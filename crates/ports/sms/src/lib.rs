@@ -1,17 +1,28 @@
-//! What the use cases need to send a text message: one trait and the outcomes it may report.
+//! What the use cases need to send a text message: a way out with the outcomes it may report, and a way back for what
+//! becomes of a message afterwards.
 //!
 //! An adapter speaks one gateway's protocol and sorts that gateway's answers into the four ways a
 //! send can fail. What to do about a failure (wait, try the next provider, give up) is decided by the
 //! outbox dispatcher, never here.
 
+mod delivery;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use vestibule_domain::PhoneNumber;
+use vestibule_domain::{MessageId, PhoneNumber};
+
+pub use delivery::{
+    CallbackError, CallbackRequest, Delivery, DeliveryCallbacks, DeliveryReport, DeliveryReports, Reported,
+};
+#[cfg(feature = "mocks")]
+pub use delivery::{MockDeliveryCallbacks, MockDeliveryReports};
 
 /// One text message, ready to send.
 #[derive(Clone)]
 pub struct Sms {
+    /// Its own id, the same when it is sent again, so that a gateway or a receiver that knows of repeats can drop a copy.
+    pub id: MessageId,
     /// Who receives it.
     pub to: PhoneNumber,
     /// The whole text. It carries a code, so it must not reach a log.
@@ -20,7 +31,11 @@ pub struct Sms {
 
 impl std::fmt::Debug for Sms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sms").field("to", &self.to).field("text", &"[redacted]").finish()
+        f.debug_struct("Sms")
+            .field("id", &self.id)
+            .field("to", &self.to)
+            .field("text", &"[redacted]")
+            .finish()
     }
 }
 
