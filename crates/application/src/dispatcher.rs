@@ -29,6 +29,9 @@ const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_mins(5);
 
+/// How long the report of a message in doubt is waited for before it is sent again, which may make a second copy.
+const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long the dispatcher sleeps at most without looking: another instance may have queued something and died.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
@@ -62,7 +65,8 @@ pub struct Dispatcher {
 /// What a try came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Try {
-    Sent,
+    Sent { provider: &'static str, reference: Option<String> },
+    InDoubt { provider: &'static str, reason: String },
     Failed { reason: String, wait: Option<Duration> },
     Hopeless { reason: String },
 }
@@ -139,7 +143,7 @@ impl Dispatcher {
         let Claimed { message, tries } = claimed;
         let settlement = if self.clock.now() >= message.expires_at {
             tracing::warn!("dropped: it would come too late");
-            Settlement::Done
+            Settlement::Expired { at: self.clock.now() }
         } else {
             let outcome = self.try_to_send(&message).await;
             self.settlement(&message, outcome)
@@ -166,7 +170,7 @@ impl Dispatcher {
                 let email =
                     Email { to: to.clone(), subject: mail.subject, text: mail.text, html: mail.html, id };
                 match self.senders.email.send(&email).await {
-                    Ok(()) => Try::Sent,
+                    Ok(()) => Try::Sent { provider: self.senders.email.name(), reference: None },
                     Err(EmailError::Permanent { reason }) => Try::Hopeless { reason },
                     Err(EmailError::Temporary { reason }) => Try::Failed { reason, wait: None },
                 }
@@ -181,15 +185,14 @@ impl Dispatcher {
             let name = provider.name();
             match provider.send(sms).await {
                 Ok(receipt) => {
-                    tracing::info!(provider = name, reference = receipt.reference, "accepted");
-                    return Try::Sent;
+                    return Try::Sent { provider: name, reference: Some(receipt.reference) };
                 }
                 Err(SmsError::Permanent { reason }) => {
                     return Try::Hopeless { reason: format!("{name}: {reason}") };
                 }
                 // It may be on its way: a second provider would send a second copy at once.
                 Err(SmsError::Ambiguous { reason }) => {
-                    return Try::Failed { reason: format!("{name}: {reason}"), wait: None };
+                    return Try::InDoubt { provider: name, reason: format!("{name}: {reason}") };
                 }
                 Err(SmsError::Temporary { reason }) => {
                     failure = Try::Failed { reason: format!("{name}: {reason}"), wait: None };
@@ -204,9 +207,13 @@ impl Dispatcher {
 
     fn settlement(&self, message: &Message, outcome: Try) -> Settlement {
         match outcome {
-            Try::Sent => {
-                tracing::info!("sent");
-                Settlement::Done
+            Try::Sent { provider, reference } => {
+                tracing::info!(provider, reference, "sent");
+                Settlement::Sent { provider, reference, at: self.clock.now() }
+            }
+            Try::InDoubt { provider, reason } => {
+                tracing::warn!(reason, "in doubt: its report is waited for");
+                Settlement::InDoubt { provider, until: self.clock.now() + RECEIPT_PATIENCE, reason }
             }
             Try::Hopeless { reason } => {
                 tracing::error!(reason, "dead letter: refused for good");

@@ -16,6 +16,7 @@ mod resend_code;
 mod resend_email;
 mod settings;
 mod sign_up;
+mod sweep;
 mod tokens;
 mod wording;
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub passwords: PasswordPolicy,
     /// How long an access token lives; whole seconds.
     pub access_ttl: Duration,
+    /// How long the record of a message is kept after it has left.
+    pub keep_messages: Duration,
     /// How long a refresh token lives.
     pub refresh_ttl: Duration,
 }

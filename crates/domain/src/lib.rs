@@ -32,7 +32,7 @@ pub use country::{Country, Currency, UnknownCountry, UnknownCurrency};
 pub use email::{EmailAddress, EmailError};
 pub use ids::{AttemptId, EmailVerificationId, MessageId, SessionId, UserId};
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
-pub use message::{Content, Locale, Message, Recipient};
+pub use message::{Content, DeliveryState, Locale, Message, Recipient};
 pub use origin::{Claim, ClientAddress, Fingerprint, Origin};
 pub use password::{
     BreachedPasswords, Password, PasswordHash, PasswordPolicy, PasswordSubject, PreparationError,

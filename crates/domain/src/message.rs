@@ -67,3 +67,88 @@ pub struct Message {
     /// After this moment it is worth nothing and must not be sent any more.
     pub expires_at: UtcDateTime,
 }
+
+/// How far a message has come. It only ever moves forward, as [`DeliveryState::may_become`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It waits to be sent, or to be sent again.
+    Queued,
+    /// A provider has taken it; the recipient does not have it yet, or nobody says so.
+    Sent,
+    /// The recipient has it.
+    Delivered,
+    /// It will not arrive.
+    Failed,
+    /// It was worth nothing any more before it arrived.
+    Expired,
+}
+
+impl DeliveryState {
+    /// Every state, in the order in which a message may come to them.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Sent, Self::Delivered, Self::Failed, Self::Expired];
+
+    /// The state in lower case, as storage and the wire have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether a report may change the state. Reports are repeated and come in any order, so that the last word stands: a message that
+    /// was delivered stays so whatever is said later, and nothing is queued or merely sent again.
+    #[must_use]
+    pub const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Queued => !matches!(next, Self::Queued),
+            Self::Sent => !matches!(next, Self::Queued | Self::Sent),
+            Self::Failed | Self::Expired => matches!(next, Self::Delivered),
+            Self::Delivered => false,
+        }
+    }
+}
+
+impl Recipient {
+    /// For records that outlive the message, and for logs: the phone or address with most of it hidden.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        match self {
+            Self::Phone(phone) => phone.masked(),
+            Self::Email(email) => email.masked(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeliveryState::{self, Delivered, Expired, Failed, Queued, Sent};
+
+    #[test]
+    fn states_have_names() {
+        for state in DeliveryState::ALL {
+            assert_eq!(DeliveryState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(DeliveryState::parse("lost"), None);
+    }
+
+    #[test]
+    fn the_order_of_reports_does_not_matter() {
+        for reports in [[Sent, Delivered], [Delivered, Sent], [Failed, Delivered], [Delivered, Expired]] {
+            let last = reports
+                .into_iter()
+                .fold(Queued, |state, next| if state.may_become(next) { next } else { state });
+            assert_eq!(last, Delivered, "{reports:?}");
+        }
+        assert!(!Failed.may_become(Sent) && !Expired.may_become(Failed) && !Sent.may_become(Queued));
+    }
+}

@@ -65,6 +65,7 @@ section! {
         tokens: Tokens = Tokens::default(),
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
+        retention: Retention = Retention::default(),
     }
 }
 
@@ -219,6 +220,13 @@ section! {
     }
 }
 
+section! {
+    /// How long things are kept.
+    Retention {
+        messages_days: u16 = 30,
+    }
+}
+
 impl Config {
     /// Reads `file`, or `vestibule.toml` if there is one, then the variables `VESTIBULE__SECTION__KEY`.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
@@ -260,6 +268,7 @@ impl Config {
             ("limits.mails_per_account_per_day", self.limits.mails_per_account_per_day.into(), 1_000_000),
             ("hashing.threads", self.hashing.threads.unwrap_or(1) as u64, 1024),
             ("hashing.queue", self.hashing.queue as u64, 1_000_000),
+            ("retention.messages_days", self.retention.messages_days.into(), 3650),
             ("http.workers", self.http.workers.unwrap_or(1) as u64, 1024),
         ] {
             if value == 0 || value > max {

@@ -89,11 +89,12 @@ async fn wait_for_signal() -> &'static str {
     }
 }
 
+/// Forgets what no longer matters, a batch at a time, so that nobody waits long for a lock.
 async fn sweep(application: Arc<Application>) {
     let mut interval = tokio::time::interval(SWEEP_EVERY);
     loop {
         interval.tick().await;
-        match application.storage.sweep(application.clock.now()).await {
+        match application.sweep().await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "swept"),
             Err(error) => tracing::warn!(%error, "cannot sweep"),

@@ -198,6 +198,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             Arc::new(Zxcvbn),
             breached(config)?,
         ),
+        keep_messages: DAY * config.retention.messages_days.into(),
         access_ttl: Duration::from_secs(tokens.access_ttl_seconds),
         refresh_ttl: Duration::from_secs(tokens.refresh_ttl_seconds),
     })

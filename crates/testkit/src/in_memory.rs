@@ -7,12 +7,12 @@ use time::UtcDateTime;
 use tokio::sync::Notify;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::{
-    Account, EmailAddress, EmailState, EmailVerificationId, Message, MessageId, PhoneNumber,
-    RefreshTokenHash, Session, SessionId, UserId,
+    Account, AttemptId, Content, DeliveryState, EmailAddress, EmailState, EmailVerificationId, Message,
+    MessageId, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
     Changes, Claimed, CommitError, DeadLetter, Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest,
-    Outbox, Save, Settlement, SignUpState, Storage, Unavailable, Version,
+    Outbox, Report, Reported, Save, Settlement, SignUpState, Storage, Sweep, Unavailable, Version,
 };
 
 /// The storage port in memory. It passes the same contract as the databases, and can be taken down.
@@ -33,6 +33,7 @@ struct State {
     refresh_tokens: HashMap<RefreshTokenHash, NewRefreshToken>,
     limits: HashMap<Limit, UtcDateTime>,
     messages: Vec<Queued>,
+    deliveries: Vec<Left>,
 }
 
 #[derive(Clone)]
@@ -41,6 +42,18 @@ struct Queued {
     due_at: UtcDateTime,
     tries: u32,
     dead: Option<String>,
+    in_doubt_with: Option<&'static str>,
+}
+
+/// A message that has left the queue.
+#[derive(Clone)]
+struct Left {
+    id: MessageId,
+    attempt: Option<AttemptId>,
+    provider: Option<&'static str>,
+    reference: Option<String>,
+    state: DeliveryState,
+    queued_at: UtcDateTime,
 }
 
 impl InMemoryStorage {
@@ -128,13 +141,50 @@ impl Storage for InMemoryStorage {
         Ok(())
     }
 
-    async fn sweep(&self, now: UtcDateTime) -> Result<usize, Unavailable> {
+    async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable> {
+        let state = self.up()?;
+        let queued = state.messages.iter().filter(|queued| attempt_of(&queued.message) == Some(attempt));
+        let queued = queued.map(|queued| {
+            let state = if queued.dead.is_some() { DeliveryState::Failed } else { DeliveryState::Queued };
+            (queued.message.queued_at, state)
+        });
+        let left = state.deliveries.iter().filter(|left| left.attempt == Some(attempt));
+        let newest = left.map(|left| (left.queued_at, left.state)).chain(queued).max_by_key(|(at, _)| *at);
+        Ok(newest.map(|(_, state)| state))
+    }
+
+    async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
         let mut state = self.up()?;
-        let before = state.registrations.len() + state.limits.len() + state.refresh_tokens.len();
-        state.registrations.retain(|_, registration| registration.value.forget_at() > now);
-        state.limits.retain(|_, full_at| *full_at > now);
-        state.refresh_tokens.retain(|_, token| token.expires_at > now);
-        Ok(before - state.registrations.len() - state.limits.len() - state.refresh_tokens.len())
+        let State { registrations, limits, refresh_tokens, sessions, messages, deliveries, .. } = &mut *state;
+        let size = registrations.len()
+            + limits.len()
+            + refresh_tokens.len()
+            + sessions.len()
+            + messages.len()
+            + deliveries.len();
+        registrations.retain(|_, registration| registration.value.forget_at() > sweep.now);
+        limits.retain(|_, full_at| *full_at > sweep.now);
+        let mut ended = HashSet::new();
+        refresh_tokens.retain(|_, token| {
+            let lives = token.expires_at > sweep.now;
+            if !lives {
+                ended.insert(token.session);
+            }
+            lives
+        });
+        for token in refresh_tokens.values() {
+            ended.remove(&token.session);
+        }
+        sessions.retain(|id, _| !ended.contains(id));
+        messages.retain(|queued| queued.dead.is_none() || queued.message.queued_at >= sweep.messages_before);
+        deliveries.retain(|left| left.queued_at >= sweep.messages_before);
+        Ok(size
+            - registrations.len()
+            - limits.len()
+            - refresh_tokens.len()
+            - sessions.len()
+            - messages.len()
+            - deliveries.len())
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {
@@ -181,6 +231,7 @@ impl State {
             message,
             tries: 0,
             dead: None,
+            in_doubt_with: None,
         }));
         Ok(())
     }
@@ -205,6 +256,23 @@ fn put<K: std::hash::Hash + Eq, T>(
     Ok(())
 }
 
+fn attempt_of(message: &Message) -> Option<AttemptId> {
+    match message.content {
+        Content::SignUpCode { attempt, .. } => Some(attempt),
+        Content::EmailConfirmation { .. } | Content::AlreadyRegistered => None,
+    }
+}
+
+impl Queued {
+    fn left(
+        self,
+        (state, provider, reference): (DeliveryState, Option<&'static str>, Option<String>),
+    ) -> Left {
+        let Message { id, queued_at, .. } = self.message;
+        Left { id, attempt: attempt_of(&self.message), provider, reference, state, queued_at }
+    }
+}
+
 #[async_trait]
 impl Outbox for InMemoryStorage {
     async fn claim(
@@ -223,6 +291,7 @@ impl Outbox for InMemoryStorage {
         let claimed = due.into_iter().take(limit).map(|queued| {
             queued.due_at = now + lease;
             queued.tries += 1;
+            queued.in_doubt_with = None;
             Claimed { message: queued.message.clone(), tries: queued.tries }
         });
         Ok(claimed.collect())
@@ -230,23 +299,65 @@ impl Outbox for InMemoryStorage {
 
     async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
         let mut state = self.up()?;
+        let State { messages, deliveries, .. } = &mut *state;
         let leased =
             |queued: &Queued| queued.message.id == id && queued.tries == tries && queued.dead.is_none();
-        match settlement {
-            Settlement::Done => state.messages.retain(|queued| !leased(queued)),
-            Settlement::Retry { at, .. } => {
-                state
-                    .messages
-                    .iter_mut()
-                    .filter(|queued| leased(queued))
-                    .for_each(|queued| queued.due_at = at);
-            }
-            Settlement::Dead { reason } => {
-                let dead = state.messages.iter_mut().filter(|queued| leased(queued));
-                dead.for_each(|queued| queued.dead = Some(reason.clone()));
+        let Some(at_index) = messages.iter().position(leased) else {
+            return Ok(());
+        };
+        if let Settlement::Sent { .. } | Settlement::Expired { .. } = settlement {
+            deliveries.push(messages.remove(at_index).left(match settlement {
+                Settlement::Sent { provider, reference, .. } => {
+                    (DeliveryState::Sent, Some(provider), reference)
+                }
+                _ => (DeliveryState::Expired, None, None),
+            }));
+        } else if let Some(queued) = messages.get_mut(at_index) {
+            match settlement {
+                Settlement::Retry { at, .. } => queued.due_at = at,
+                Settlement::InDoubt { provider, until, .. } => {
+                    queued.due_at = until;
+                    queued.in_doubt_with = Some(provider);
+                }
+                Settlement::Dead { reason } => queued.dead = Some(reason),
+                Settlement::Sent { .. } | Settlement::Expired { .. } => {}
             }
         }
         Ok(())
+    }
+
+    async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
+        let mut state = self.up()?;
+        let State { messages, deliveries, .. } = &mut *state;
+        let known = deliveries.iter_mut().find(|left| match &report.message {
+            Reported::Message(id) => left.id == *id,
+            Reported::Reference(reference) => {
+                left.provider == Some(report.provider) && left.reference.as_ref() == Some(reference)
+            }
+        });
+        if let Some(left) = known {
+            if left.state.may_become(report.state) {
+                left.state = report.state;
+            }
+            return Ok(true);
+        }
+        let Reported::Message(id) = report.message else {
+            return Ok(false);
+        };
+        let queued = |queued: &Queued| queued.message.id == id && queued.dead.is_none();
+        let Some(at_index) = messages.iter().position(queued) else {
+            return Ok(true);
+        };
+        if report.state != DeliveryState::Failed {
+            deliveries.push(messages.remove(at_index).left((report.state, Some(report.provider), None)));
+            return Ok(true);
+        }
+        let in_doubt = messages.get_mut(at_index).filter(|it| it.in_doubt_with == Some(report.provider));
+        Ok(in_doubt.is_some_and(|queued| {
+            queued.in_doubt_with = None;
+            queued.due_at = report.at;
+            true
+        }))
     }
 
     async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable> {

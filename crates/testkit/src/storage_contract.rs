@@ -20,14 +20,14 @@ use uuid::Uuid;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
 use vestibule_domain::{
-    Account, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, EmailAddress, EmailRules,
-    EmailVerificationId, Fingerprint, Generation, Locale, Message, MessageId, OneTimeCode, OneTimeCodes,
-    Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, Recipient, RefreshToken, Session,
-    SessionId, UserId,
+    Account, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState, EmailAddress,
+    EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, Message, MessageId, OneTimeCode,
+    OneTimeCodes, Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, Recipient, RefreshToken,
+    Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Changes, Charge, CommitError, Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Save,
-    Settlement, Storage, Version,
+    Changes, Charge, CommitError, Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report,
+    Reported, Save, Settlement, Storage, Sweep, Version,
 };
 
 /// Stamps the contract's tests for a storage that `$open` makes afresh: an async function that returns an
@@ -56,8 +56,14 @@ macro_rules! storage_contract {
             an_unsettled_message_comes_back_after_its_lease,
             a_late_settlement_does_nothing,
             a_settled_message_is_gone_retried_or_dead,
+            a_sent_message_is_followed_by_its_id_and_reference,
+            a_report_of_a_queued_message_settles_it,
+            a_failure_in_doubt_is_tried_again_at_once,
+            the_newest_message_of_an_attempt_tells_its_delivery,
             a_commit_wakes_who_waits_for_messages,
             a_sweep_forgets_what_no_longer_matters,
+            a_sweep_ends_sessions_without_tokens_only,
+            a_sweep_goes_in_batches,
         );
     };
     (@stamp $open:path: $($clause:ident),* $(,)?) => {
@@ -537,14 +543,16 @@ pub async fn a_late_settlement_does_nothing<S: Storage + Outbox>(storage: Arc<S>
     storage.claim(1, lease, after(30)).await.unwrap();
     let id = MessageId::new(id(1));
     for settlement in [
-        Settlement::Done,
+        sent("a", None),
+        Settlement::Expired { at: NOW },
+        Settlement::InDoubt { provider: "a", until: NOW, reason: String::new() },
         Settlement::Retry { at: NOW, reason: String::new() },
         Settlement::Dead { reason: String::new() },
     ] {
         storage.settle(id, 1, settlement).await.unwrap();
         assert_eq!(storage.next_due().await.unwrap(), Some(after(60)));
     }
-    storage.settle(id, 2, Settlement::Done).await.unwrap();
+    storage.settle(id, 2, sent("a", None)).await.unwrap();
     assert_eq!(storage.next_due().await.unwrap(), None);
 }
 
@@ -554,7 +562,7 @@ pub async fn a_settled_message_is_gone_retried_or_dead<S: Storage + Outbox>(stor
     assert_eq!(storage.claim(9, Duration::from_secs(30), NOW).await.unwrap().len(), 3);
     let settle =
         async |number, settlement| storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
-    settle(1, Settlement::Done).await;
+    settle(1, sent("a", None)).await;
     settle(2, Settlement::Retry { at: after(90), reason: "busy".to_owned() }).await;
     settle(3, Settlement::Dead { reason: "no such number".to_owned() }).await;
     let again = storage.claim(9, Duration::from_secs(30), after(90)).await.unwrap();
@@ -566,6 +574,94 @@ pub async fn a_settled_message_is_gone_retried_or_dead<S: Storage + Outbox>(stor
     assert!(storage.dead_letters(0).await.unwrap().is_empty());
 }
 
+fn sent(provider: &'static str, reference: Option<&str>) -> Settlement {
+    Settlement::Sent { provider, reference: reference.map(str::to_owned), at: NOW }
+}
+
+/// Queues and leases message `number`, which carries a code of attempt `number`.
+async fn leased<S: Storage + Outbox>(storage: &S, number: u32) -> MessageId {
+    storage.commit(Changes { messages: vec![message(number, NOW)], ..Changes::default() }).await.unwrap();
+    assert_eq!(storage.claim(9, Duration::from_secs(30), NOW).await.unwrap().len(), 1);
+    MessageId::new(id(number))
+}
+
+fn report(message: Reported, state: DeliveryState) -> Report {
+    Report { provider: "a", message, state, reason: None, at: after(9) }
+}
+
+async fn delivery(storage: &impl Storage, attempt: u32) -> Option<DeliveryState> {
+    storage.delivery(AttemptId::new(id(attempt))).await.unwrap()
+}
+
+pub async fn a_sent_message_is_followed_by_its_id_and_reference<S: Storage + Outbox>(storage: Arc<S>) {
+    use DeliveryState::{Delivered, Expired, Failed, Sent};
+    let reference = || Reported::Reference("x1".to_owned());
+    let first = leased(&*storage, 1).await;
+    assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Queued));
+    // Not settled yet: it is to be said again.
+    assert!(!storage.record_delivery(&report(reference(), Delivered)).await.unwrap());
+    storage.settle(first, 1, sent("a", Some("x1"))).await.unwrap();
+    assert_eq!(delivery(&*storage, 1).await, Some(Sent));
+    let elsewhere = Report { provider: "b", ..report(reference(), Failed) };
+    assert!(!storage.record_delivery(&elsewhere).await.unwrap(), "another provider's reference");
+    for (said, stands) in [(Failed, Failed), (Sent, Failed), (Delivered, Delivered), (Expired, Delivered)] {
+        assert!(storage.record_delivery(&report(reference(), said)).await.unwrap());
+        assert_eq!(delivery(&*storage, 1).await, Some(stands), "{said:?}");
+    }
+    let second = leased(&*storage, 2).await;
+    storage.settle(second, 1, sent("b", None)).await.unwrap();
+    assert!(storage.record_delivery(&report(Reported::Message(second), Expired)).await.unwrap());
+    assert_eq!(delivery(&*storage, 2).await, Some(Expired));
+    let unknown = Reported::Message(MessageId::new(id(77)));
+    assert!(storage.record_delivery(&report(unknown, Delivered)).await.unwrap());
+}
+
+pub async fn a_report_of_a_queued_message_settles_it<S: Storage + Outbox>(storage: Arc<S>) {
+    let message = leased(&*storage, 1).await;
+    let failed = report(Reported::Message(message), DeliveryState::Failed);
+    assert!(!storage.record_delivery(&failed).await.unwrap(), "its try is not settled yet");
+    let delivered = report(Reported::Message(message), DeliveryState::Delivered);
+    assert!(storage.record_delivery(&delivered).await.unwrap());
+    assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Delivered));
+    // The answer of the provider was slower than its report.
+    storage.settle(message, 1, sent("a", Some("x1"))).await.unwrap();
+    assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Delivered));
+    assert!(storage.claim(9, Duration::from_secs(1), after(3600)).await.unwrap().is_empty());
+}
+
+pub async fn a_failure_in_doubt_is_tried_again_at_once<S: Storage + Outbox>(storage: Arc<S>) {
+    let message = leased(&*storage, 1).await;
+    let in_doubt = |until| Settlement::InDoubt { provider: "a", until, reason: "no answer".to_owned() };
+    storage.settle(message, 1, in_doubt(after(60))).await.unwrap();
+    let failed = report(Reported::Message(message), DeliveryState::Failed);
+    let elsewhere = Report { provider: "b", ..failed.clone() };
+    assert!(!storage.record_delivery(&elsewhere).await.unwrap(), "another provider's failure");
+    assert!(storage.claim(9, Duration::from_secs(30), after(59)).await.unwrap().is_empty());
+    assert!(storage.record_delivery(&failed).await.unwrap());
+    assert_eq!(storage.claim(9, Duration::from_secs(30), after(9)).await.unwrap().len(), 1);
+    assert!(!storage.record_delivery(&failed).await.unwrap(), "it is in doubt no more");
+    storage.settle(message, 2, in_doubt(after(120))).await.unwrap();
+    let again = storage.claim(9, Duration::from_secs(30), after(120)).await.unwrap();
+    assert_eq!(again.len(), 1, "no report came, so it is tried again");
+}
+
+pub async fn the_newest_message_of_an_attempt_tells_its_delivery<S: Storage + Outbox>(storage: Arc<S>) {
+    assert_eq!(delivery(&*storage, 1).await, None);
+    let first = leased(&*storage, 1).await;
+    storage.settle(first, 1, sent("a", None)).await.unwrap();
+    let again = Message { id: MessageId::new(id(50)), ..message(1, NOW) };
+    let again = Message { queued_at: after(60), ..again };
+    storage.commit(Changes { messages: vec![again.clone()], ..Changes::default() }).await.unwrap();
+    assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Queued));
+    storage.claim(9, Duration::from_secs(30), after(60)).await.unwrap();
+    storage.settle(again.id, 1, Settlement::Dead { reason: "refused".to_owned() }).await.unwrap();
+    assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Failed));
+    assert!(
+        storage.record_delivery(&report(Reported::Message(first), DeliveryState::Delivered)).await.unwrap()
+    );
+    assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Failed), "that was an older message");
+}
+
 pub async fn a_commit_wakes_who_waits_for_messages<S: Storage + Outbox + 'static>(storage: Arc<S>) {
     let waiting = {
         let storage = Arc::clone(&storage);
@@ -575,7 +671,7 @@ pub async fn a_commit_wakes_who_waits_for_messages<S: Storage + Outbox + 'static
     tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("nobody was woken").unwrap();
 }
 
-pub async fn a_sweep_forgets_what_no_longer_matters<S: Storage>(storage: Arc<S>) {
+pub async fn a_sweep_forgets_what_no_longer_matters<S: Storage + Outbox>(storage: Arc<S>) {
     let loaded = registered(&*storage, 1).await;
     let limit = Limit::SignUpsFrom(origin().address);
     let quota = Quota { burst: 2, period: Duration::from_hours(1) };
@@ -583,13 +679,60 @@ pub async fn a_sweep_forgets_what_no_longer_matters<S: Storage>(storage: Arc<S>)
     changes.charge = Some(Charge { limit, quota, now: NOW });
     storage.commit(changes).await.unwrap();
     let kept = registered(&*storage, 2).await;
-    assert_eq!(storage.sweep(after(60)).await.unwrap(), 0);
-    // The limit, the refresh token and the confirmed registration are past; the pending one is not.
-    assert_eq!(storage.sweep(after(86_000)).await.unwrap(), 3);
+    for number in [8, 9] {
+        let message = leased(&*storage, number).await;
+        let dead = Settlement::Dead { reason: "refused".to_owned() };
+        storage.settle(message, 1, if number == 8 { sent("a", None) } else { dead }).await.unwrap();
+    }
+    let waiting = Changes { messages: vec![message(10, NOW)], ..Changes::default() };
+    storage.commit(waiting).await.unwrap();
+    let at = |now| Sweep { now, messages_before: NOW, batch: 100 };
+    assert_eq!(storage.sweep(at(after(60))).await.unwrap(), 0);
+    assert!(storage.account_of_session(UserId::new(id(1)), SessionId::new(id(1))).await.unwrap().is_some());
+    // The limit, the refresh token with its session and the confirmed registration are past; the pending one is not.
+    assert_eq!(storage.sweep(at(after(86_000))).await.unwrap(), 4);
     assert_eq!(storage.registration(&phone(1)).await.unwrap(), None);
     assert_eq!(storage.registration(&phone(2)).await.unwrap(), Some(kept));
     let state = storage.sign_up_state(&phone(1), &digest(1), &limit).await.unwrap();
     assert!(state.number_used, "a used number stays used");
     assert_eq!(state.client_full_at, None);
+    assert_eq!(storage.account_of_session(UserId::new(id(1)), SessionId::new(id(1))).await.unwrap(), None);
+    // What was sent and what is dead is old now; what waits never is.
+    let old = Sweep { messages_before: after(1), ..at(NOW) };
+    assert_eq!(storage.sweep(old).await.unwrap(), 2);
+    assert_eq!(delivery(&*storage, 8).await, None);
+    assert!(storage.dead_letters(9).await.unwrap().is_empty());
+    assert_eq!(delivery(&*storage, 10).await, Some(DeliveryState::Queued));
+}
+
+pub async fn a_sweep_ends_sessions_without_tokens_only<S: Storage>(storage: Arc<S>) {
+    let loaded = registered(&*storage, 1).await;
+    storage.commit(opening(loaded, 1)).await.unwrap();
+    let later = NewRefreshToken {
+        hash: RefreshToken::from_random([9; 32]).hash(),
+        session: SessionId::new(id(1)),
+        issued_at: after(60),
+        expires_at: after(7200),
+    };
+    storage.commit(Changes { refresh_token: Some(later), ..Changes::default() }).await.unwrap();
+    let at = |now| Sweep { now, messages_before: NOW, batch: 100 };
+    assert_eq!(storage.sweep(at(after(3600))).await.unwrap(), 1);
     assert!(storage.account_of_session(UserId::new(id(1)), SessionId::new(id(1))).await.unwrap().is_some());
+    assert_eq!(storage.sweep(at(after(7200))).await.unwrap(), 2);
+    assert_eq!(storage.account_of_session(UserId::new(id(1)), SessionId::new(id(1))).await.unwrap(), None);
+}
+
+pub async fn a_sweep_goes_in_batches<S: Storage>(storage: Arc<S>) {
+    for number in 0..25 {
+        registered(&*storage, number).await;
+    }
+    let sweep = Sweep { now: after(999_999), messages_before: NOW, batch: 10 };
+    let mut swept = 0;
+    loop {
+        match storage.sweep(sweep).await.unwrap() {
+            0 => break,
+            rows => swept += rows,
+        }
+    }
+    assert_eq!(swept, 25);
 }

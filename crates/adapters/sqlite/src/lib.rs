@@ -11,6 +11,7 @@ mod connection;
 mod outbox;
 mod rows;
 mod schema;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,17 +22,18 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
-use time::UtcDateTime;
 use tokio::sync::Notify;
 use vestibule_domain::registration::Registration;
-use vestibule_domain::{Account, EmailAddress, EmailVerificationId, PhoneNumber, SessionId, UserId};
+use vestibule_domain::{
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, PhoneNumber, SessionId, UserId,
+};
 use vestibule_port_storage::{
-    Changes, CommitError, Limit, Loaded, NumberDigest, SignUpState, Storage, Unavailable,
+    Changes, CommitError, Limit, Loaded, NumberDigest, SignUpState, Storage, Sweep, Unavailable,
 };
 
 use connection::{Readers, Writer, connect, unavailable};
-use rows::{AccountRow, AttemptRow, RegistrationRow, Unreadable, bytes, millis, moment};
-use schema::{accounts, attempts, limits, refresh_tokens, registrations, sessions, used_numbers};
+use rows::{AccountRow, AttemptRow, RegistrationRow, Unreadable, bytes, moment};
+use schema::{accounts, attempts, deliveries, limits, messages, registrations, sessions, used_numbers};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
 
@@ -254,17 +256,12 @@ impl Storage for Sqlite {
         self.writer.run_then(work, woken).await.map_err(|refused| refused.0)
     }
 
-    async fn sweep(&self, now: UtcDateTime) -> Result<usize, Unavailable> {
-        let now = millis(now);
-        let swept = self.write(move |connection| {
-            let forgotten = registrations::table.filter(registrations::forget_at.le(now));
-            let full = limits::table.filter(limits::full_at.le(now));
-            let expired = refresh_tokens::table.filter(refresh_tokens::expires_at.le(now));
-            Ok(diesel::delete(forgotten).execute(connection)?
-                + diesel::delete(full).execute(connection)?
-                + diesel::delete(expired).execute(connection)?)
-        });
-        Ok(swept.await?)
+    async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable> {
+        self.read(move |connection| newest_delivery(connection, &bytes(attempt.uuid()))).await
+    }
+
+    async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
+        Ok(self.write(move |connection| sweep::forget(connection, &sweep)).await?)
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {
@@ -293,6 +290,31 @@ fn load_registration(
         .select(AttemptRow::as_select())
         .load(connection)?;
     Ok(Some(row.load(attempts)?))
+}
+
+fn newest_delivery(
+    connection: &mut SqliteConnection,
+    attempt: &[u8],
+) -> Result<Option<DeliveryState>, Failure> {
+    let queued: Option<(i64, bool)> = messages::table
+        .filter(messages::attempt.eq(attempt))
+        .order(messages::queued_at.desc())
+        .select((messages::queued_at, messages::dead))
+        .first(connection)
+        .optional()?;
+    let left: Option<(i64, String)> = deliveries::table
+        .filter(deliveries::attempt.eq(attempt))
+        .order(deliveries::queued_at.desc())
+        .select((deliveries::queued_at, deliveries::state))
+        .first(connection)
+        .optional()?;
+    Ok(match (queued, left) {
+        (Some((queued_at, dead)), left) if left.as_ref().is_none_or(|(left_at, _)| *left_at <= queued_at) => {
+            Some(if dead { DeliveryState::Failed } else { DeliveryState::Queued })
+        }
+        (_, Some((_, state))) => Some(DeliveryState::parse(&state).ok_or(Unreadable("a message's state"))?),
+        (_, None) => None,
+    })
 }
 
 /// An empty file, which SQLite takes for an empty database. It gives its mode to the files that it puts beside.

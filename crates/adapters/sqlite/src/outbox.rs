@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use diesel::dsl::min;
 use diesel::prelude::*;
 use time::UtcDateTime;
-use vestibule_domain::MessageId;
-use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Settlement, Unavailable};
+use vestibule_domain::{DeliveryState, MessageId};
+use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
-use crate::rows::{MessageRow, bytes, millis, moment};
-use crate::schema::messages;
+use crate::rows::{DeliveryRow, MessageRow, bytes, millis, moment};
+use crate::schema::{deliveries, messages};
 use crate::{Failure, Sqlite};
 
 #[async_trait]
@@ -25,24 +25,13 @@ impl Outbox for Sqlite {
     }
 
     async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
-        self.write(move |connection| {
-            let leased = messages::table
-                .filter(messages::id.eq(bytes(id.uuid())))
-                .filter(messages::tries.eq(i64::from(tries)))
-                .filter(messages::dead.eq(false));
-            match settlement {
-                Settlement::Done => diesel::delete(leased).execute(connection)?,
-                Settlement::Retry { at, reason } => diesel::update(leased)
-                    .set((messages::due_at.eq(millis(at)), messages::reason.eq(reason)))
-                    .execute(connection)?,
-                Settlement::Dead { reason } => diesel::update(leased)
-                    .set((messages::dead.eq(true), messages::reason.eq(reason)))
-                    .execute(connection)?,
-            };
-            Ok(())
-        })
-        .await?;
+        self.write(move |connection| settle(connection, id, tries, settlement)).await?;
         Ok(())
+    }
+
+    async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
+        let report = report.clone();
+        Ok(self.write(move |connection| record(connection, &report)).await?)
     }
 
     async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable> {
@@ -82,6 +71,108 @@ impl Outbox for Sqlite {
     }
 }
 
+fn settle(
+    connection: &mut SqliteConnection,
+    id: MessageId,
+    tries: u32,
+    settlement: Settlement,
+) -> Result<(), Failure> {
+    let leased = messages::table
+        .filter(messages::id.eq(bytes(id.uuid())))
+        .filter(messages::tries.eq(i64::from(tries)))
+        .filter(messages::dead.eq(false));
+    match settlement {
+        Settlement::Sent { provider, reference, at } => {
+            let row = diesel::delete(leased).get_result::<MessageRow>(connection).optional()?;
+            keep(connection, row.map(|row| row.left(DeliveryState::Sent, Some(provider), reference, at)))?;
+        }
+        Settlement::Expired { at } => {
+            let row = diesel::delete(leased).get_result::<MessageRow>(connection).optional()?;
+            keep(connection, row.map(|row| row.left(DeliveryState::Expired, None, None, at)))?;
+        }
+        Settlement::Retry { at, reason } => {
+            let set = (messages::due_at.eq(millis(at)), messages::reason.eq(reason));
+            diesel::update(leased).set(set).execute(connection)?;
+        }
+        Settlement::InDoubt { provider, until, reason } => {
+            let set = (
+                messages::due_at.eq(millis(until)),
+                messages::reason.eq(reason),
+                messages::in_doubt_with.eq(provider),
+            );
+            diesel::update(leased).set(set).execute(connection)?;
+        }
+        Settlement::Dead { reason } => {
+            let set = (messages::dead.eq(true), messages::reason.eq(reason));
+            diesel::update(leased).set(set).execute(connection)?;
+        }
+    }
+    Ok(())
+}
+
+fn keep(connection: &mut SqliteConnection, delivery: Option<DeliveryRow>) -> Result<(), Failure> {
+    if let Some(delivery) = delivery {
+        diesel::insert_into(deliveries::table).values(delivery).execute(connection)?;
+    }
+    Ok(())
+}
+
+fn record(connection: &mut SqliteConnection, report: &Report) -> Result<bool, Failure> {
+    let found = match &report.message {
+        Reported::Message(id) => deliveries::table
+            .filter(deliveries::id.eq(bytes(id.uuid())))
+            .select((deliveries::id, deliveries::state))
+            .first(connection)
+            .optional()?,
+        Reported::Reference(reference) => deliveries::table
+            .filter(deliveries::provider.eq(report.provider))
+            .filter(deliveries::reference.eq(reference))
+            .select((deliveries::id, deliveries::state))
+            .first(connection)
+            .optional()?,
+    };
+    let found: Option<(Vec<u8>, String)> = found;
+    if let Some((id, state)) = found {
+        if DeliveryState::parse(&state).is_some_and(|state| state.may_become(report.state)) {
+            diesel::update(deliveries::table.filter(deliveries::id.eq(id)))
+                .set((
+                    deliveries::state.eq(report.state.as_str()),
+                    deliveries::reason.eq(report.reason.as_deref()),
+                    deliveries::changed_at.eq(millis(report.at)),
+                ))
+                .execute(connection)?;
+        }
+        return Ok(true);
+    }
+    match &report.message {
+        Reported::Message(id) => record_queued(connection, *id, report),
+        Reported::Reference(_) => Ok(false),
+    }
+}
+
+/// The provider was faster than its own answer, or its answer was lost.
+fn record_queued(connection: &mut SqliteConnection, id: MessageId, report: &Report) -> Result<bool, Failure> {
+    let queued =
+        || messages::table.filter(messages::id.eq(bytes(id.uuid()))).filter(messages::dead.eq(false));
+    if report.state != DeliveryState::Failed {
+        let row = diesel::delete(queued()).get_result::<MessageRow>(connection).optional()?;
+        keep(connection, row.map(|row| row.left(report.state, Some(report.provider), None, report.at)))?;
+        return Ok(true);
+    }
+    let in_doubt = queued().filter(messages::in_doubt_with.eq(report.provider));
+    let set = (
+        messages::due_at.eq(millis(report.at)),
+        messages::reason.eq(report.reason.as_deref()),
+        messages::in_doubt_with.eq(None::<String>),
+    );
+    let retried = diesel::update(in_doubt).set(set).execute(connection)?;
+    if retried > 0 {
+        return Ok(true);
+    }
+    let waiting: bool = diesel::select(diesel::dsl::exists(queued())).get_result(connection)?;
+    Ok(!waiting)
+}
+
 fn claim(
     connection: &mut SqliteConnection,
     limit: i64,
@@ -97,7 +188,11 @@ fn claim(
         .load(connection)?;
     let ids: Vec<&[u8]> = due.iter().map(|row| row.id.as_slice()).collect();
     diesel::update(messages::table.filter(messages::id.eq_any(ids)))
-        .set((messages::due_at.eq(millis(leased_until)), messages::tries.eq(messages::tries + 1)))
+        .set((
+            messages::due_at.eq(millis(leased_until)),
+            messages::tries.eq(messages::tries + 1),
+            messages::in_doubt_with.eq(None::<String>),
+        ))
         .execute(connection)?;
     let mut claimed = Vec::with_capacity(due.len());
     for row in &due {

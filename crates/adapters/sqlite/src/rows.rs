@@ -7,13 +7,13 @@ use time::UtcDateTime;
 use uuid::Uuid;
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::{
-    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, EmailAddress, EmailState,
-    EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin, PasswordHash,
-    PhoneNumber, Profile, ProfileRecord, Recipient, SessionId, UserId,
+    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
+    EmailAddress, EmailState, EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin,
+    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, SessionId, UserId,
 };
 use vestibule_port_storage::{Loaded, Unavailable, Version};
 
-use crate::schema::{accounts, attempts, messages, registrations};
+use crate::schema::{accounts, attempts, deliveries, messages, registrations};
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = registrations, primary_key(phone), treat_none_as_null = true)]
@@ -95,10 +95,28 @@ pub(crate) struct MessageRow {
     pub(crate) tries: i64,
     dead: bool,
     pub(crate) reason: Option<String>,
+    in_doubt_with: Option<String>,
+}
+
+/// What is kept of a message that has left the queue: nobody can be reached by it.
+#[derive(Insertable)]
+#[diesel(table_name = deliveries)]
+pub(crate) struct DeliveryRow {
+    id: Vec<u8>,
+    kind: String,
+    attempt: Option<Vec<u8>>,
+    recipient: String,
+    provider: Option<&'static str>,
+    reference: Option<String>,
+    state: &'static str,
+    reason: Option<String>,
+    tries: i64,
+    queued_at: i64,
+    changed_at: i64,
 }
 
 /// A value in a row that nothing could have written there.
-pub(crate) struct Unreadable(&'static str);
+pub(crate) struct Unreadable(pub(crate) &'static str);
 
 impl From<Unreadable> for Unavailable {
     fn from(unreadable: Unreadable) -> Self {
@@ -388,15 +406,43 @@ impl MessageRow {
             tries: 0,
             dead: false,
             reason: None,
+            in_doubt_with: None,
+        }
+    }
+
+    fn recipient(&self) -> Result<Recipient, Unreadable> {
+        match (&self.phone, &self.email) {
+            (Some(number), None) => Ok(Recipient::Phone(phone(number)?)),
+            (None, Some(address)) => Ok(Recipient::Email(email(address)?)),
+            _ => Err(Unreadable("a message's recipient")),
+        }
+    }
+
+    /// The record of a message that leaves the queue.
+    pub(crate) fn left(
+        self,
+        state: DeliveryState,
+        provider: Option<&'static str>,
+        reference: Option<String>,
+        at: UtcDateTime,
+    ) -> DeliveryRow {
+        DeliveryRow {
+            recipient: self.recipient().map_or_else(|_| "?".to_owned(), |recipient| recipient.masked()),
+            id: self.id,
+            kind: self.kind,
+            attempt: self.attempt,
+            provider,
+            reference,
+            state: state.as_str(),
+            reason: None,
+            tries: self.tries,
+            queued_at: self.queued_at,
+            changed_at: millis(at),
         }
     }
 
     pub(crate) fn load(&self) -> Result<Message, Unreadable> {
-        let recipient = match (&self.phone, &self.email) {
-            (Some(number), None) => Recipient::Phone(phone(number)?),
-            (None, Some(address)) => Recipient::Email(email(address)?),
-            _ => return Err(Unreadable("a message's recipient")),
-        };
+        let recipient = self.recipient()?;
         let content = match (self.kind.as_str(), &self.attempt, self.generation, &self.link) {
             ("sign_up_code", Some(attempt), Some(generation), None) => Content::SignUpCode {
                 attempt: AttemptId::new(uuid(attempt)?),

@@ -119,7 +119,24 @@ diesel::table! {
         tries -> BigInt,
         dead -> Bool,
         reason -> Nullable<Text>,
+        in_doubt_with -> Nullable<Text>,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(accounts, sessions);
+diesel::table! {
+    deliveries (id) {
+        id -> Binary,
+        kind -> Text,
+        attempt -> Nullable<Binary>,
+        recipient -> Text,
+        provider -> Nullable<Text>,
+        reference -> Nullable<Text>,
+        state -> Text,
+        reason -> Nullable<Text>,
+        tries -> BigInt,
+        queued_at -> BigInt,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(accounts, sessions, refresh_tokens);

@@ -98,7 +98,8 @@ impl Backstage {
                 Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
             };
             if is_for {
-                self.storage.settle(message.id, claimed.tries, Settlement::Done).await.unwrap();
+                let sent = Settlement::Expired { at: self.clock.now() };
+                self.storage.settle(message.id, claimed.tries, sent).await.unwrap();
                 latest = Some(message);
             } else {
                 let again = Settlement::Retry { at: message.queued_at, reason: String::new() };
@@ -149,6 +150,7 @@ fn settings(options: &Options) -> Settings {
         blocked_phone_countries: HashSet::from([Country::parse("FR").unwrap()]),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
+        keep_messages: DAY,
         refresh_ttl: DAY,
     }
 }

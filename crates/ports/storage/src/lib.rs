@@ -16,11 +16,11 @@ use time::UtcDateTime;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::{
-    Account, ClientAddress, EmailAddress, EmailVerificationId, Message, PasswordHash, PhoneNumber,
-    RefreshTokenHash, Session, SessionId, UserId,
+    Account, AttemptId, ClientAddress, DeliveryState, EmailAddress, EmailVerificationId, Message,
+    PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
 };
 
-pub use outbox::{Claimed, DeadLetter, Outbox, Settlement};
+pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement};
 
 /// How often a stored aggregate was written. Only the version that was loaded can be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +134,17 @@ pub struct Changes {
     pub messages: Vec<Message>,
 }
 
+/// What is to be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// The present moment.
+    pub now: UtcDateTime,
+    /// Records of messages queued before this are forgotten, dead letters included.
+    pub messages_before: UtcDateTime,
+    /// Rows of each kind at once.
+    pub batch: u32,
+}
+
 /// What a sign-up needs to know.
 #[derive(Debug, Clone)]
 pub struct SignUpState {
@@ -223,9 +234,15 @@ pub trait Storage: Send + Sync {
     /// - Dropping the future MUST leave either all or nothing behind, and no open transaction.
     async fn commit(&self, changes: Changes) -> Result<(), CommitError>;
 
-    /// Forgets what no longer matters at `now`: registrations past [`Registration::forget_at`], budgets that are full
-    /// again, refresh tokens that have expired. Returns how many rows that were.
-    async fn sweep(&self, now: UtcDateTime) -> Result<usize, Unavailable>;
+    /// How far the newest message of the attempt has come; `None` if there is none, or none any more.
+    async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable>;
+
+    /// Forgets some of what no longer matters: registrations past [`Registration::forget_at`], budgets that are full
+    /// again, refresh tokens that have expired and the sessions that have none left, records of messages that are old enough.
+    /// Returns how many rows that were; 0 when there is nothing left to forget.
+    ///
+    /// MUST take no more than about `sweep.batch` rows of each kind at once, and hold no lock longer than that takes.
+    async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable>;
 
     /// Whether it can be used: reachable, and its tables as this version needs them.
     async fn ready(&self) -> Result<(), Unavailable>;

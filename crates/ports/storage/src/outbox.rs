@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
-use vestibule_domain::{Message, MessageId};
+use vestibule_domain::{DeliveryState, Message, MessageId};
 
 use crate::Unavailable;
 
@@ -18,12 +18,33 @@ pub struct Claimed {
 /// What came of a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// A provider has taken it, or it is worth nothing any more: forget it.
-    Done,
+    /// A provider has taken it: it leaves the queue, and what becomes of it is kept without its recipient.
+    Sent {
+        /// The provider's name in the configuration.
+        provider: &'static str,
+        /// The provider's own id of the message, which its delivery reports may name.
+        reference: Option<String>,
+        /// When.
+        at: UtcDateTime,
+    },
+    /// It is worth nothing any more, and leaves the queue.
+    Expired {
+        /// When.
+        at: UtcDateTime,
+    },
     /// Not yet; try again.
     Retry {
         /// No earlier than this.
         at: UtcDateTime,
+        /// Why, for the operator; holds nothing personal.
+        reason: String,
+    },
+    /// Nobody knows whether the provider has taken it. Its delivery report may tell, or else it is tried again.
+    InDoubt {
+        /// The provider's name in the configuration.
+        provider: &'static str,
+        /// How long a report is waited for.
+        until: UtcDateTime,
         /// Why, for the operator; holds nothing personal.
         reason: String,
     },
@@ -32,6 +53,30 @@ pub enum Settlement {
         /// Why, for the operator; holds nothing personal.
         reason: String,
     },
+}
+
+/// Which message a provider reports of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reported {
+    /// By our own id.
+    Message(MessageId),
+    /// By the reference that [`Settlement::Sent`] has recorded for the provider.
+    Reference(String),
+}
+
+/// What a provider says of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The provider's name in the configuration.
+    pub provider: &'static str,
+    /// Which message.
+    pub message: Reported,
+    /// What became of it; never [`DeliveryState::Queued`].
+    pub state: DeliveryState,
+    /// Why it failed, for the operator; holds nothing personal.
+    pub reason: Option<String>,
+    /// When it was reported.
+    pub at: UtcDateTime,
 }
 
 /// A message that could not be delivered.
@@ -62,12 +107,22 @@ pub trait Outbox: Send + Sync {
     /// Ends the lease that `tries` names. MUST do nothing when the message has since been claimed again or settled.
     async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable>;
 
+    /// Records what a provider says of a message; whether that needs no saying again.
+    ///
+    /// - Of a message that was sent, MUST keep the state unless [`DeliveryState::may_become`] allows the change.
+    /// - A queued message of which the provider says anything but failure has left after all: MUST end as if it had been settled so.
+    /// - A queued message that is in doubt with this provider, and failed, MUST be due at once.
+    /// - MUST answer false, and change nothing, where a reference is unknown (the try may not be settled yet) or a queued message
+    ///   that is not in doubt is said to have failed; and true for an unknown id (it was swept).
+    async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable>;
+
     /// When the next message is due, leased ones included; `None` while there are none.
     async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable>;
 
     /// Up to `limit` messages that were given up, the newest first.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable>;
 
-    /// Returns as soon as a commit of this process has queued messages since the last return. May return without cause.
+    /// Returns as soon as a commit of this process has queued messages since the last return, and some time after one of
+    /// another process has, where that can be noticed. May return without cause.
     async fn queued(&self);
 }

@@ -1,0 +1,48 @@
+//! Forgets what no longer matters, a batch at a time.
+
+use diesel::prelude::*;
+use vestibule_port_storage::Sweep;
+
+use crate::Failure;
+use crate::rows::millis;
+use crate::schema::{deliveries, limits, messages, refresh_tokens, registrations, sessions};
+
+/// Deletes up to a batch of the table's rows that the condition is true of; how many that were.
+macro_rules! forget {
+    ($connection:ident, $sweep:ident, $table:ident.$key:ident where $condition:expr) => {{
+        let past =
+            $table::table.filter($condition).limit($sweep.batch.into()).select($table::$key).into_boxed();
+        diesel::delete($table::table.filter($table::$key.eq_any(past))).execute($connection)?
+    }};
+}
+
+pub(crate) fn forget(connection: &mut SqliteConnection, sweep: &Sweep) -> Result<usize, Failure> {
+    let (now, before) = (millis(sweep.now), millis(sweep.messages_before));
+    Ok(end_sessions(connection, sweep)?
+        + forget!(connection, sweep, registrations.phone where registrations::forget_at.le(now))
+        + forget!(connection, sweep, limits.key where limits::full_at.le(now))
+        + forget!(connection, sweep, deliveries.id where deliveries::queued_at.lt(before))
+        + forget!(
+            connection,
+            sweep,
+            messages.id where messages::dead.eq(true).and(messages::queued_at.lt(before))
+        ))
+}
+
+/// Deletes expired refresh tokens, and the sessions that have none left.
+fn end_sessions(connection: &mut SqliteConnection, sweep: &Sweep) -> Result<usize, Failure> {
+    let past = refresh_tokens::table
+        .filter(refresh_tokens::expires_at.le(millis(sweep.now)))
+        .limit(sweep.batch.into())
+        .select(refresh_tokens::hash)
+        .into_boxed();
+    let expired: Vec<Vec<u8>> =
+        diesel::delete(refresh_tokens::table.filter(refresh_tokens::hash.eq_any(past)))
+            .returning(refresh_tokens::session_id)
+            .load(connection)?;
+    let left = refresh_tokens::table.filter(refresh_tokens::session_id.eq(sessions::id));
+    let ended = sessions::table
+        .filter(sessions::id.eq_any(&expired))
+        .filter(diesel::dsl::not(diesel::dsl::exists(left)));
+    Ok(expired.len() + diesel::delete(ended).execute(connection)?)
+}
