@@ -15,6 +15,9 @@ step 'dependency rules'
 command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --quiet
 cargo deny --all-features check bans licenses sources
 
+step 'Postgres'
+scripts/find-postgres.sh
+
 step 'tests'
 cargo test --workspace --all-features --quiet
 

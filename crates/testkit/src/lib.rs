@@ -1,8 +1,9 @@
-//! For tests only: fakes, a fixed clock, protocol-true servers, and the contract suite of the storage port.
+//! For tests only: fakes, a fixed clock, protocol-true servers, throwaway Postgres, and the contract suite of the storage port.
 
 mod clock;
 pub mod fake_gateway;
 mod in_memory;
+pub mod postgres;
 mod security;
 mod smtp_server;
 pub mod storage_contract;
