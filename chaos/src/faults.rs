@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use tokio::task::JoinSet;
 use vestibule_testkit::postgres::PostgresServer;
 
 use crate::fleet::Fleet;
@@ -10,6 +12,7 @@ use crate::post::{Post, Way};
 use crate::say;
 
 /// Everything that can break.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) database: Arc<PostgresServer>,
     pub(crate) fleet: Arc<Fleet>,
@@ -32,14 +35,14 @@ pub(crate) struct Fault {
     pub(crate) to: Instant,
 }
 
-/// When what breaks and for how long, in thousandths of the load's length. The gateway is away when an instance is killed that
-/// has messages to send; the database when messages are on their way.
+/// When what breaks and for how long, in thousandths of the load's length. While the gateway and the mail server are away,
+/// an instance is killed that has messages for them.
 const SCHEDULE: [(u32, Breakage, u32); 8] = [
     (60, Breakage::Instance(0), 20),
-    (150, Breakage::Post(Way::Sms), 90),
-    (270, Breakage::Instance(1), 20),
+    (150, Breakage::Post(Way::Sms), 110),
+    (200, Breakage::Instance(1), 20),
     (380, Breakage::Database, 20),
-    (490, Breakage::Post(Way::Mail), 90),
+    (490, Breakage::Post(Way::Mail), 110),
     (540, Breakage::Instance(2), 20),
     (690, Breakage::Database, 20),
     (830, Breakage::Instance(3), 20),
@@ -69,17 +72,24 @@ impl Fault {
 /// Does all of it, spread over the span.
 pub(crate) async fn break_everything(world: &World, span: Duration) -> anyhow::Result<Vec<Fault>> {
     let begun = Instant::now();
-    let mut faults = Vec::new();
+    let mut breaking = JoinSet::new();
     for (at, what, lasting) in SCHEDULE {
-        let from = begun + span * at / 1000;
-        tokio::time::sleep(from.saturating_duration_since(Instant::now())).await;
-        say(&format!("{:7.1} s  {}", begun.elapsed().as_secs_f64(), what.sentence()))?;
-        let from = Instant::now();
-        what.break_it(world).await?;
-        tokio::time::sleep(span * lasting / 1000).await;
-        what.mend_it(world).await?;
-        say(&format!("{:7.1} s  it runs again", begun.elapsed().as_secs_f64()))?;
-        faults.push(Fault { what, from, to: Instant::now() });
+        let world = world.clone();
+        breaking.spawn(async move {
+            let from = begun + span * at / 1000;
+            tokio::time::sleep(from.saturating_duration_since(Instant::now())).await;
+            say(&format!("{:7.1} s  {}: down", begun.elapsed().as_secs_f64(), what.name()))?;
+            let from = Instant::now();
+            what.break_it(&world).await.with_context(|| what.name())?;
+            tokio::time::sleep(span * lasting / 1000).await;
+            what.mend_it(&world).await.with_context(|| what.name())?;
+            say(&format!("{:7.1} s  {}: up again", begun.elapsed().as_secs_f64(), what.name()))?;
+            anyhow::Ok(Fault { what, from, to: Instant::now() })
+        });
+    }
+    let mut faults = Vec::new();
+    while let Some(done) = breaking.join_next().await {
+        faults.push(done??);
     }
     Ok(faults)
 }
@@ -101,12 +111,12 @@ pub(crate) fn summary(faults: &[Fault]) -> String {
 }
 
 impl Breakage {
-    fn sentence(self) -> String {
+    fn name(self) -> String {
         match self {
-            Self::Instance(index) => format!("kill -9 of instance {}", index + 1),
-            Self::Database => "Postgres is stopped immediately".to_owned(),
-            Self::Post(Way::Sms) => "the gateway goes down".to_owned(),
-            Self::Post(Way::Mail) => "the mail server goes down".to_owned(),
+            Self::Instance(index) => format!("instance {} (kill -9)", index + 1),
+            Self::Database => "Postgres (immediate)".to_owned(),
+            Self::Post(Way::Sms) => "the gateway".to_owned(),
+            Self::Post(Way::Mail) => "the mail server".to_owned(),
         }
     }
 
