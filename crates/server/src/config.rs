@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use vestibule_domain::Country;
 
@@ -90,9 +90,30 @@ section! {
 section! {
     /// Where everything is kept.
     Database {
-        url: Option<String> = None,
-        pool_size: usize = 16,
+        url: Option<SecretString> = None,
+        pool_size: u32 = 16,
         migrate_on_start: bool = true,
+    }
+}
+
+/// What a database's URL names.
+#[derive(Debug, Clone)]
+pub(crate) enum DatabaseKind {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server; the whole URL, which may carry a password.
+    Postgres(SecretString),
+}
+
+impl DatabaseKind {
+    const FORMS: &str = "must be `sqlite://` and a path, or `postgres://user:password@host:port/database`";
+
+    pub(crate) fn parse(url: &SecretString) -> Option<Self> {
+        let text = url.expose_secret();
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Some(Self::Postgres(url.clone()));
+        }
+        text.strip_prefix("sqlite://").filter(|path| !path.is_empty()).map(|path| Self::Sqlite(path.into()))
     }
 }
 
@@ -261,7 +282,7 @@ impl Config {
             ("tokens.refresh_ttl_seconds", self.tokens.refresh_ttl_seconds, 315_360_000),
             ("registration.code_guesses", registration.code_guesses.into(), 100),
             ("registration.max_messages", registration.max_messages.into(), 1000),
-            ("database.pool_size", self.database.pool_size as u64, 1024),
+            ("database.pool_size", self.database.pool_size.into(), 1024),
             ("limits.signup_per_ip_per_hour", self.limits.signup_per_ip_per_hour.into(), 1_000_000),
             ("limits.signup_per_phone_per_day", self.limits.signup_per_phone_per_day.into(), 1_000_000),
             ("limits.guesses_per_phone_per_day", self.limits.guesses_per_phone_per_day.into(), 1_000_000),
@@ -373,18 +394,15 @@ impl Config {
         url.trim_end_matches('/').to_owned()
     }
 
-    /// The path of the SQLite file.
-    pub(crate) fn database_path(&self) -> Result<PathBuf, ConfigError> {
-        match &self.database.url {
-            None => Ok(self.data_dir.join("vestibule.db")),
-            Some(url) => match url.strip_prefix("sqlite://") {
-                Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-                _ => Err(ConfigError::Value {
-                    key: "database.url",
-                    problem: "must be `sqlite://` and a path".to_owned(),
-                }),
-            },
-        }
+    /// Where everything is kept.
+    pub(crate) fn database(&self) -> Result<DatabaseKind, ConfigError> {
+        let Some(url) = &self.database.url else {
+            return Ok(DatabaseKind::Sqlite(self.data_dir.join("vestibule.db")));
+        };
+        DatabaseKind::parse(url).ok_or_else(|| ConfigError::Value {
+            key: "database.url",
+            problem: DatabaseKind::FORMS.to_owned(),
+        })
     }
 
     pub(crate) fn master_key_file(&self) -> PathBuf {

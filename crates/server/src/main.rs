@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
     telemetry::start(config.environment);
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&config).await,
-        Command::Migrate => commands::migrate(&config),
+        Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
     };
     match outcome {

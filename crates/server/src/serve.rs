@@ -27,7 +27,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     // Port 0 asks for any port; links must name the one that was given.
     config.http.listen = address;
     let config = &config;
-    let service = wiring::wire(config)?;
+    let service = wiring::wire(config).await?;
 
     let http = Data::new(Http {
         application: Arc::clone(&service.application),

@@ -12,7 +12,8 @@ fn load(text: &str) -> Result<Config, String> {
 fn nothing_needs_to_be_set_in_development() {
     let config = load("").unwrap();
     assert_eq!(config.public_url(), "http://127.0.0.1:8080");
-    assert_eq!(config.database_path().unwrap(), PathBuf::from("data/vestibule.db"));
+    let database = config.database().unwrap();
+    assert!(matches!(database, DatabaseKind::Sqlite(path) if path == Path::new("data/vestibule.db")));
     assert!(config.uses_inbox());
 }
 
