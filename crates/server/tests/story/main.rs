@@ -14,8 +14,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Answer, PASSWORD, PATIENCE, Service, World};
+use harness::{Answer, Database, PASSWORD, PATIENCE, Service, World};
 use reqwest::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
 use vestibule_testkit::{Behaviour, FakeGateway, Stage, fake_gateway};
 
@@ -56,9 +57,12 @@ async fn live(world: &World, service: &Service, phone: &str, address: &str) -> (
     (token, user)
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log() {
-    let world = World::new().await;
+async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = world.start();
     let (token, user) = live(&world, &service, PHONE, "wonder.woman+app@example.com").await;
 
@@ -105,19 +109,21 @@ async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log() {
         let told = log.lines().find(|line| line.contains(secret));
         assert!(told.is_none(), "`{secret}` is in the log: {}", told.unwrap());
     }
-    // Nor is anything in the files that a code or link could be read from.
-    for file in harness::files(world.directory.path()) {
-        let bytes = std::fs::read(&file).unwrap();
+    // Nor is anything in what is kept that a code or link could be read from.
+    for (place, bytes) in world.everything_kept().await {
         for secret in [code.as_bytes(), link_token.as_bytes(), PASSWORD.as_bytes(), token.as_bytes()] {
             let found = bytes.windows(secret.len()).any(|window| window == secret);
-            assert!(!found, "a secret is in {}", file.display());
+            assert!(!found, "a secret is in {place}");
         }
     }
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn of_64_confirmations_one_opens_the_account() {
-    let world = World::new().await;
+async fn of_64_confirmations_one_opens_the_account(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = Arc::new(world.start());
     service.sign_up(PHONE).await;
     let code = world.code(PHONE).await;
@@ -134,9 +140,12 @@ async fn of_64_confirmations_one_opens_the_account() {
     assert_eq!(users.len(), 1);
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn of_64_wrong_guesses_five_are_evaluated() {
-    let world = World::new().await;
+async fn of_64_wrong_guesses_five_are_evaluated(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = Arc::new(world.start());
     service.sign_up(PHONE).await;
     let code = world.code(PHONE).await;
@@ -165,9 +174,12 @@ async fn of_64_wrong_guesses_five_are_evaluated() {
     );
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_was_acknowledged_survives_a_kill() {
-    let world = World::new().await;
+async fn whatever_was_acknowledged_survives_a_kill(#[case] database: Database) {
+    let world = World::new(database).await;
     let mut acknowledged = Vec::new();
     for round in 0..3 {
         let service = Arc::new(world.start());
@@ -206,9 +218,12 @@ async fn whatever_was_acknowledged_survives_a_kill() {
     }
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_or_mail_server_in_trouble_delays_messages_only() {
-    let world = World::new().await;
+async fn a_gateway_or_mail_server_in_trouble_delays_messages_only(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = world.start();
     let troubles = [
         Behaviour::RespondWith { status: 503, headers: vec![], body: "<html>".to_owned() },
@@ -243,9 +258,12 @@ async fn a_gateway_or_mail_server_in_trouble_delays_messages_only() {
     world.link("bea@example.com").await;
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_was_away_gets_the_message_when_it_is_back() {
-    let mut world = World::new().await;
+async fn a_gateway_that_was_away_gets_the_message_when_it_is_back(#[case] database: Database) {
+    let mut world = World::new(database).await;
     let address = world.gateway.address();
     let service = world.start();
     world.gateway.stop().await;
@@ -254,9 +272,12 @@ async fn a_gateway_that_was_away_gets_the_message_when_it_is_back() {
     assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_is_sent_makes_it_stumble() {
-    let world = World::new().await;
+async fn nothing_that_is_sent_makes_it_stumble(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = world.start();
     let (token, _) = live(&world, &service, PHONE, "anna@example.com").await;
     let long = "x".repeat(10_000);
@@ -331,9 +352,12 @@ async fn nothing_that_is_sent_makes_it_stumble() {
     assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_hold_and_say_how_long_to_wait() {
-    let world = World::new().await.with("LIMITS__SIGNUP_PER_IP_PER_HOUR", "3");
+async fn limits_hold_and_say_how_long_to_wait(#[case] database: Database) {
+    let world = World::new(database).await.with("LIMITS__SIGNUP_PER_IP_PER_HOUR", "3");
     let service = world.start();
     for number in 0..3 {
         assert_eq!(service.sign_up(&phone(number)).await.status, 200);
