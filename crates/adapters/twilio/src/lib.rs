@@ -7,25 +7,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
+use vestibule_http_gateway::{ClientError, GatewayClient, exchange};
 use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
 
 mod answer;
 mod codes;
-mod tls;
+
+pub use vestibule_http_gateway::TIMEOUT;
 
 /// Where Twilio's API is.
 pub const DEFAULT_BASE_URL: &str = "https://api.twilio.com";
-/// How long a message may take by default, all in all.
-pub const TIMEOUT: Duration = Duration::from_secs(8);
-
-/// The port's bound on a call.
-const MAX_TIMEOUT: Duration = Duration::from_secs(10);
-/// A gateway that takes longer to reach is down, and nothing has been sent yet.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Twilio's documents have about 1 KiB. More than this, in bytes, is not read.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// How to reach an account at Twilio.
 #[derive(Debug, Clone)]
@@ -57,18 +50,9 @@ pub enum SettingsError {
     /// The sender is empty, longer than 64 bytes or not printable ASCII.
     #[error("`from` is neither a number or name of a sender nor the SID of a messaging service")]
     From,
-    /// The time-out is zero or more than 10 s.
-    #[error("the time-out is not between 1 ms and 10 s")]
-    Timeout,
-    /// The URL is `https`, and the system has no root certificates to check it with.
-    #[error("the system has no root certificates")]
-    NoRoots,
-    /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
+    /// The time-out is not between 1 ms and 10 s, or there is no TLS.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// An account at Twilio.
@@ -76,8 +60,7 @@ pub enum SettingsError {
 /// It keeps connections open between messages; one value serves the whole process.
 #[derive(Debug)]
 pub struct Twilio {
-    client: Client,
-    messages: Url,
+    client: GatewayClient,
     account_sid: String,
     auth_token: SecretString,
     from: Sender,
@@ -86,33 +69,13 @@ pub struct Twilio {
 impl Twilio {
     /// Checks the settings and reads the system's root certificates. Nothing is sent.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        if settings.timeout < Duration::from_millis(1) || settings.timeout > MAX_TIMEOUT {
-            return Err(SettingsError::Timeout);
-        }
         if settings.auth_token.expose_secret().is_empty() {
             return Err(SettingsError::AuthToken);
         }
         let messages = messages_url(&settings.base_url, &settings.account_sid)?;
-        let roots = tls::system_roots();
-        if messages.scheme() == "https" && roots.is_empty() {
-            return Err(SettingsError::NoRoots);
-        }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls::client(roots).map_err(SettingsError::Tls)?)
-            .timeout(settings.timeout)
-            // Half of the whole at most, so that the time of a connection that never opened is never taken for
-            // the time of a message in doubt.
-            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / 2))
-            // A redirect would carry the credentials and the message to somebody else.
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(SettingsError::Client)?;
         let from = Sender::parse(settings.from)?;
         Ok(Self {
-            client,
-            messages,
+            client: GatewayClient::new(messages, settings.timeout)?,
             account_sid: settings.account_sid,
             auth_token: settings.auth_token,
             from,
@@ -128,17 +91,12 @@ impl SmsSender for Twilio {
 
     async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
         let (from_field, from) = self.from.field();
-        let response = self
+        let request = self
             .client
-            .post(self.messages.clone())
+            .post()
             .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
-            .form(&[("To", sms.to.as_str()), (from_field, from), ("Body", sms.text.as_str())])
-            .send()
-            .await
-            .map_err(|error| unanswered(&error))?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        answer::judge(status, &headers, &body(response).await)
+            .form(&[("To", sms.to.as_str()), (from_field, from), ("Body", sms.text.as_str())]);
+        answer::judge(&exchange(request).await?)
     }
 }
 
@@ -185,32 +143,6 @@ fn messages_url(base_url: &str, account_sid: &str) -> Result<Url, SettingsError>
     let base = base.as_str().trim_end_matches('/');
     Url::parse(&format!("{base}/2010-04-01/Accounts/{account_sid}/Messages.json"))
         .map_err(|_| SettingsError::BaseUrl)
-}
-
-/// What it means that no status came.
-fn unanswered(error: &reqwest::Error) -> SmsError {
-    if error.is_connect() || error.is_builder() {
-        let reason = if error.is_timeout() { "the connection timed out" } else { "no connection" };
-        return SmsError::Temporary { reason: reason.to_owned() };
-    }
-    let reason = if error.is_timeout() {
-        "no answer within the time-out"
-    } else {
-        "the connection broke before the answer came"
-    };
-    SmsError::Ambiguous { reason: reason.to_owned() }
-}
-
-/// The body, as far as it is needed: empty when it is too long or breaks off, since a part of a document says nothing.
-async fn body(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
-            Ok(None) => return body,
-            Ok(Some(_)) | Err(_) => return Vec::new(),
-        }
-    }
 }
 
 /// The reason given for an answer that has no Twilio code.
@@ -262,8 +194,10 @@ mod tests {
         assert!(matches!(refused(|it| it.auth_token = SecretString::from("")), SettingsError::AuthToken));
         assert!(matches!(refused(|it| it.from = "a\r\nb".into()), SettingsError::From));
         assert!(matches!(refused(|it| it.from = String::new()), SettingsError::From));
-        assert!(matches!(refused(|it| it.timeout = Duration::ZERO), SettingsError::Timeout));
-        assert!(matches!(refused(|it| it.timeout = Duration::from_secs(11)), SettingsError::Timeout));
+        assert!(matches!(
+            refused(|it| it.timeout = Duration::ZERO),
+            SettingsError::Client(ClientError::Timeout)
+        ));
     }
 
     #[test]
