@@ -8,7 +8,7 @@ use rstest::rstest;
 use secrecy::SecretString;
 use vestibule_domain::{MessageId, PhoneNumber};
 use vestibule_port_sms::{Sms, SmsError, SmsSender};
-use vestibule_testkit::fake_gateway::{ACCOUNT_SID, AUTH_TOKEN, Behaviour, FakeGateway, SentSms};
+use vestibule_testkit::fake_gateway::{ACCOUNT_SID, AUTH_TOKEN, Behaviour, FakeGateway, SentSms, Via};
 use vestibule_twilio::{Settings, Twilio};
 
 const NUMBER: &str = "+447871234567";
@@ -54,6 +54,7 @@ async fn a_message_arrives_as_it_was_written() {
         from: "+15005550006".to_owned(),
         body: TEXT.to_owned(),
         at_index: 0,
+        via: Via::Twilio { status_callback: None },
     };
     assert_eq!(gateway.messages(), [expected]);
     assert_eq!(twilio.name(), "twilio");
