@@ -22,7 +22,7 @@ mod callbacks;
 mod http;
 mod webhook;
 
-pub use callbacks::Report;
+pub use callbacks::{Callback, CallbackListener, Report};
 use http::{Answer, Request};
 
 /// The account that the gateway knows.

@@ -69,8 +69,7 @@ fn by_code(code: Option<u32>, answer: &Answer) -> SmsError {
 
 fn reason(code: Option<u32>, status: StatusCode) -> String {
     let Some(code) = code else { return without_code(status) };
-    let meaning = codes::meaning(code).map_or("a code that is not known here", |(_, meaning)| meaning);
-    format!("Twilio {code}: {meaning} (HTTP {})", status.as_u16())
+    format!("{} (HTTP {})", codes::describe(code), status.as_u16())
 }
 
 /// The SID goes into records and logs, so it must look like one.

@@ -1,8 +1,9 @@
 //! The SMS port on Twilio's Messages resource
 //! (<https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>).
 //!
-//! One call of the port is one HTTP request, and its answer is sorted into the port's outcomes. Whether and when
-//! to try again is not known here, and neither are delivery reports: an accepted message is Twilio's.
+//! One call of the port is one HTTP request, and its answer is sorted into the port's outcomes. Where it is known under
+//! which URL Twilio reaches us, each message asks for reports of what becomes of it. Whether and when to try again is
+//! not known here.
 
 use std::time::Duration;
 
@@ -13,9 +14,16 @@ use vestibule_http_gateway::{ClientError, GatewayClient, exchange};
 use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
 
 mod answer;
+mod callbacks;
 mod codes;
 
+pub use callbacks::TwilioCallbacks;
 pub use vestibule_http_gateway::TIMEOUT;
+
+use callbacks::CallbackUrl;
+
+/// The provider's name in the configuration.
+const NAME: &str = "twilio";
 
 /// Where Twilio's API is.
 pub const DEFAULT_BASE_URL: &str = "https://api.twilio.com";
@@ -31,6 +39,9 @@ pub struct Settings {
     pub auth_token: SecretString,
     /// Who sends: a number, a short code or an alphanumeric sender, or the SID (`MG…`) of a messaging service.
     pub from: String,
+    /// Where Twilio reaches us: what stands before `/callbacks/sms/twilio`, as seen from outside any proxy. Without it, no
+    /// reports are asked for.
+    pub public_url: Option<String>,
     /// How long one message may take, at most 10 s; usually [`TIMEOUT`].
     pub timeout: Duration,
 }
@@ -50,6 +61,9 @@ pub enum SettingsError {
     /// The sender is empty, longer than 64 bytes or not printable ASCII.
     #[error("`from` is neither a number or name of a sender nor the SID of a messaging service")]
     From,
+    /// The public URL is none, is not `http` or `https`, or has credentials, a query or a fragment.
+    #[error("the public URL is not an http or https URL without credentials and query")]
+    PublicUrl,
     /// The time-out is not between 1 ms and 10 s, or there is no TLS.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -64,6 +78,7 @@ pub struct Twilio {
     account_sid: String,
     auth_token: SecretString,
     from: Sender,
+    callback_url: Option<CallbackUrl>,
 }
 
 impl Twilio {
@@ -74,28 +89,39 @@ impl Twilio {
         }
         let messages = messages_url(&settings.base_url, &settings.account_sid)?;
         let from = Sender::parse(settings.from)?;
+        let callback_url = settings.public_url.as_deref().map(callback_url).transpose()?;
         Ok(Self {
             client: GatewayClient::new(messages, settings.timeout)?,
             account_sid: settings.account_sid,
             auth_token: settings.auth_token,
             from,
+            callback_url,
         })
+    }
+
+    /// The way back, if Twilio is told one: what it reports of messages that it took.
+    #[must_use]
+    pub fn callbacks(&self) -> Option<TwilioCallbacks> {
+        Some(TwilioCallbacks::new(self.callback_url.clone()?, self.auth_token.clone()))
     }
 }
 
 #[async_trait]
 impl SmsSender for Twilio {
     fn name(&self) -> &'static str {
-        "twilio"
+        NAME
     }
 
     async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
         let (from_field, from) = self.from.field();
+        let status_callback = self.callback_url.as_ref().map(|url| url.of(sms.id));
+        let mut form = vec![("To", sms.to.as_str()), (from_field, from), ("Body", sms.text.as_str())];
+        form.extend(status_callback.as_deref().map(|url| ("StatusCallback", url)));
         let request = self
             .client
             .post()
             .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
-            .form(&[("To", sms.to.as_str()), (from_field, from), ("Body", sms.text.as_str())]);
+            .form(&form);
         answer::judge(&exchange(request).await?)
     }
 }
@@ -131,18 +157,25 @@ fn messages_url(base_url: &str, account_sid: &str) -> Result<Url, SettingsError>
     if account_sid.is_empty() || !account_sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(SettingsError::AccountSid);
     }
-    let base = Url::parse(base_url).map_err(|_| SettingsError::BaseUrl)?;
-    let is_plain = matches!(base.scheme(), "http" | "https")
-        && base.username().is_empty()
-        && base.password().is_none()
-        && base.query().is_none()
-        && base.fragment().is_none();
-    if !is_plain {
-        return Err(SettingsError::BaseUrl);
-    }
+    let base = plain_url(base_url).ok_or(SettingsError::BaseUrl)?;
     let base = base.as_str().trim_end_matches('/');
     Url::parse(&format!("{base}/2010-04-01/Accounts/{account_sid}/Messages.json"))
         .map_err(|_| SettingsError::BaseUrl)
+}
+
+fn callback_url(public_url: &str) -> Result<CallbackUrl, SettingsError> {
+    plain_url(public_url).as_ref().and_then(CallbackUrl::new).ok_or(SettingsError::PublicUrl)
+}
+
+/// A URL that a path can be appended to.
+fn plain_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    is_plain.then_some(url)
 }
 
 /// The reason given for an answer that has no Twilio code.
@@ -162,6 +195,7 @@ mod tests {
             account_sid: "AC01".to_owned(),
             auth_token: SecretString::from("the-token"),
             from: "+15005550006".to_owned(),
+            public_url: Some("https://vestibule.example".to_owned()),
             timeout: TIMEOUT,
         }
     }
@@ -202,8 +236,8 @@ mod tests {
 
     #[test]
     fn the_token_is_not_shown() {
-        let shown =
-            format!("{:?}", Twilio::new(Settings { base_url: "http://localhost".into(), ..settings() }));
+        let twilio = Twilio::new(Settings { base_url: "http://localhost".into(), ..settings() }).unwrap();
+        let shown = format!("{twilio:?} {:?}", twilio.callbacks().unwrap());
         assert!(shown.contains("AC01") && !shown.contains("the-token"), "{shown}");
     }
 }

@@ -9,9 +9,13 @@ use rstest::rstest;
 use secrecy::SecretString;
 use vestibule_domain::{MessageId, PhoneNumber};
 use vestibule_port_security::Clock as _;
-use vestibule_port_sms::{Sms, SmsError, SmsSender};
+use vestibule_port_sms::{
+    CallbackRequest, Delivery, DeliveryCallbacks as _, DeliveryReport, Reported, Sms, SmsError, SmsSender,
+};
 use vestibule_testkit::ManualClock;
-use vestibule_testkit::fake_gateway::{Behaviour, FakeGateway, SentSms, Via, WEBHOOK_SECRET};
+use vestibule_testkit::fake_gateway::{
+    Behaviour, Callback, CallbackListener, FakeGateway, Report, SentSms, Via, WEBHOOK_SECRET,
+};
 use vestibule_webhook::{Settings, Webhook};
 
 const NUMBER: &str = "+447871234567";
@@ -65,6 +69,26 @@ async fn a_message_arrives_as_it_was_written() {
         via: Via::Webhook { id: sms().id.to_string(), timestamp },
     };
     assert_eq!(gateway.messages(), [expected]);
+}
+
+#[rstest]
+#[case(Report::Sent, Delivery::Sent)]
+#[case(Report::Delivered, Delivery::Delivered)]
+#[case(Report::Failed, Delivery::Failed { reason: "the receiver says unknown_number".to_owned() })]
+#[case(Report::Expired, Delivery::Expired)]
+#[tokio::test]
+async fn what_the_receiver_reports_is_read(#[case] report: Report, #[case] delivery: Delivery) {
+    let (gateway, listener) = (FakeGateway::start().await.unwrap(), CallbackListener::start().await.unwrap());
+    let webhook = webhook(&settings(&gateway));
+    webhook.send(&sms()).await.unwrap();
+    assert!(gateway.report(0, report).await.is_err(), "nobody to report to");
+    gateway.set_webhook_callback(&format!("{}/callbacks/sms/webhook", listener.base_url().unwrap()));
+    let (answered, callback) = tokio::join!(gateway.report(0, report), listener.next());
+    assert_eq!(answered.unwrap(), 204);
+    let Callback { path_and_query, headers, body } = callback.unwrap();
+    let request = CallbackRequest { path_and_query: &path_and_query, headers: &headers, body: &body };
+    let expected = DeliveryReport { provider: "webhook", message: Reported::Message(sms().id), delivery };
+    assert_eq!(webhook.callbacks().read(&request), Ok(Some(expected)));
 }
 
 #[tokio::test]

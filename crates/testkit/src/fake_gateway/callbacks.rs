@@ -1,6 +1,7 @@
 //! What became of a message, said as each door's gateway says it.
 
 use std::io;
+use std::net::Ipv4Addr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,8 +9,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha1::Sha1;
+use tokio::io::BufReader;
+use tokio::net::TcpListener;
 
-use super::http::post;
+use super::http::{Answer, Request, post};
 use super::{ACCOUNT_SID, AUTH_TOKEN, SentSms, Via, sid, webhook};
 
 /// What became of a message.
@@ -23,6 +26,42 @@ pub enum Report {
     Failed,
     /// The network gave up.
     Expired,
+}
+
+/// Takes callbacks in the place of the service, for tests of what reads them.
+#[derive(Debug)]
+pub struct CallbackListener(TcpListener);
+
+/// A callback, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callback {
+    /// Path and query.
+    pub path_and_query: String,
+    /// Header names in lower case, with their values.
+    pub headers: Vec<(String, String)>,
+    /// The body's bytes.
+    pub body: Vec<u8>,
+}
+
+impl CallbackListener {
+    /// Listens on a free port.
+    pub async fn start() -> io::Result<Self> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map(Self)
+    }
+
+    /// What stands before the path in its URLs.
+    pub fn base_url(&self) -> io::Result<String> {
+        Ok(format!("http://{}", self.0.local_addr()?))
+    }
+
+    /// Takes the next callback and answers 204.
+    pub async fn next(&self) -> io::Result<Callback> {
+        let mut stream = BufReader::new(self.0.accept().await?.0);
+        let request = Request::read(&mut stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Answer::new(204, "text/plain", String::new()).write(&mut stream).await?;
+        let headers = request.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        Ok(Callback { path_and_query: request.target, headers: headers.collect(), body: request.body })
+    }
 }
 
 pub(super) async fn call(sms: &SentSms, webhook_callback: Option<String>, report: Report) -> io::Result<u16> {

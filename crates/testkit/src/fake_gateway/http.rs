@@ -19,7 +19,9 @@ pub(super) struct Request {
     pub(super) method: String,
     /// The path, without the query.
     pub(super) path: String,
-    headers: Vec<(String, String)>,
+    /// The path with the query.
+    pub(super) target: String,
+    pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
 }
 
@@ -46,7 +48,8 @@ impl Request {
         };
         let headers = headers(&mut head).await?;
         let path = target.split('?').next().unwrap_or_default().to_owned();
-        let mut request = Self { method: method.to_owned(), path, headers, body: Vec::new() };
+        let (method, target) = (method.to_owned(), target.to_owned());
+        let mut request = Self { method, path, target, headers, body: Vec::new() };
         request.body = vec![0; request.body_length()?];
         stream.read_exact(&mut request.body).await?;
         Ok(Some(request))
@@ -194,6 +197,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         404 => "Not Found",
