@@ -214,6 +214,7 @@ pub(crate) struct Error {
         handlers::patch,
         handlers::read,
         handlers::kyc,
+        handlers::sms_delivery,
         handlers::live,
         handlers::ready,
         handlers::paseto_keys,

@@ -157,6 +157,7 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
                     account_sid: twilio.account_sid.clone(),
                     auth_token: twilio.auth_token.clone(),
                     from: twilio.from.clone(),
+                    public_url: None,
                     timeout: vestibule_twilio::TIMEOUT,
                 };
                 sms.push(Arc::new(Twilio::new(settings).context("sms.twilio")?));

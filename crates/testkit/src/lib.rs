@@ -9,7 +9,7 @@ mod smtp_server;
 pub mod storage_contract;
 
 pub use clock::ManualClock;
-pub use fake_gateway::{Behaviour, FakeGateway, SentSms};
+pub use fake_gateway::{Behaviour, FakeGateway, Report, SentSms, Via};
 pub use in_memory::InMemoryStorage;
 pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry};
 pub use smtp_server::{MailServer, Options, ReceivedMail, Security, Stage};

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use harness::{
-    Backstage, Options, PASSWORD, PHONE, add_email, call, confirm, get, patch, resend, sign_up, wrong,
+    Backstage, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, resend, sign_up,
+    wrong,
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -259,6 +260,31 @@ async fn what_the_framework_would_refuse_has_the_same_shape() {
     assert_eq!(call(Method::GET, "/health/live").send(&routes).await.status, 200);
     backstage.storage.bring_up();
     assert_eq!(call(Method::GET, "/health/ready").send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
+async fn every_refusal_of_a_callback() {
+    let silent = Backstage::new(&Options::default());
+    refused!("404_no_callbacks", callback(b"delivered"), silent.routes().await);
+    let backstage = Backstage::new(&Options { records: Some(true), ..Options::default() });
+    let routes = backstage.routes().await;
+    let signed = |body: &[u8]| callback(body).header("X-Gateway-Signature", "gateway");
+    for body in [&b"delivered"[..], b"nothing"] {
+        let answer = signed(body).send(&routes).await;
+        assert_eq!((answer.status, answer.text.as_str()), (204, ""));
+    }
+    refused!("9001", callback(b"delivered"), routes);
+    refused!("9001_de", callback(b"delivered").header("accept-language", "de"), routes);
+    refused!("123_callback", signed(b"nonsense"), routes);
+    refused!("413_callback", signed(&vec![b' '; 16 * 1024 + 1]), routes);
+    refused!("405_callback", call(Method::GET, "/callbacks/sms/gateway"), routes);
+    for path in
+        ["/callbacks/sms/other", "/callbacks/sms/Gateway", "/callbacks/sms/", "/callbacks/sms/gateway/x"]
+    {
+        assert_eq!(call(Method::POST, path).send(&routes).await.status, 404, "{path}");
+    }
+    let forgetful = Backstage::new(&Options { records: Some(false), ..Options::default() });
+    refused!("503_callback", signed(b"delivered"), forgetful.routes().await);
 }
 
 #[actix_web::test]
