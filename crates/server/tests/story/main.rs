@@ -82,6 +82,8 @@ async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log() {
         )
         .await;
 
+    service.get(&format!("/v2/customer/{PHONE}/wonder.woman@example.com"), &token).await;
+
     let code = world.code(PHONE).await;
     let link = world.link("wonder.woman+app@example.com").await;
     let link_token = link.rsplit('=').next().unwrap().to_owned();
