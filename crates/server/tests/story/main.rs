@@ -405,7 +405,9 @@ fn a_setting_that_makes_no_sense_is_named() {
         assert!(said.contains(key), "{variable}={value}: {said}");
     }
     let help = run("RUST_LOG", "info", &["--help"]);
-    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("migrate"));
+    let said = String::from_utf8_lossy(&help.stdout);
+    assert!(help.status.success() && said.contains("migrate"));
+    assert!(said.starts_with("From a phone number to a verified account"), "{said}");
     for command in ["migrate", "check"] {
         let output = run("RUST_LOG", "info", &[command]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
