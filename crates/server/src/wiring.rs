@@ -146,7 +146,8 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
                 timeout: vestibule_smtp::TIMEOUT,
                 ca_file: smtp.ca_file.clone(),
             };
-            Arc::new(Smtp::new(&settings).context("email")?)
+            // The adapter's sentence begins with the rest of the key.
+            Arc::new(Smtp::new(&settings).map_err(|error| anyhow::anyhow!("email.{error}"))?)
         }
         (EmailTransport::Inbox, None, _) | (EmailTransport::Smtp, _, None) => {
             anyhow::bail!("email.transport: there is no such transport")
