@@ -47,7 +47,8 @@ pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
     let tokens = Arc::new(tokens(config)?);
     let storage = Arc::new(open_database(config)?);
     let hasher = Arc::new(hasher(config)?);
-    let wording = Arc::new(Wording::new(&config.public_url(), config.registration.android_app_hash.clone())?);
+    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
+    let wording = Arc::new(wording.context("http.public_url")?);
     let inbox = config.uses_inbox().then(|| Arc::new(Inbox::new(Arc::clone(&clock))));
     let dispatcher = Dispatcher {
         outbox: Arc::clone(&storage) as _,
