@@ -86,6 +86,8 @@ async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log(#[case] databas
         )
         .await;
 
+    service.get(&format!("/v2/customer/{PHONE}/wonder.woman@example.com"), &token).await;
+
     let code = world.code(PHONE).await;
     let link = world.link("wonder.woman+app@example.com").await;
     let link_token = link.rsplit('=').next().unwrap().to_owned();
@@ -369,6 +371,43 @@ async fn limits_hold_and_say_how_long_to_wait(#[case] database: Database) {
     assert_eq!(refused.retry_after.unwrap(), seconds.to_string());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_of_the_readme_leads_to_kyc_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path(), &[], "info");
+    let readme = include_str!("../../../../README.md");
+    let walk = &readme[readme.find("API=").expect("no walk")..];
+    let walk = walk.split("```").next().unwrap().replace("http://127.0.0.1:8080", &service.url);
+    let pasted = std::process::Command::new("bash").args(["-c", &walk]).output().unwrap();
+    let said = String::from_utf8_lossy(&pasted.stdout);
+    let end = r#"{"kyc1ClientData":{"status":"UNDEFINED"},"kycLevel":"KYC_0","missing":[]}"#;
+    assert!(said.ends_with(end), "{said}{}", String::from_utf8_lossy(&pasted.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_is_watched_does_not_hold_up_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Arc::new(Service::start(directory.path(), &[], "info"));
+    let page = reqwest::get(format!("{}/dev/inbox", service.url)).await.unwrap().text().await.unwrap();
+    for asset in ["src=", "href=\"", "url(", "@import", "http:", "https:"] {
+        assert!(!page.contains(asset), "the page loads something: {asset}");
+    }
+    let watching = {
+        let service = Arc::clone(&service);
+        tokio::spawn(
+            async move { service.try_call(Method::GET, "/dev/inbox/messages?wait=60", None, None).await },
+        )
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let process = service.id().to_string();
+    let begun = Instant::now();
+    assert!(std::process::Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    let seen = watching.await.unwrap().expect("it was cut off");
+    assert_eq!((seen.status, &seen.body["messages"]), (200, &json!([])));
+    Arc::into_inner(service).unwrap().stop();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn a_setting_that_makes_no_sense_is_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -390,7 +429,9 @@ fn a_setting_that_makes_no_sense_is_named() {
         assert!(said.contains(key), "{variable}={value}: {said}");
     }
     let help = run("RUST_LOG", "info", &["--help"]);
-    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("migrate"));
+    let said = String::from_utf8_lossy(&help.stdout);
+    assert!(help.status.success() && said.contains("migrate"));
+    assert!(said.starts_with("From a phone number to a verified account"), "{said}");
     for command in ["migrate", "check"] {
         let output = run("RUST_LOG", "info", &[command]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
