@@ -257,8 +257,10 @@ impl Config {
         };
         let variables = Variables::with_prefix("VESTIBULE").prefix_separator("__").separator("__");
         let read = config::Config::builder().add_source(source).add_source(variables).build();
-        let read =
-            read.map_err(|error| ConfigError::Form(format!("the configuration cannot be read: {error}")))?;
+        let read = read.map_err(|error| {
+            let error = without_lines(&error.to_string());
+            ConfigError::Form(format!("the configuration cannot be read: {error}"))
+        })?;
         let config: Self = serde_path_to_error::deserialize(read).map_err(|error| {
             let path = error.path().to_string();
             // The type of the value is told, the value is not: it may be a secret.
@@ -290,11 +292,15 @@ impl Config {
             ("hashing.threads", self.hashing.threads.unwrap_or(1) as u64, 1024),
             ("hashing.queue", self.hashing.queue as u64, 1_000_000),
             ("retention.messages_days", self.retention.messages_days.into(), 3650),
+            ("hashing.iterations", self.hashing.iterations.into(), 16),
             ("http.workers", self.http.workers.unwrap_or(1) as u64, 1024),
         ] {
             if value == 0 || value > max {
                 return refuse(key, &format!("must be 1 to {max}"));
             }
+        }
+        if !(8..=4_194_304).contains(&self.hashing.memory_kib) {
+            return refuse("hashing.memory_kib", "must be 8 to 4194304");
         }
         if registration.resend_cooldown_seconds > 86_400 {
             return refuse("registration.resend_cooldown_seconds", "must be 0 to 86400");
@@ -434,6 +440,17 @@ fn without_value(message: &str) -> String {
         Some((_, expected)) => format!("expected {expected}"),
         None => "not a valid value".to_owned(),
     }
+}
+
+/// The parser's message without the lines of the file that it repeats: a secret may stand in them.
+fn without_lines(message: &str) -> String {
+    let is_repeated = |line: &&str| {
+        let mut before = line.splitn(2, '|');
+        let number = before.next().unwrap_or_default().trim();
+        before.next().is_some() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let told = message.lines().filter(|line| !is_repeated(line)).map(str::trim);
+    told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// A list, or in a variable its items with commas between them.

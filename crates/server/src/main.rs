@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 /// From a phone number to a verified account.
 #[derive(Parser)]
-#[command(name = "vestibule", version, about)]
+#[command(name = "vestibule", version)]
 struct Arguments {
     /// The configuration file; without it `vestibule.toml` is read, if there is one.
     #[arg(long, short, global = true)]

@@ -50,7 +50,8 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let tokens = Arc::new(tokens(config)?);
     let Database { storage, outbox } = open_database(config).await?;
     let hasher = Arc::new(hasher(config)?);
-    let wording = Arc::new(Wording::new(&config.public_url(), config.registration.android_app_hash.clone())?);
+    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
+    let wording = Arc::new(wording.context("http.public_url")?);
     let inbox = config.uses_inbox().then(|| Arc::new(Inbox::new(Arc::clone(&clock))));
     let dispatcher = Dispatcher {
         outbox,
@@ -157,6 +158,7 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
                     account_sid: twilio.account_sid.clone(),
                     auth_token: twilio.auth_token.clone(),
                     from: twilio.from.clone(),
+                    public_url: None,
                     timeout: vestibule_twilio::TIMEOUT,
                 };
                 sms.push(Arc::new(Twilio::new(settings).context("sms.twilio")?));
@@ -173,7 +175,8 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
                 timeout: vestibule_smtp::TIMEOUT,
                 ca_file: smtp.ca_file.clone(),
             };
-            Arc::new(Smtp::new(&settings).context("email")?)
+            // The adapter's sentence begins with the rest of the key.
+            Arc::new(Smtp::new(&settings).map_err(|error| anyhow::anyhow!("email.{error}"))?)
         }
         (EmailTransport::Inbox, None, _) | (EmailTransport::Smtp, _, None) => {
             anyhow::bail!("email.transport: there is no such transport")

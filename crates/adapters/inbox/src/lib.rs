@@ -3,6 +3,7 @@
 //! Not here: the routes, which the server adds in development only.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,13 +51,26 @@ pub struct Inbox {
     clock: Arc<dyn Clock>,
     caught: Mutex<VecDeque<Caught>>,
     last: watch::Sender<u64>,
+    closed: AtomicBool,
 }
 
 impl Inbox {
     /// An empty inbox.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, caught: Mutex::new(VecDeque::new()), last: watch::Sender::new(0) }
+        Self {
+            clock,
+            caught: Mutex::new(VecDeque::new()),
+            last: watch::Sender::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Sends everybody away who waits for a message: the service stops, and a page that is open in a browser must not hold
+    /// it up.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.last.send_modify(|_| {});
     }
 
     /// The messages to `to` (to anybody, if `None`) that came after message number `after`. Waits up to `wait` until there is
@@ -68,7 +82,8 @@ impl Inbox {
             loop {
                 last.borrow_and_update();
                 let found = self.select(to.as_deref(), after);
-                if !found.is_empty() || last.changed().await.is_err() {
+                let is_closed = self.closed.load(Ordering::SeqCst);
+                if !found.is_empty() || is_closed || last.changed().await.is_err() {
                     return found;
                 }
             }
@@ -179,6 +194,21 @@ mod tests {
         assert_eq!(caught.len(), 1);
         assert_eq!((caught[0].number, caught[0].code.as_deref()), (2, Some("123456")));
         assert!(inbox.messages(None, 2, Duration::ZERO).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_closed_inbox() {
+        let inbox = inbox();
+        let minute = Duration::from_mins(1);
+        let waiting = {
+            let inbox = Arc::clone(&inbox);
+            tokio::spawn(async move { inbox.messages(None, 0, minute).await })
+        };
+        tokio::task::yield_now().await;
+        inbox.close();
+        let soon = Duration::from_secs(5);
+        assert!(tokio::time::timeout(soon, waiting).await.unwrap().unwrap().is_empty());
+        assert!(tokio::time::timeout(soon, inbox.messages(None, 0, minute)).await.unwrap().is_empty());
     }
 
     #[tokio::test]

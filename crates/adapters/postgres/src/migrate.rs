@@ -54,13 +54,13 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
         let mut guard = connect_unlimited(address).await?;
         let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})");
         guard.batch_execute(&lock).await.map_err(|error| OpenError::Migration(error.to_string()))?;
-        if tables(&connection).await.map_err(|error| failed(error.into()))? == Tables::Older {
+        if tables(&connection).await.map_err(failed)? == Tables::Older {
             let mut harness = AsyncMigrationHarness::new(connection);
             harness.run_pending_migrations(MIGRATIONS).map_err(failed)?;
             connection = harness.into_inner();
         }
     }
-    match tables(&connection).await.map_err(|error| failed(error.into()))? {
+    match tables(&connection).await.map_err(failed)? {
         Tables::Current => Ok(()),
         Tables::Older => Err(OpenError::Outdated),
         Tables::Newer => Err(OpenError::Newer),
@@ -102,8 +102,7 @@ async fn check_server(connection: &AsyncPgConnection) -> Result<(), OpenError> {
         current_setting("fsync"),
     );
     let settings = diesel::select(settings).get_result(&mut &*connection).await;
-    let (version, number, synchronous, fsync): (String, String, String, String) =
-        settings.map_err(|error| failed(error.into()))?;
+    let (version, number, synchronous, fsync): (String, String, String, String) = settings.map_err(failed)?;
     if number.parse::<i32>().is_ok_and(|number| number < OLDEST_SERVER) {
         return Err(OpenError::Server(version));
     }
@@ -117,6 +116,6 @@ async fn check_server(connection: &AsyncPgConnection) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> OpenError {
+fn failed(error: impl std::fmt::Display) -> OpenError {
     OpenError::Migration(error.to_string())
 }

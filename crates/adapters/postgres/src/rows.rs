@@ -179,7 +179,7 @@ impl RegistrationRow {
             Stage::Concealed { opened, owner_told_at } => ("concealed", opened, owner_told_at),
         };
         let phone = record.phone.as_str();
-        let attempts = record.attempts.into_iter().map(|attempt| AttemptRow::of(attempt, phone)).collect();
+        let attempts = record.attempts.iter().map(|attempt| AttemptRow::of(attempt, phone)).collect();
         let row = Self {
             phone: phone.to_owned(),
             version: version.0,
@@ -261,7 +261,7 @@ impl RegistrationRow {
 }
 
 impl AttemptRow {
-    fn of(attempt: Attempt, phone: &str) -> Self {
+    fn of(attempt: &Attempt, phone: &str) -> Self {
         Self {
             id: attempt.id.uuid(),
             phone: phone.to_owned(),

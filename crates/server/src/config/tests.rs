@@ -48,6 +48,11 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[sms]\nproviders = ['twilio']", "sms.twilio"),
         ("[sms.twilio]\nauth_token = 'hush-hush'", "sms.twilio"),
         ("[sms.twilio]\nauth_token = ['hush-hush']", "sms.twilio"),
+        ("[sms.twilio]\nauth_token = \"hush-hush", "line 2, column"),
+        ("[sms.twilio]\nauth_token = hush-hush\nfrom = ''", "line 2, column"),
+        ("[email.smtp]\nurl = 'smtp://user:hush|hush@mail.example.com", "line 2, column"),
+        ("[hashing]\nmemory_kib = 7", "hashing.memory_kib"),
+        ("[hashing]\niterations = 17", "hashing.iterations"),
         ("[email]\ntransport = 'smtp'", "email.smtp.url"),
         ("[http]\nlisten = '0.0.0.0:8080'", "http.listen"),
     ] {
