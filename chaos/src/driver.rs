@@ -1,11 +1,13 @@
 //! People who register.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::fleet::Fleet;
 use crate::ledger::{Ledger, Outcome, Step, Story};
@@ -23,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(75);
 /// How often a code that is refused is looked for anew: a repeated sign-up may have sent another one.
 const CODES: u32 = 4;
 
+/// People at once, for each client: so many may wait for a message while others go on.
+const WAITING_PER_CLIENT: usize = 30;
+
 /// Every so many people send their confirmation twice at once.
 const IMPATIENT: u32 = 4;
 
@@ -32,7 +37,10 @@ pub(crate) struct Driver {
     fleet: Arc<Fleet>,
     post: Arc<Post>,
     ledger: Arc<Ledger>,
-    next: AtomicU32,
+    /// Requests on their way. Who waits for a message does not count, so that the load goes on when none come.
+    clients: Arc<Semaphore>,
+    /// People who have begun.
+    places: Arc<Semaphore>,
 }
 
 /// A request, to any instance.
@@ -51,35 +59,52 @@ struct Reply {
 }
 
 impl Driver {
-    pub(crate) fn new(fleet: Arc<Fleet>, post: Arc<Post>, ledger: Arc<Ledger>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        clients: usize,
+        fleet: Arc<Fleet>,
+        post: Arc<Post>,
+        ledger: Arc<Ledger>,
+    ) -> anyhow::Result<Self> {
         let client =
             Client::builder().timeout(ANSWER_PATIENCE).connect_timeout(Duration::from_secs(1)).build()?;
-        Ok(Self { client, fleet, post, ledger, next: AtomicU32::new(0) })
+        let places = Arc::new(Semaphore::new(clients * WAITING_PER_CLIENT));
+        Ok(Self { client, fleet, post, ledger, clients: Arc::new(Semaphore::new(clients)), places })
     }
 
-    /// Registers one person after another until it is over; their stories.
-    pub(crate) async fn register_people(self: Arc<Self>, over: Arc<AtomicBool>) -> Vec<Story> {
-        let mut stories = Vec::new();
+    /// Registers people until it is over; their stories.
+    pub(crate) async fn register_people(
+        self: Arc<Self>,
+        over: Arc<AtomicBool>,
+    ) -> anyhow::Result<Vec<Story>> {
+        let mut people = JoinSet::new();
+        let mut numbers = 0..;
         while !over.load(Ordering::Relaxed) {
-            let mut story = Story::of(self.next.fetch_add(1, Ordering::Relaxed));
-            // A story that ends early is a matter for the auditor.
-            let _ = self.live(&mut story).await;
-            stories.push(story);
+            let place = Arc::clone(&self.places).acquire_owned().await?;
+            let turn = Arc::clone(&self.clients).acquire_owned().await?;
+            let (driver, mut story) = (Arc::clone(&self), Story::of(numbers.next().unwrap_or_default()));
+            people.spawn(async move {
+                // A story that ends early is a matter for the auditor.
+                let _ = driver.live(&mut story, turn).await;
+                drop(place);
+                story
+            });
         }
-        stories
+        Ok(people.join_all().await)
     }
 
     /// All five steps; `None` as soon as one is not to be had.
-    async fn live(&self, story: &mut Story) -> Option<()> {
+    async fn live(&self, story: &mut Story, turn: OwnedSemaphorePermit) -> Option<()> {
         self.sign_up(story).await?;
-        let token = self.confirm_phone(story).await?;
+        drop(turn);
+        let (token, turn) = self.confirm_phone(story).await?;
         story.token = Some(token.clone());
 
         let body = json!({ "email": story.email });
         let add = Request::new(Method::PUT, "/v2/mobile/email/add").bearer(&token).json(body);
         self.insist(story, Step::AddEmail, &add).await.ok()?;
 
-        let link = self.post.latest(Way::Mail, &story.email, PATIENCE).await?;
+        drop(turn);
+        let (link, _turn) = self.message(Way::Mail, &story.email).await?;
         self.insist(story, Step::ConfirmEmail, &Request::new(Method::GET, &link)).await.ok()?;
 
         let profile = json!({
@@ -103,9 +128,9 @@ impl Driver {
     }
 
     /// The access token.
-    async fn confirm_phone(&self, story: &mut Story) -> Option<String> {
+    async fn confirm_phone(&self, story: &mut Story) -> Option<(String, OwnedSemaphorePermit)> {
         for _ in 0..CODES {
-            let code = self.post.latest(Way::Sms, &story.phone, PATIENCE).await?;
+            let (code, turn) = self.message(Way::Sms, &story.phone).await?;
             let body = json!({ "phone": story.phone, "smsCode": code });
             let request = Request::new(Method::POST, "/v2/mobile/phone/confirm").json(body);
             if story.number.is_multiple_of(IMPATIENT) {
@@ -118,13 +143,19 @@ impl Driver {
             match self.insist(story, Step::ConfirmPhone, &request).await {
                 Ok(body) => {
                     story.note_user(&body);
-                    return Some(body.get("access_token")?.as_str()?.to_owned());
+                    return Some((body.get("access_token")?.as_str()?.to_owned(), turn));
                 }
                 Err(Outcome::Refused(117)) => tokio::time::sleep(Duration::from_secs(1)).await,
                 Err(_) => return None,
             }
         }
         None
+    }
+
+    /// The code or link of the latest message, and the turn to use it.
+    async fn message(&self, way: Way, to: &str) -> Option<(String, OwnedSemaphorePermit)> {
+        let content = self.post.latest(way, to, PATIENCE).await?;
+        Some((content, Arc::clone(&self.clients).acquire_owned().await.ok()?))
     }
 
     /// Repeats a step until it is acknowledged, as a client does that lost an answer; or the refusal.

@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::Parser;
 use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
 
@@ -46,9 +45,9 @@ struct Arguments {
     /// How long the load lasts; the faults are spread over it.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(20..=160))]
     seconds: u64,
-    /// People who register at the same time.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=500))]
-    clients: u32,
+    /// Requests at the same time.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=500))]
+    clients: u16,
     /// Plants a fault, commits that are acknowledged before they are on the disk and lost with the power, and succeeds only if
     /// the audit finds it.
     #[arg(long)]
@@ -127,12 +126,10 @@ async fn load(
     world: &World,
     ledger: &Arc<Ledger>,
 ) -> anyhow::Result<(Vec<Story>, Vec<Fault>, u64)> {
-    let driver =
-        Arc::new(Driver::new(Arc::clone(&world.fleet), Arc::clone(&world.post), Arc::clone(ledger))?);
+    let (fleet, post) = (Arc::clone(&world.fleet), Arc::clone(&world.post));
+    let driver = Arc::new(Driver::new(arguments.clients.into(), fleet, post, Arc::clone(ledger))?);
     let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..arguments.clients)
-        .map(|_| tokio::spawn(Arc::clone(&driver).register_people(Arc::clone(&over))))
-        .collect();
+    let registering = tokio::spawn(driver.register_people(Arc::clone(&over)));
     let span = Duration::from_secs(arguments.seconds);
     let end = Instant::now() + span;
     let faults = faults::break_everything(world, span).await?;
@@ -140,11 +137,7 @@ async fn load(
     let held = ledger.acknowledged();
     over.store(true, Ordering::Relaxed);
     say("the load ends; who has begun goes on to the end")?;
-    let mut stories = Vec::new();
-    for client in clients {
-        stories.extend(client.await.context("a client ended")?);
-    }
-    Ok((stories, faults, held))
+    Ok((registering.await??, faults, held))
 }
 
 fn report(
