@@ -9,10 +9,12 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 use vestibule_application::{
     AddEmailError, AuthenticateError, ConfirmEmailError, ConfirmPhoneError, PatchProfileError,
-    ResendCodeError, ResendEmailError, SignUpError, Unavailable,
+    ReceiveCallbackError, ResendCodeError, ResendEmailError, SignUpError, Unavailable,
 };
 use vestibule_domain::{Violation, Violations};
-use vestibule_port_sms::CallbackError;
+
+/// How long a gateway is asked to wait before it says again what could not be recorded.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A refusal, on its way to be written.
 #[derive(Debug, Clone)]
@@ -262,11 +264,13 @@ impl From<PatchProfileError> for Problem {
     }
 }
 
-impl From<CallbackError> for Problem {
-    fn from(error: CallbackError) -> Self {
+impl From<ReceiveCallbackError> for Problem {
+    fn from(error: ReceiveCallbackError) -> Self {
         match error {
-            CallbackError::Unsigned => Self::not_signed(),
-            CallbackError::Malformed => Self::body(),
+            ReceiveCallbackError::UnknownProvider => Self::not_found(),
+            ReceiveCallbackError::Unsigned => Self::not_signed(),
+            ReceiveCallbackError::Malformed => Self::body(),
+            ReceiveCallbackError::NotRecorded => Self::busy(SAY_AGAIN),
         }
     }
 }

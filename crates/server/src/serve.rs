@@ -33,7 +33,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         application: Arc::clone(&service.application),
         wording: service.wording,
         trusted_proxies: config.http.trusted_proxies.clone().unwrap_or_default(),
-        deliveries: None,
+        callbacks: None,
     });
     let inbox = service.inbox.map(Data::from);
     let closing_inbox = inbox.clone();

@@ -14,12 +14,12 @@ use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
 use vestibule_application::{
-    Application, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
+    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
 };
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::{Content, Country, EmailRules, OneTimeCodes as _, PasswordPolicy, Recipient, Zxcvbn};
-use vestibule_http::{Deliveries, Http};
+use vestibule_http::Http;
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
@@ -43,14 +43,14 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn deliveries(&self) -> Option<Deliveries> {
+    fn callbacks(&self) -> Option<Callbacks> {
         let records = self.records?;
         let mut reports = MockDeliveryReports::new();
         reports.expect_record().returning(move |report| {
             assert_eq!((report.provider, report.delivery), ("gateway", Delivery::Delivered));
             records
         });
-        Some(Deliveries { callbacks: vec![Arc::new(gateway())], reports: Arc::new(reports) })
+        Some(Callbacks { providers: vec![Arc::new(gateway())], reports: Arc::new(reports) })
     }
 }
 
@@ -113,7 +113,7 @@ impl Backstage {
             application: Arc::new(application),
             wording,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-            deliveries: options.deliveries(),
+            callbacks: options.callbacks(),
         };
         Self { clock, storage, derivation, http: Data::new(http) }
     }
