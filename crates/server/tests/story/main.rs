@@ -11,6 +11,8 @@
 mod harness;
 
 use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -352,6 +354,17 @@ async fn nothing_that_is_sent_makes_it_stumble(#[case] database: Database) {
         }
     }
     assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
+    for garbage in
+        [&b"\x16\x03\x01\x02\0\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", &vec![b'a'; 200_000]]
+    {
+        let mut connection = TcpStream::connect(service.url.trim_start_matches("http://")).unwrap();
+        // It may be closed before all of it is sent, or read.
+        let _ = connection.write_all(garbage).and_then(|()| connection.shutdown(Shutdown::Write));
+        let _ = connection.read_to_end(&mut Vec::new());
+    }
+    let log = service.stop();
+    let alarm = log.lines().find(|line| line.contains("ERROR"));
+    assert!(alarm.is_none(), "a client can cause an error: {}", alarm.unwrap());
 }
 
 #[rstest]
