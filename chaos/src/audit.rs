@@ -34,6 +34,8 @@ pub(crate) struct Audit {
     broken: Vec<String>,
     /// Second copies without a crash to explain them.
     unexplained: Vec<String>,
+    /// People who did not come to the end, however often they tried.
+    stuck: Vec<String>,
     delivered: usize,
     doubled: usize,
     dead: i64,
@@ -61,6 +63,9 @@ impl Audit {
             audit.steps(&state, story);
             audit.api(&state, story, seen.get(&story.number));
             audit.deliveries(&world.post, story);
+            if !story.is_complete() {
+                audit.stuck.push(format!("{} at {:?}", story.phone, story.end()));
+            }
         }
         audit.letters(world, &state, stories, faults);
         Ok(audit)
@@ -74,12 +79,13 @@ impl Audit {
         !self.lost.is_empty()
     }
 
-    pub(crate) fn findings(&self) -> [(&'static str, &[String]); 4] {
+    pub(crate) fn findings(&self) -> [(&'static str, &[String]); 5] {
         [
             ("lost", &self.lost),
             ("unasked", &self.unasked),
             ("broken", &self.broken),
             ("unexplained", &self.unexplained),
+            ("stuck", &self.stuck),
         ]
     }
 

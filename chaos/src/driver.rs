@@ -18,7 +18,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(6);
 
 /// How long a step without an answer is repeated, and how long a message is waited for: longer than a message in doubt
 /// waits for its report, and than the lease of one whose sender was killed.
-const PATIENCE: Duration = Duration::from_secs(55);
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// How often a code that is refused is looked for anew: a repeated sign-up may have sent another one.
 const CODES: u32 = 4;

@@ -9,14 +9,24 @@ use vestibule_testkit::postgres::PostgresServer;
 
 use crate::fleet::Fleet;
 use crate::post::{Post, Way};
-use crate::say;
+use crate::{power, say};
 
 /// Everything that can break.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) database: Arc<PostgresServer>,
+    pub(crate) database_end: DatabaseEnd,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) post: Arc<Post>,
+}
+
+/// How the database ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DatabaseEnd {
+    /// All its processes end at once.
+    Stop,
+    /// So they do, and what the disk has not confirmed is lost.
+    PowerCut,
 }
 
 /// Something that breaks.
@@ -125,7 +135,12 @@ impl Breakage {
             Self::Instance(index) => world.fleet.kill(index),
             Self::Database => {
                 let database = Arc::clone(&world.database);
-                Ok(tokio::task::spawn_blocking(move || database.stop_immediately()).await??)
+                let cut = match world.database_end {
+                    DatabaseEnd::Stop => None,
+                    DatabaseEnd::PowerCut => Some(power::confirmed(&database).await?),
+                };
+                tokio::task::spawn_blocking(move || database.stop_immediately()).await??;
+                cut.as_ref().map_or(Ok(()), power::lose_the_rest)
             }
             Self::Post(way) => world.post.stop(way).await,
         }

@@ -92,8 +92,14 @@ impl Story {
         }
     }
 
+    /// Whether the last step was acknowledged; none can be before those that go before it.
     pub(crate) fn is_complete(&self) -> bool {
-        Step::ALL.into_iter().all(|step| self.step(step).was_acknowledged())
+        self.step(Step::PatchProfile).was_acknowledged()
+    }
+
+    /// The last thing that was tried, and what it came to.
+    pub(crate) fn end(&self) -> Option<(Step, Outcome)> {
+        Step::ALL.into_iter().rev().find_map(|step| Some((step, *self.step(step).0.last()?)))
     }
 
     fn step_mut(&mut self, step: Step) -> &mut Tries {

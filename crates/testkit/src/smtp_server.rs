@@ -87,7 +87,11 @@ impl ReceivedMail {
     pub fn part(&self, media_type: &str) -> Option<String> {
         let at = self.data.find(&format!("Content-Type: {media_type}"))?;
         let (head, content) = self.data.get(at..)?.split_once("\n\n")?;
-        let content = content.split("\n--").next()?;
+        // The line before the part, if it is one of several. Other lines may begin with dashes as well.
+        let delimiter = self.data.get(..at)?.lines().rev().find(|line| line.starts_with("--"));
+        let content = delimiter.map_or(content, |line| {
+            content.split_once(&format!("\n{line}")).map_or(content, |(part, _)| part)
+        });
         if head.contains("quoted-printable") {
             Some(unquote(content))
         } else if head.contains("base64") {
@@ -489,4 +493,18 @@ fn unquote(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_dashes_does_not_end_a_part() {
+        let data = "Content-Type: multipart/alternative; boundary=\"abc\"\n\n--abc\nContent-Type: text/plain\n\
+                    Content-Transfer-Encoding: quoted-printable\n\ntoken=3Dx=\n--y\n--abc\nContent-Type: text/html\n\n<p>\n--abc--\n";
+        let mail = ReceivedMail { from: String::new(), to: Vec::new(), data: data.to_owned() };
+        assert_eq!(mail.part("text/plain").as_deref(), Some("token=x--y"));
+        assert_eq!(mail.part("text/html").as_deref(), Some("<p>"));
+    }
 }
