@@ -140,7 +140,7 @@ impl Dispatcher {
 
     /// One try of one message.
     async fn deliver(&self, claimed: Claimed) {
-        let Claimed { message, tries } = claimed;
+        let Claimed { message, tries, .. } = claimed;
         let settlement = if self.clock.now() >= message.expires_at {
             tracing::warn!("dropped: it would come too late");
             Settlement::Expired { at: self.clock.now() }
