@@ -36,7 +36,7 @@ pub use confirm_phone::{ConfirmPhone, ConfirmPhoneError};
 pub use derivation::{Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
 pub use dispatcher::{Dispatcher, Senders};
 pub use patch_profile::PatchProfileError;
-pub use resend_code::{ResendCode, ResendCodeError};
+pub use resend_code::{ResendCode, ResendCodeError, ResentCode};
 pub use resend_email::ResendEmailError;
 pub use settings::Settings;
 pub use sign_up::{SignUp, SignUpError, SignedUp};
