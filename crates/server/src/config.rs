@@ -1,6 +1,7 @@
 //! The configuration: a file, then environment variables over it. A key that is unknown or a value that makes no
 //! sense is an error that names the key.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -109,9 +110,14 @@ section! {
     Sms {
         #[serde(deserialize_with = "list")]
         providers: Vec<SmsProvider> = vec![SmsProvider::Inbox],
+        countries: HashMap<String, SmsProviders> = HashMap::new(),
         twilio: Option<Twilio> = None,
     }
 }
+
+/// Providers in the order in which they are tried.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct SmsProviders(#[serde(deserialize_with = "list")] pub(crate) Vec<SmsProvider>);
 
 /// A way to send SMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -323,11 +329,13 @@ impl Config {
 
     fn check_providers(&self) -> Result<(), ConfigError> {
         let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
-        if self.sms.providers.is_empty() {
-            return refuse("sms.providers", "must name at least one provider");
+        once_each("sms.providers", "", &self.sms.providers)?;
+        let orders = self.sms.country_orders()?;
+        for (country, providers) in &orders {
+            once_each("sms.countries", &format!("{country}: "), providers)?;
         }
-        if self.sms.providers.contains(&SmsProvider::Twilio) && self.sms.twilio.is_none() {
-            return refuse("sms.twilio", "is needed, since `sms.providers` names it");
+        if self.sms.uses(SmsProvider::Twilio) && self.sms.twilio.is_none() {
+            return refuse("sms.twilio", "is needed, since `sms.providers` or `sms.countries` names it");
         }
         if self.email.transport == EmailTransport::Smtp && self.email.smtp.is_none() {
             return refuse("email.smtp.url", "is needed, since `email.transport` is smtp");
@@ -347,8 +355,8 @@ impl Config {
         if self.environment == Environment::Development {
             return Ok(());
         }
-        if self.sms.providers.contains(&SmsProvider::Inbox) {
-            return refuse("sms.providers", "the inbox is for development only");
+        if self.sms.uses(SmsProvider::Inbox) {
+            return refuse("sms.providers", "the inbox is for development only, in `sms.countries` too");
         }
         if self.email.transport == EmailTransport::Inbox {
             return refuse("email.transport", "the inbox is for development only");
@@ -364,7 +372,7 @@ impl Config {
 
     /// Whether messages are shown on the development page.
     pub(crate) fn uses_inbox(&self) -> bool {
-        self.sms.providers.contains(&SmsProvider::Inbox) || self.email.transport == EmailTransport::Inbox
+        self.sms.uses(SmsProvider::Inbox) || self.email.transport == EmailTransport::Inbox
     }
 
     /// Where the service is reached from outside.
@@ -394,6 +402,39 @@ impl Config {
     pub(crate) fn token_key_file(&self) -> PathBuf {
         self.secrets.token_key_file.clone().unwrap_or_else(|| self.data_dir.join("token.keys"))
     }
+}
+
+impl Sms {
+    /// Whether any list names the provider.
+    pub(crate) fn uses(&self, provider: SmsProvider) -> bool {
+        self.providers.contains(&provider) || self.countries.values().any(|list| list.0.contains(&provider))
+    }
+
+    /// The countries with an order of their own.
+    pub(crate) fn country_orders(&self) -> Result<HashMap<Country, &[SmsProvider]>, ConfigError> {
+        const KEY: &str = "sms.countries";
+        let mut orders = HashMap::new();
+        for (code, SmsProviders(providers)) in &self.countries {
+            for country in countries(KEY, std::slice::from_ref(code))? {
+                if orders.insert(country, providers.as_slice()).is_some() {
+                    let problem = format!(
+                        "{country} has two lists: a variable's name counts as `{code}` in lower case"
+                    );
+                    return Err(ConfigError::Value { key: KEY, problem });
+                }
+            }
+        }
+        Ok(orders)
+    }
+}
+
+fn once_each(key: &'static str, whose: &str, providers: &[SmsProvider]) -> Result<(), ConfigError> {
+    let refuse = |problem: &str| Err(ConfigError::Value { key, problem: format!("{whose}{problem}") });
+    if providers.is_empty() {
+        return refuse("must name at least one provider");
+    }
+    let twice = |(at, provider)| providers.iter().take(at).any(|earlier| earlier == provider);
+    if providers.iter().enumerate().any(twice) { refuse("names a provider twice") } else { Ok(()) }
 }
 
 /// The countries of a list that was checked.

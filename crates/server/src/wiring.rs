@@ -1,6 +1,6 @@
 //! Makes the adapters that the configuration names, and the use cases on top of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::Semaphore;
-use vestibule_application::{Application, Derivation, Dispatcher, Senders, Settings, Wording};
+use tokio::sync::{Notify, Semaphore};
+use vestibule_application::{Application, Derivation, Dispatcher, Providers, Senders, Settings, Wording};
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
@@ -48,6 +48,7 @@ pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
     let storage = Arc::new(open_database(config)?);
     let hasher = Arc::new(hasher(config)?);
     let wording = Arc::new(Wording::new(&config.public_url(), config.registration.android_app_hash.clone())?);
+    let wake = Arc::new(Notify::new());
     let inbox = config.uses_inbox().then(|| Arc::new(Inbox::new(Arc::clone(&clock))));
     let dispatcher = Dispatcher {
         outbox: Arc::clone(&storage) as _,
@@ -56,6 +57,7 @@ pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
         derivation: Arc::clone(&derivation),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
+        wake,
     };
     let application = Application {
         storage,
@@ -120,23 +122,7 @@ pub(crate) fn cores() -> usize {
 }
 
 fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Senders> {
-    let mut sms: Vec<Arc<dyn SmsSender>> = Vec::new();
-    for provider in &config.sms.providers {
-        match (provider, &config.sms.twilio, inbox) {
-            (SmsProvider::Inbox, _, Some(inbox)) => sms.push(Arc::clone(inbox) as _),
-            (SmsProvider::Twilio, Some(twilio), _) => {
-                let settings = vestibule_twilio::Settings {
-                    base_url: twilio.base_url.clone(),
-                    account_sid: twilio.account_sid.clone(),
-                    auth_token: twilio.auth_token.clone(),
-                    from: twilio.from.clone(),
-                    timeout: vestibule_twilio::TIMEOUT,
-                };
-                sms.push(Arc::new(Twilio::new(settings).context("sms.twilio")?));
-            }
-            (SmsProvider::Inbox, _, None) | (SmsProvider::Twilio, None, _) => {}
-        }
-    }
+    let sms = providers(config, inbox)?;
     let email: Arc<dyn EmailSender> = match (config.email.transport, inbox, &config.email.smtp) {
         (EmailTransport::Inbox, Some(inbox), _) => Arc::clone(inbox) as _,
         (EmailTransport::Smtp, _, Some(smtp)) => {
@@ -153,6 +139,32 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
         }
     };
     Ok(Senders { sms, email })
+}
+
+/// The SMS providers that any list names, each made once.
+fn providers(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Providers> {
+    let mut made: Vec<(SmsProvider, Arc<dyn SmsSender>)> = Vec::new();
+    if let Some(inbox) = inbox {
+        made.push((SmsProvider::Inbox, Arc::clone(inbox) as _));
+    }
+    if let Some(twilio) = config.sms.twilio.as_ref().filter(|_| config.sms.uses(SmsProvider::Twilio)) {
+        let settings = vestibule_twilio::Settings {
+            base_url: twilio.base_url.clone(),
+            account_sid: twilio.account_sid.clone(),
+            auth_token: twilio.auth_token.clone(),
+            from: twilio.from.clone(),
+            timeout: vestibule_twilio::TIMEOUT,
+        };
+        made.push((SmsProvider::Twilio, Arc::new(Twilio::new(settings).context("sms.twilio")?)));
+    }
+    let of = |provider: &SmsProvider| {
+        made.iter().find(|(kind, _)| kind == provider).map(|(_, sender)| Arc::clone(sender))
+    };
+    let order = |list: &[SmsProvider]| list.iter().filter_map(of).collect::<Vec<_>>();
+    let countries = config.sms.country_orders()?;
+    let countries: HashMap<_, _> =
+        countries.into_iter().map(|(country, list)| (country, order(list))).collect();
+    Ok(Providers::new(order(&config.sms.providers), countries))
 }
 
 fn client_countries(config: &Config) -> anyhow::Result<Arc<dyn ClientCountries>> {
