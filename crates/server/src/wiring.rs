@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{Notify, Semaphore};
-use vestibule_application::{Application, Derivation, Dispatcher, Providers, Senders, Settings, Wording};
+use vestibule_application::{
+    Application, Derivation, Dispatcher, Providers, RecordDelivery, Senders, Settings, Wording,
+};
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
@@ -19,7 +21,7 @@ use vestibule_maxmind::{MmdbCountries, NoCountries};
 use vestibule_paseto::{KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
 use vestibule_port_security::{ClientCountries, Clock, Entropy};
-use vestibule_port_sms::SmsSender;
+use vestibule_port_sms::{DeliveryReports, SmsSender};
 use vestibule_smtp::Smtp;
 use vestibule_sqlite::{Migrate, Sqlite};
 use vestibule_twilio::Twilio;
@@ -49,7 +51,13 @@ pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
     let hasher = Arc::new(hasher(config)?);
     let wording = Arc::new(Wording::new(&config.public_url(), config.registration.android_app_hash.clone())?);
     let wake = Arc::new(Notify::new());
-    let inbox = config.uses_inbox().then(|| Arc::new(Inbox::new(Arc::clone(&clock))));
+    let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
+        outbox: Arc::clone(&storage) as _,
+        clock: Arc::clone(&clock),
+        wake: Arc::clone(&wake),
+    });
+    let inbox = || Arc::new(Inbox::new(Arc::clone(&clock)).with_reports(Arc::clone(&reports)));
+    let inbox = config.uses_inbox().then(inbox);
     let dispatcher = Dispatcher {
         outbox: Arc::clone(&storage) as _,
         senders: senders(config, inbox.as_ref())?,
