@@ -11,7 +11,7 @@ use vestibule_application::{
     AddEmailError, AuthenticateError, ConfirmEmailError, ConfirmPhoneError, PatchProfileError,
     ReceiveCallbackError, ResendCodeError, ResendEmailError, SignUpError, Unavailable,
 };
-use vestibule_domain::{Violation, Violations};
+use vestibule_domain::{DeliveryState, Violation, Violations};
 
 /// How long a gateway is asked to wait before it says again what could not be recorded.
 const SAY_AGAIN: Duration = Duration::from_secs(5);
@@ -50,6 +50,13 @@ impl Problem {
     fn with(mut self, key: &str, value: Value) -> Self {
         self.data.insert(key.to_owned(), value);
         self
+    }
+
+    fn with_delivery(self, delivery: Option<DeliveryState>) -> Self {
+        match delivery {
+            Some(delivery) => self.with("delivery", json!(delivery.as_str())),
+            None => self,
+        }
     }
 
     /// A value that is missing or not valid.
@@ -201,8 +208,12 @@ impl From<ResendCodeError> for Problem {
         match error {
             ResendCodeError::Phone(_) => Self::field("phone"),
             ResendCodeError::NotFound => Self::customer_not_found(),
-            ResendCodeError::CoolDown { retry_after } => Self::cool_down(retry_after),
-            ResendCodeError::TooMany { retry_after } => Self::rate_limit(retry_after),
+            ResendCodeError::CoolDown { retry_after, delivery } => {
+                Self::cool_down(retry_after).with_delivery(delivery)
+            }
+            ResendCodeError::TooMany { retry_after, delivery } => {
+                Self::rate_limit(retry_after).with_delivery(delivery)
+            }
             ResendCodeError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }

@@ -276,6 +276,49 @@ async fn a_gateway_that_was_away_gets_the_message_when_it_is_back(#[case] databa
     assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
 }
 
+/// The newest message that the inbox has caught for the number.
+async fn caught(service: &Service, phone: &str) -> Value {
+    let path = format!("/dev/inbox/messages?wait=30&to={}", phone.replace('+', "%2B"));
+    let answer = service.call(Method::GET, &path, None, None).await;
+    answer.body["messages"].as_array().unwrap().last().expect("the inbox has caught nothing").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_provider_takes_over_and_what_became_of_a_message_is_told() {
+    let world = World::new(Database::Sqlite).await.with("SMS__PROVIDERS", "twilio,inbox");
+    world.gateway.set_behaviour(Behaviour::RespondWith { status: 503, headers: vec![], body: String::new() });
+    let service = world.start();
+    for number in 0..7 {
+        let phone = phone(number);
+        assert_eq!(service.sign_up(&phone).await.status, 200);
+        let sms = caught(&service, &phone).await;
+        assert_eq!(sms["state"], "delivered", "{sms}");
+        // Too early for another, and told at once that the first has arrived.
+        let body = json!({ "phone": phone });
+        let refused = service.call(Method::POST, "/v2/mobile/phone/verify/resend", None, Some(body)).await;
+        assert_eq!((refused.status, &refused.body["data"]["delivery"]), (429, &json!("delivered")));
+        assert_eq!(service.confirm(&phone, sms["code"].as_str().unwrap()).await.status, 200);
+    }
+    assert_eq!(world.gateway.requests(), 5, "a gateway that fails again and again is left alone");
+    let log = service.stop();
+    assert_eq!(log.matches("the provider fails and is left alone").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_country_may_have_a_provider_of_its_own() {
+    let world = World::new(Database::Sqlite)
+        .await
+        .with("SMS__PROVIDERS", "inbox")
+        .with("SMS__COUNTRIES__GB", "twilio");
+    let service = world.start();
+    assert_eq!(service.sign_up(PHONE).await.status, 200);
+    assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
+    let elsewhere = "+4915112345678";
+    assert_eq!(service.sign_up(elsewhere).await.status, 200);
+    assert_eq!(caught(&service, elsewhere).await["to"], elsewhere);
+    assert_eq!(world.gateway.requests(), 1);
+}
+
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
