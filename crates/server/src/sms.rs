@@ -21,7 +21,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) inbox: Option<&'a Arc<Inbox>>,
     pub(crate) reports: Arc<dyn DeliveryReports>,
     pub(crate) clock: &'a Arc<dyn Clock>,
-    pub(crate) entropy: &'a dyn Entropy,
+    pub(crate) entropy: &'a Arc<dyn Entropy>,
 }
 
 /// The SMS side of the service.
@@ -97,7 +97,11 @@ fn webhook(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Webhook> {
     Webhook::new(&settings, Arc::clone(clock)).context("sms.webhook")
 }
 
-fn smpp(config: &Config, reports: Arc<dyn DeliveryReports>, entropy: &dyn Entropy) -> anyhow::Result<Smpp> {
+fn smpp(
+    config: &Config,
+    reports: Arc<dyn DeliveryReports>,
+    entropy: &Arc<dyn Entropy>,
+) -> anyhow::Result<Smpp> {
     let smpp = config.sms.smpp.as_ref().context("sms.smpp: is needed")?;
     let from_type = match (smpp.from_ton, smpp.from_npi) {
         (None, None) => None,

@@ -68,7 +68,7 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let inbox = || Arc::new(Inbox::new(Arc::clone(&clock)).with_reports(Arc::clone(&reports)));
     let inbox = config.uses_inbox().then(inbox);
     let sms =
-        Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock: &clock, entropy: &*entropy })?;
+        Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock: &clock, entropy: &entropy })?;
     let dispatcher = Dispatcher {
         outbox,
         senders: Senders { sms: sms.providers, email: email(config, inbox.as_ref())? },
