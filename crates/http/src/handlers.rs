@@ -1,3 +1,4 @@
+mod callbacks;
 mod email;
 mod phone;
 mod profile;
@@ -15,6 +16,7 @@ use vestibule_domain::Locale;
 use crate::problem::Problem;
 use crate::{Http, api, client, page};
 
+pub(crate) use callbacks::{__path_sms_delivery, sms_delivery};
 pub(crate) use email::{
     __path_add, __path_confirm, __path_confirm_by_link, __path_resend as __path_resend_email,
 };
@@ -42,6 +44,7 @@ pub(crate) fn register(config: &mut ServiceConfig) {
     resource(config, "/v2/mobile/email/verify/resend", "POST", [web::post().to(resend_email)]);
     resource(config, "/v2/customer/profile", "GET, PATCH", [web::get().to(read), web::patch().to(patch)]);
     resource(config, "/v2/customer/kyc/data", "GET", [web::get().to(kyc)]);
+    resource(config, "/callbacks/sms/{provider}", "POST", [web::post().to(sms_delivery)]);
     resource(config, "/.well-known/paseto-keys", "GET", [web::get().to(paseto_keys)]);
     resource(config, "/openapi.json", "GET", [web::get().to(api::document)]);
 }
@@ -79,7 +82,7 @@ pub(crate) async fn ready(http: Data<Http>) -> Result<HttpResponse, Problem> {
 }
 
 /// The keys that access tokens can be checked with.
-#[utoipa::path(get, path = "/.well-known/paseto-keys", tag = "operations", responses((status = 200, body = api::Keys)))]
+#[utoipa::path(get, path = "/.well-known/paseto-keys", tag = "operations", responses((status = 200, description = "The keys.", body = api::Keys)))]
 pub(crate) async fn paseto_keys(http: Data<Http>) -> HttpResponse {
     let keys = http.application.public_keys();
     let keys: Vec<_> =

@@ -12,6 +12,7 @@ use vestibule_application::{
     ResendCodeError, ResendEmailError, SignUpError, Unavailable,
 };
 use vestibule_domain::{DeliveryState, Violation, Violations};
+use vestibule_port_sms::CallbackError;
 
 /// A refusal, on its way to be written.
 #[derive(Debug, Clone)]
@@ -90,13 +91,18 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", 401)
     }
 
+    /// A callback that its provider did not sign. The numbers from 9000 on are ours.
+    pub(crate) fn not_signed() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "CALLBACK_NOT_SIGNED", 9001)
+    }
+
     /// A dependency is down: the cause is logged here, once, and not told.
     pub(crate) fn unavailable(cause: &Unavailable) -> Self {
         tracing::error!(%cause, "the request could not be served");
         Self::busy(Duration::from_secs(1))
     }
 
-    fn busy(wait: Duration) -> Self {
+    pub(crate) fn busy(wait: Duration) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", 503);
         let seconds = whole_seconds(wait);
         Self { retry_after: Some(seconds), ..problem.with("retryAfterSeconds", json!(seconds)) }
@@ -263,6 +269,15 @@ impl From<PatchProfileError> for Problem {
             PatchProfileError::Field(invalid) => Self::field(invalid.field.as_str()),
             PatchProfileError::Unauthorized => Self::unauthorized(),
             PatchProfileError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<CallbackError> for Problem {
+    fn from(error: CallbackError) -> Self {
+        match error {
+            CallbackError::Unsigned => Self::not_signed(),
+            CallbackError::Malformed => Self::body(),
         }
     }
 }

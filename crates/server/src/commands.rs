@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use vestibule_sqlite::Migrate;
 
 use crate::config::{Config, ConfigError};
 use crate::wiring;
@@ -26,14 +25,14 @@ fn complain(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "vestibule: {sentence}");
 }
 
-pub(crate) fn migrate(config: &Config) -> anyhow::Result<()> {
-    wiring::open_database_as(config, Migrate::Yes)?;
+pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
+    wiring::open_database_as(config, true).await?;
     tracing::info!("the database is up to date");
     Ok(())
 }
 
 pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
-    let service = wiring::wire(config)?;
+    let service = wiring::wire(config).await?;
     service.application.ready().await.context("database")?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "configuration: ok\nkeys: ok\ndatabase: ok")?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use vestibule_domain::Country;
 
@@ -91,9 +91,30 @@ section! {
 section! {
     /// Where everything is kept.
     Database {
-        url: Option<String> = None,
-        pool_size: usize = 16,
+        url: Option<SecretString> = None,
+        pool_size: u32 = 16,
         migrate_on_start: bool = true,
+    }
+}
+
+/// What a database's URL names.
+#[derive(Debug, Clone)]
+pub(crate) enum DatabaseKind {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server; the whole URL, which may carry a password.
+    Postgres(SecretString),
+}
+
+impl DatabaseKind {
+    const FORMS: &str = "must be `sqlite://` and a path, or `postgres://user:password@host:port/database`";
+
+    pub(crate) fn parse(url: &SecretString) -> Option<Self> {
+        let text = url.expose_secret();
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Some(Self::Postgres(url.clone()));
+        }
+        text.strip_prefix("sqlite://").filter(|path| !path.is_empty()).map(|path| Self::Sqlite(path.into()))
     }
 }
 
@@ -242,8 +263,10 @@ impl Config {
         };
         let variables = Variables::with_prefix("VESTIBULE").prefix_separator("__").separator("__");
         let read = config::Config::builder().add_source(source).add_source(variables).build();
-        let read =
-            read.map_err(|error| ConfigError::Form(format!("the configuration cannot be read: {error}")))?;
+        let read = read.map_err(|error| {
+            let error = without_lines(&error.to_string());
+            ConfigError::Form(format!("the configuration cannot be read: {error}"))
+        })?;
         let config: Self = serde_path_to_error::deserialize(read).map_err(|error| {
             let path = error.path().to_string();
             // The type of the value is told, the value is not: it may be a secret.
@@ -267,7 +290,7 @@ impl Config {
             ("tokens.refresh_ttl_seconds", self.tokens.refresh_ttl_seconds, 315_360_000),
             ("registration.code_guesses", registration.code_guesses.into(), 100),
             ("registration.max_messages", registration.max_messages.into(), 1000),
-            ("database.pool_size", self.database.pool_size as u64, 1024),
+            ("database.pool_size", self.database.pool_size.into(), 1024),
             ("limits.signup_per_ip_per_hour", self.limits.signup_per_ip_per_hour.into(), 1_000_000),
             ("limits.signup_per_phone_per_day", self.limits.signup_per_phone_per_day.into(), 1_000_000),
             ("limits.guesses_per_phone_per_day", self.limits.guesses_per_phone_per_day.into(), 1_000_000),
@@ -275,11 +298,15 @@ impl Config {
             ("hashing.threads", self.hashing.threads.unwrap_or(1) as u64, 1024),
             ("hashing.queue", self.hashing.queue as u64, 1_000_000),
             ("retention.messages_days", self.retention.messages_days.into(), 3650),
+            ("hashing.iterations", self.hashing.iterations.into(), 16),
             ("http.workers", self.http.workers.unwrap_or(1) as u64, 1024),
         ] {
             if value == 0 || value > max {
                 return refuse(key, &format!("must be 1 to {max}"));
             }
+        }
+        if !(8..=4_194_304).contains(&self.hashing.memory_kib) {
+            return refuse("hashing.memory_kib", "must be 8 to 4194304");
         }
         if registration.resend_cooldown_seconds > 86_400 {
             return refuse("registration.resend_cooldown_seconds", "must be 0 to 86400");
@@ -381,18 +408,15 @@ impl Config {
         url.trim_end_matches('/').to_owned()
     }
 
-    /// The path of the SQLite file.
-    pub(crate) fn database_path(&self) -> Result<PathBuf, ConfigError> {
-        match &self.database.url {
-            None => Ok(self.data_dir.join("vestibule.db")),
-            Some(url) => match url.strip_prefix("sqlite://") {
-                Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-                _ => Err(ConfigError::Value {
-                    key: "database.url",
-                    problem: "must be `sqlite://` and a path".to_owned(),
-                }),
-            },
-        }
+    /// Where everything is kept.
+    pub(crate) fn database(&self) -> Result<DatabaseKind, ConfigError> {
+        let Some(url) = &self.database.url else {
+            return Ok(DatabaseKind::Sqlite(self.data_dir.join("vestibule.db")));
+        };
+        DatabaseKind::parse(url).ok_or_else(|| ConfigError::Value {
+            key: "database.url",
+            problem: DatabaseKind::FORMS.to_owned(),
+        })
     }
 
     pub(crate) fn master_key_file(&self) -> PathBuf {
@@ -457,6 +481,17 @@ fn without_value(message: &str) -> String {
         Some((_, expected)) => format!("expected {expected}"),
         None => "not a valid value".to_owned(),
     }
+}
+
+/// The parser's message without the lines of the file that it repeats: a secret may stand in them.
+fn without_lines(message: &str) -> String {
+    let is_repeated = |line: &&str| {
+        let mut before = line.splitn(2, '|');
+        let number = before.next().unwrap_or_default().trim();
+        before.next().is_some() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let told = message.lines().filter(|line| !is_repeated(line)).map(str::trim);
+    told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// A list, or in a variable its items with commas between them.

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 /// From a phone number to a verified account.
 #[derive(Parser)]
-#[command(name = "vestibule", version, about)]
+#[command(name = "vestibule", version)]
 struct Arguments {
     /// The configuration file; without it `vestibule.toml` is read, if there is one.
     #[arg(long, short, global = true)]
@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
     telemetry::start(config.environment);
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&config).await,
-        Command::Migrate => commands::migrate(&config),
+        Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
     };
     match outcome {

@@ -27,14 +27,16 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     // Port 0 asks for any port; links must name the one that was given.
     config.http.listen = address;
     let config = &config;
-    let service = wiring::wire(config)?;
+    let service = wiring::wire(config).await?;
 
     let http = Data::new(Http {
         application: Arc::clone(&service.application),
         wording: service.wording,
         trusted_proxies: config.http.trusted_proxies.clone().unwrap_or_default(),
+        deliveries: None,
     });
     let inbox = service.inbox.map(Data::from);
+    let closing_inbox = inbox.clone();
     let has_inbox = inbox.is_some();
     let workers = config.http.workers.unwrap_or_else(wiring::cores);
     let public = vestibule_http::serve(listener, workers, http.clone(), move |routes| {
@@ -58,6 +60,10 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let stopping = tokio::spawn(async move {
         let signal = wait_for_signal().await;
         tracing::info!(signal, "stopping");
+        // Whoever follows the inbox would wait on; so would the end.
+        if let Some(inbox) = closing_inbox {
+            inbox.close();
+        }
         // Requests that have begun are finished; their messages stay in the outbox if they don't leave in time.
         tokio::join!(public_handle.stop(true), admin_handle.stop(true));
     });

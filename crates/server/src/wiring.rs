@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
     Application, Derivation, Dispatcher, Providers, RecordDelivery, Senders, Settings, Wording,
@@ -22,11 +23,13 @@ use vestibule_paseto::{KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
 use vestibule_port_security::{ClientCountries, Clock, Entropy};
 use vestibule_port_sms::{DeliveryReports, SmsSender};
+use vestibule_port_storage::{Outbox, Storage};
+use vestibule_postgres::Postgres;
 use vestibule_smtp::Smtp;
-use vestibule_sqlite::{Migrate, Sqlite};
+use vestibule_sqlite::Sqlite;
 use vestibule_twilio::Twilio;
 
-use crate::config::{Config, EmailTransport, Environment, SmsProvider, countries};
+use crate::config::{Config, DatabaseKind, EmailTransport, Environment, SmsProvider, countries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 
@@ -42,24 +45,25 @@ pub(crate) struct Service {
     pub(crate) inbox: Option<Arc<Inbox>>,
 }
 
-pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
+pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let derivation = Arc::new(derivation(config, &*entropy)?);
     let tokens = Arc::new(tokens(config)?);
-    let storage = Arc::new(open_database(config)?);
+    let Database { storage, outbox } = open_database(config).await?;
     let hasher = Arc::new(hasher(config)?);
-    let wording = Arc::new(Wording::new(&config.public_url(), config.registration.android_app_hash.clone())?);
+    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
+    let wording = Arc::new(wording.context("http.public_url")?);
     let wake = Arc::new(Notify::new());
     let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
-        outbox: Arc::clone(&storage) as _,
+        outbox: Arc::clone(&outbox),
         clock: Arc::clone(&clock),
         wake: Arc::clone(&wake),
     });
     let inbox = || Arc::new(Inbox::new(Arc::clone(&clock)).with_reports(Arc::clone(&reports)));
     let inbox = config.uses_inbox().then(inbox);
     let dispatcher = Dispatcher {
-        outbox: Arc::clone(&storage) as _,
+        outbox,
         senders: senders(config, inbox.as_ref())?,
         wording: Arc::clone(&wording),
         derivation: Arc::clone(&derivation),
@@ -81,15 +85,39 @@ pub(crate) fn wire(config: &Config) -> anyhow::Result<Service> {
     Ok(Service { application: Arc::new(application), dispatcher: Arc::new(dispatcher), wording, inbox })
 }
 
-pub(crate) fn open_database(config: &Config) -> anyhow::Result<Sqlite> {
-    let migrate = if config.database.migrate_on_start { Migrate::Yes } else { Migrate::No };
-    open_database_as(config, migrate)
+/// The database, as the two ports that it keeps.
+pub(crate) struct Database {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) outbox: Arc<dyn Outbox>,
 }
 
-pub(crate) fn open_database_as(config: &Config, migrate: Migrate) -> anyhow::Result<Sqlite> {
-    let path = config.database_path()?;
-    Sqlite::open(&path, config.database.pool_size, migrate)
-        .with_context(|| format!("database.url: cannot open {}", path.display()))
+impl Database {
+    fn of<T: Storage + Outbox + 'static>(database: T) -> Self {
+        let database = Arc::new(database);
+        Self { storage: Arc::clone(&database) as _, outbox: database }
+    }
+}
+
+pub(crate) async fn open_database(config: &Config) -> anyhow::Result<Database> {
+    open_database_as(config, config.database.migrate_on_start).await
+}
+
+pub(crate) async fn open_database_as(config: &Config, migrate: bool) -> anyhow::Result<Database> {
+    let pool_size = config.database.pool_size;
+    match config.database()? {
+        DatabaseKind::Sqlite(path) => {
+            use vestibule_sqlite::Migrate;
+            let migrate = if migrate { Migrate::Yes } else { Migrate::No };
+            let opened = Sqlite::open(&path, pool_size as usize, migrate);
+            Ok(Database::of(opened.with_context(|| format!("database.url: cannot open {}", path.display()))?))
+        }
+        DatabaseKind::Postgres(url) => {
+            use vestibule_postgres::Migrate;
+            let migrate = if migrate { Migrate::Yes } else { Migrate::No };
+            let opened = Postgres::open(url.expose_secret(), pool_size, migrate).await;
+            Ok(Database::of(opened.context("database.url")?))
+        }
+    }
 }
 
 fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivation> {
@@ -140,7 +168,8 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
                 timeout: vestibule_smtp::TIMEOUT,
                 ca_file: smtp.ca_file.clone(),
             };
-            Arc::new(Smtp::new(&settings).context("email")?)
+            // The adapter's sentence begins with the rest of the key.
+            Arc::new(Smtp::new(&settings).map_err(|error| anyhow::anyhow!("email.{error}"))?)
         }
         (EmailTransport::Inbox, None, _) | (EmailTransport::Smtp, _, None) => {
             anyhow::bail!("email.transport: there is no such transport")
@@ -161,6 +190,7 @@ fn providers(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Prov
             account_sid: twilio.account_sid.clone(),
             auth_token: twilio.auth_token.clone(),
             from: twilio.from.clone(),
+            public_url: None,
             timeout: vestibule_twilio::TIMEOUT,
         };
         made.push((SmsProvider::Twilio, Arc::new(Twilio::new(settings).context("sms.twilio")?)));

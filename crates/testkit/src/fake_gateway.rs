@@ -1,8 +1,10 @@
-//! An SMS gateway on loopback: Twilio's Messages resource over HTTP/1.1
-//! (<https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>).
+//! An SMS gateway on loopback, over HTTP/1.1. It has two doors: Twilio's Messages resource
+//! (<https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>), and a receiver of webhooks
+//! signed after the Standard Webhooks specification.
 //!
-//! It judges a request as the real one does (path, Basic authentication, form fields) and keeps a journal of the
-//! messages that it accepted. What it answers can be scripted, so that a test sees every way in which a gateway fails.
+//! It judges a request as the real one does (path, authentication or signature, fields) and keeps one journal of the
+//! messages that it accepted. What it answers can be scripted, so that a test sees every way in which a gateway fails;
+//! and it can report what became of a message, signed as the real one signs.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,14 +18,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+mod callbacks;
 mod http;
+mod webhook;
 
+pub use callbacks::{Callback, CallbackListener, Report};
 use http::{Answer, Request};
 
 /// The account that the gateway knows.
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 /// That account's token.
 pub const AUTH_TOKEN: &str = "the-token-of-the-fake-gateway";
+/// The secret that signs webhooks, in both directions.
+pub const WEBHOOK_SECRET: &str = "whsec_dGhlLXNlY3JldC1vZi10aGUtZmFrZS1nYXRld2F5";
 
 /// An SMS gateway that listens until it is stopped or dropped.
 #[derive(Debug)]
@@ -38,12 +45,31 @@ pub struct FakeGateway {
 pub struct SentSms {
     /// The receiver, as the client wrote it.
     pub to: String,
-    /// The sender: a number, or the SID of a messaging service.
+    /// The sender: a number, or the SID of a messaging service; empty for a webhook, which names none.
     pub from: String,
     /// The text.
     pub body: String,
     /// Its place in the journal, from 0.
     pub at_index: usize,
+    /// The door that it came in by.
+    pub via: Via,
+}
+
+/// A door of the gateway, and what was said there beside the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// Twilio's Messages resource.
+    Twilio {
+        /// Where the client wants to hear what becomes of the message.
+        status_callback: Option<String>,
+    },
+    /// The receiver of webhooks.
+    Webhook {
+        /// The message's id. It enters the journal once, however often it comes.
+        id: String,
+        /// When it was signed, in seconds since 1970.
+        timestamp: i64,
+    },
 }
 
 /// What the gateway does with a request.
@@ -51,7 +77,7 @@ pub struct SentSms {
 pub enum Behaviour {
     /// Judges it as the real gateway does.
     Accept,
-    /// Refuses it with an error document in the real gateway's form, whose message repeats the receiver's number.
+    /// Refuses it with an error document in Twilio's form, whose message repeats the receiver's number.
     Refuse {
         /// The HTTP status.
         status: u16,
@@ -107,6 +133,7 @@ impl FakeGateway {
             script: Mutex::new(VecDeque::new()),
             journal: watch::Sender::new(Vec::new()),
             requests: watch::Sender::new(0),
+            webhook_callback: Mutex::new(None),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, server })
@@ -124,6 +151,27 @@ impl FakeGateway {
         format!("http://{}", self.address)
     }
 
+    /// Where it takes webhooks.
+    #[must_use]
+    pub fn webhook_url(&self) -> String {
+        format!("{}{}", self.base_url(), webhook::PATH)
+    }
+
+    /// Sets where it reports what becomes of messages that came as webhooks. Twilio's clients say it with each message.
+    pub fn set_webhook_callback(&self, url: &str) {
+        *lock(&self.shared.webhook_callback) = Some(url.to_owned());
+    }
+
+    /// Reports what became of a message, signed as its door demands, and gives the status that was answered.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is no such message or nobody wants to hear of it; otherwise the connection's.
+    pub async fn report(&self, at_index: usize, report: Report) -> io::Result<u16> {
+        let sms = self.messages().get(at_index).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let webhook_callback = lock(&self.shared.webhook_callback).clone();
+        callbacks::call(&sms, webhook_callback, report).await
+    }
+
     /// Sets what is done with the requests to come.
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         *lock(&self.shared.behaviour) = behaviour;
@@ -138,6 +186,12 @@ impl FakeGateway {
     #[must_use]
     pub fn messages(&self) -> Vec<SentSms> {
         self.shared.journal.borrow().clone()
+    }
+
+    /// The accepted messages from a place in the journal on.
+    #[must_use]
+    pub fn messages_from(&self, index: usize) -> Vec<SentSms> {
+        self.shared.journal.borrow().get(index..).unwrap_or_default().to_vec()
     }
 
     /// How many requests came, accepted or not.
@@ -163,11 +217,12 @@ impl FakeGateway {
         tokio::time::timeout(timeout, requests.wait_for(|requests| *requests >= count)).await.is_ok()
     }
 
-    /// Stops it. When this returns, its port is free and its connections are closed.
-    pub async fn stop(mut self) {
+    /// Stops it; all that it had accepted. When this returns, its port is free and its connections are closed.
+    pub async fn stop(mut self) -> Vec<SentSms> {
         self.server.abort();
         // An aborted task ends with an error, which is what was asked for.
         let _ = (&mut self.server).await;
+        self.messages()
     }
 }
 
@@ -183,6 +238,7 @@ struct Shared {
     script: Mutex<VecDeque<Behaviour>>,
     journal: watch::Sender<Vec<SentSms>>,
     requests: watch::Sender<usize>,
+    webhook_callback: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -193,6 +249,9 @@ impl Shared {
 
     /// The real gateway's judgement; an accepted message enters the journal.
     fn judge(&self, request: &Request) -> Answer {
+        if request.path == webhook::PATH {
+            return webhook::judge(&self.journal, request);
+        }
         if request.path != format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json") {
             return refusal(404, 20404, &format!("The requested resource {} was not found", request.path));
         }
@@ -204,26 +263,23 @@ impl Shared {
             return refusal(405, 20004, "Method not allowed");
         }
         match message(request) {
-            Ok((to, from, body)) => {
-                let mut at_index = 0;
-                self.journal.send_modify(|journal| {
-                    at_index = journal.len();
-                    journal.push(SentSms {
-                        to: to.clone(),
-                        from: from.clone(),
-                        body: body.clone(),
-                        at_index,
-                    });
-                });
-                accepted(&to, &from, &body, at_index)
-            }
+            Ok(sms) => accepted(&enter(&self.journal, sms)),
             Err(refusal) => refusal,
         }
     }
 }
 
-/// The receiver, the sender and the text of a request.
-fn message(request: &Request) -> Result<(String, String, String), Answer> {
+/// Enters a message into the journal, which gives it its place.
+fn enter(journal: &watch::Sender<Vec<SentSms>>, mut sms: SentSms) -> SentSms {
+    journal.send_modify(|journal| {
+        sms.at_index = journal.len();
+        journal.push(sms.clone());
+    });
+    sms
+}
+
+/// The message of a request to Twilio's resource.
+fn message(request: &Request) -> Result<SentSms, Answer> {
     let form = request.form().ok_or_else(|| refusal(400, 20001, "Unable to parse the form"))?;
     let field = |name: &str| {
         form.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.clone())
@@ -240,17 +296,25 @@ fn message(request: &Request) -> Result<(String, String, String), Answer> {
     if body.chars().count() > 1600 {
         return Err(refusal(400, 21617, "The concatenated message body exceeds the 1600 character limit."));
     }
-    Ok((to, from, body))
+    let status_callback = field("StatusCallback");
+    if status_callback.as_ref().is_some_and(|url| !url.starts_with("http")) {
+        return Err(refusal(400, 21609, "The 'StatusCallback' URL is not a valid URL."));
+    }
+    Ok(SentSms { to, from, body, at_index: 0, via: Via::Twilio { status_callback } })
 }
 
-fn accepted(to: &str, from: &str, body: &str, at_index: usize) -> Answer {
+fn sid(at_index: usize) -> String {
+    format!("SM{at_index:032x}")
+}
+
+fn accepted(sms: &SentSms) -> Answer {
     let document = json!({
-        "sid": format!("SM{at_index:032x}"),
+        "sid": sid(sms.at_index),
         "account_sid": ACCOUNT_SID,
         "status": "queued",
-        "to": to,
-        "from": from,
-        "body": body,
+        "to": sms.to,
+        "from": sms.from,
+        "body": sms.body,
         "num_segments": "1",
         "error_code": null,
         "error_message": null,

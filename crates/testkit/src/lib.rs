@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod fake_gateway;
+pub mod fake_smsc;
 mod in_memory;
 pub mod postgres;
 mod security;
@@ -9,7 +10,8 @@ mod smtp_server;
 pub mod storage_contract;
 
 pub use clock::ManualClock;
-pub use fake_gateway::{Behaviour, FakeGateway, SentSms};
+pub use fake_gateway::{Behaviour, FakeGateway, Report, SentSms, Via};
+pub use fake_smsc::{FakeSmsc, SmscBehaviour};
 pub use in_memory::InMemoryStorage;
 pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry};
 pub use smtp_server::{MailServer, Options, ReceivedMail, Security, Stage};

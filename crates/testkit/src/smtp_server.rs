@@ -196,6 +196,20 @@ impl MailServer {
         self.shared.mails.borrow().clone()
     }
 
+    /// What it has taken, from the mail with this index on.
+    #[must_use]
+    pub fn mails_from(&self, index: usize) -> Vec<ReceivedMail> {
+        self.shared.mails.borrow().get(index..).unwrap_or_default().to_vec()
+    }
+
+    /// Stops it; all that it had taken. When this returns, its port is free and its connections are closed.
+    pub async fn stop(mut self) -> Vec<ReceivedMail> {
+        self.serving.abort();
+        // An aborted task ends with an error, which is what was asked for.
+        let _ = (&mut self.serving).await;
+        self.mails()
+    }
+
     /// The latest mail to `to`, as soon as there is one; `None` if there is none in time.
     pub async fn wait_for(&self, to: &str, patience: Duration) -> Option<ReceivedMail> {
         let is_for = |mail: &ReceivedMail| mail.to.iter().any(|recipient| recipient == to);
@@ -228,7 +242,7 @@ impl Shared {
     }
 }
 
-fn certificate() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn certificate() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send + Sync>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -3,6 +3,7 @@
 //! Not here: the routes, which the server adds in development only.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,19 +59,33 @@ pub struct Inbox {
     reports: Option<Arc<dyn DeliveryReports>>,
     caught: Mutex<VecDeque<Caught>>,
     last: watch::Sender<u64>,
+    closed: AtomicBool,
 }
 
 impl Inbox {
     /// An empty inbox.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, reports: None, caught: Mutex::new(VecDeque::new()), last: watch::Sender::new(0) }
+        Self {
+            clock,
+            reports: None,
+            caught: Mutex::new(VecDeque::new()),
+            last: watch::Sender::new(0),
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// Reports every SMS as delivered, as a gateway would.
     #[must_use]
     pub fn with_reports(self, reports: Arc<dyn DeliveryReports>) -> Self {
         Self { reports: Some(reports), ..self }
+    }
+
+    /// Sends everybody away who waits for a message: the service stops, and a page that is open in a browser must not hold
+    /// it up.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.last.send_modify(|_| {});
     }
 
     /// The messages to `to` (to anybody, if `None`) that came after message number `after`. Waits up to `wait` until there is
@@ -82,7 +97,8 @@ impl Inbox {
             loop {
                 last.borrow_and_update();
                 let found = self.select(to.as_deref(), after);
-                if !found.is_empty() || last.changed().await.is_err() {
+                let is_closed = self.closed.load(Ordering::SeqCst);
+                if !found.is_empty() || is_closed || last.changed().await.is_err() {
                     return found;
                 }
             }
@@ -234,6 +250,21 @@ mod tests {
             SmsSender::send(&inbox, &sms("+447871234567", "text")).await.unwrap();
             assert_eq!(inbox.messages(None, 0, Duration::ZERO).await[0].state, state);
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_closed_inbox() {
+        let inbox = inbox();
+        let minute = Duration::from_mins(1);
+        let waiting = {
+            let inbox = Arc::clone(&inbox);
+            tokio::spawn(async move { inbox.messages(None, 0, minute).await })
+        };
+        tokio::task::yield_now().await;
+        inbox.close();
+        let soon = Duration::from_secs(5);
+        assert!(tokio::time::timeout(soon, waiting).await.unwrap().unwrap().is_empty());
+        assert!(tokio::time::timeout(soon, inbox.messages(None, 0, minute)).await.unwrap().is_empty());
     }
 
     #[tokio::test]

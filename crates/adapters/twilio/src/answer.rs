@@ -1,17 +1,12 @@
 //! What an answer of Twilio means for the message. Its texts are not passed on: they repeat the receiver's number.
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
+use vestibule_http_gateway::Answer;
 use vestibule_port_sms::{SmsError, SmsReceipt};
 
 use crate::codes::{self, Kind};
 use crate::without_code;
-
-/// No wish to wait is followed for longer: the code in the message would be of no use by then.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// What is read of a message's document.
 #[derive(Deserialize)]
@@ -29,67 +24,52 @@ struct Refused {
     code: u32,
 }
 
-/// Sorts an answer. `body` is empty where it could not be read.
-pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<SmsReceipt, SmsError> {
-    if status.is_success() { success(status, headers, body) } else { Err(refusal(status, headers, body)) }
+/// Sorts an answer.
+pub(crate) fn judge(answer: &Answer) -> Result<SmsReceipt, SmsError> {
+    if answer.status.is_success() { success(answer) } else { Err(refusal(answer)) }
 }
 
 /// An answer that says yes. Without a SID that can be read, the yes may be a proxy's, or Twilio's after all.
-fn success(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<SmsReceipt, SmsError> {
-    let Some(message) = serde_json::from_slice::<Accepted>(body).ok().filter(|message| is_sid(&message.sid))
-    else {
-        let reason = format!("HTTP {} without the message's SID", status.as_u16());
+fn success(answer: &Answer) -> Result<SmsReceipt, SmsError> {
+    let message = serde_json::from_slice::<Accepted>(&answer.body).ok();
+    let Some(message) = message.filter(|message| is_sid(&message.sid)) else {
+        let reason = format!("HTTP {} without the message's SID", answer.status.as_u16());
         return Err(SmsError::Ambiguous { reason });
     };
     if matches!(message.status.as_deref(), Some("failed" | "undelivered")) {
-        return Err(by_code(message.error_code, status, headers));
+        return Err(by_code(message.error_code, answer));
     }
     Ok(SmsReceipt { reference: message.sid })
 }
 
-fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> SmsError {
-    let code = serde_json::from_slice::<Refused>(body).ok().map(|refused| refused.code);
-    let asks_to_wait = status == StatusCode::TOO_MANY_REQUESTS
-        || (status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(RETRY_AFTER));
-    if asks_to_wait {
-        let reason = reason(code, status);
-        return SmsError::Throttled { retry_after: retry_after(headers), reason };
+fn refusal(answer: &Answer) -> SmsError {
+    let code = serde_json::from_slice::<Refused>(&answer.body).ok().map(|refused| refused.code);
+    if answer.asks_to_wait() {
+        return SmsError::Throttled {
+            retry_after: answer.retry_after(),
+            reason: reason(code, answer.status),
+        };
     }
     // A server that failed has not judged the message, whatever code it gives.
-    if status.is_server_error() {
-        return SmsError::Temporary { reason: reason(code, status) };
+    if answer.status.is_server_error() {
+        return SmsError::Temporary { reason: reason(code, answer.status) };
     }
-    by_code(code, status, headers)
+    by_code(code, answer)
 }
 
-fn by_code(code: Option<u32>, status: StatusCode, headers: &HeaderMap) -> SmsError {
+fn by_code(code: Option<u32>, answer: &Answer) -> SmsError {
     let kind = code.and_then(codes::meaning).map_or(Kind::Temporary, |(kind, _)| kind);
-    let reason = reason(code, status);
+    let reason = reason(code, answer.status);
     match kind {
         Kind::Permanent => SmsError::Permanent { reason },
         Kind::Temporary => SmsError::Temporary { reason },
-        Kind::Throttled => SmsError::Throttled { retry_after: retry_after(headers), reason },
+        Kind::Throttled => SmsError::Throttled { retry_after: answer.retry_after(), reason },
     }
 }
 
 fn reason(code: Option<u32>, status: StatusCode) -> String {
     let Some(code) = code else { return without_code(status) };
-    let meaning = codes::meaning(code).map_or("a code that is not known here", |(_, meaning)| meaning);
-    format!("Twilio {code}: {meaning} (HTTP {})", status.as_u16())
-}
-
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, which is compared with the answer's own `Date` so that
-/// our clock does not matter.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let until = httpdate::parse_http_date(text).ok()?;
-        let now = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-        until.duration_since(now).unwrap_or_default()
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
+    format!("{} (HTTP {})", codes::describe(code), status.as_u16())
 }
 
 /// The SID goes into records and logs, so it must look like one.
@@ -99,32 +79,16 @@ fn is_sid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
+    use std::time::Duration;
+
+    use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
     use rstest::rstest;
 
     use super::*;
 
-    const DAY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-
-    fn headers(pairs: &[(reqwest::header::HeaderName, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
-    }
-
-    #[rstest]
-    #[case("120", None, Some(120))]
-    #[case("0", None, Some(0))]
-    #[case("99999999", None, Some(3600))]
-    #[case("Sun, 06 Nov 1994 08:50:07 GMT", Some(DAY), Some(30))]
-    #[case("Sun, 06 Nov 1994 08:00:00 GMT", Some(DAY), Some(0))]
-    #[case("Sun, 06 Nov 1994 08:50:07 GMT", None, None)]
-    #[case("soon", Some(DAY), None)]
-    #[case("-5", None, None)]
-    fn waiting(#[case] wish: &'static str, #[case] date: Option<&'static str>, #[case] seconds: Option<u64>) {
-        let mut headers = headers(&[(RETRY_AFTER, wish)]);
-        if let Some(date) = date {
-            headers.insert(DATE, HeaderValue::from_static(date));
-        }
-        assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs));
+    fn answer(status: u16, body: &str) -> Answer {
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() }
     }
 
     #[rstest]
@@ -148,8 +112,7 @@ mod tests {
     #[case(503, "", "temporary")]
     #[case(500, r#"{"code":21211}"#, "temporary")]
     fn answers(#[case] status: u16, #[case] body: &str, #[case] outcome: &str) {
-        let judged = judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes());
-        let name = match judged {
+        let name = match judge(&answer(status, body)) {
             Ok(receipt) => {
                 assert_eq!(receipt.reference, "SM01");
                 "ok"
@@ -164,9 +127,10 @@ mod tests {
 
     #[test]
     fn a_server_that_asks_to_wait_is_heard() {
-        let judged = judge(StatusCode::SERVICE_UNAVAILABLE, &headers(&[(RETRY_AFTER, "7")]), b"");
+        let mut answer = answer(503, "");
+        answer.headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
         let reason = "HTTP 503 without a Twilio code".to_owned();
         let retry_after = Some(Duration::from_secs(7));
-        assert_eq!(judged, Err(SmsError::Throttled { retry_after, reason }));
+        assert_eq!(judge(&answer), Err(SmsError::Throttled { retry_after, reason }));
     }
 }

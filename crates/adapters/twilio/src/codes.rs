@@ -24,6 +24,12 @@ pub(crate) fn meaning(code: u32) -> Option<(Kind, &'static str)> {
     TABLE.iter().find(|(listed, ..)| *listed == code).map(|(_, kind, meaning)| (*kind, *meaning))
 }
 
+/// The code and its meaning, for the operator.
+pub(crate) fn describe(code: u32) -> String {
+    let meaning = meaning(code).map_or("a code that is not known here", |(_, meaning)| meaning);
+    format!("Twilio {code}: {meaning}")
+}
+
 use Kind::{Permanent, Temporary, Throttled};
 
 /// In the order of the codes.
@@ -78,6 +84,7 @@ const TABLE: &[(u32, Kind, &str)] = &[
     (30023, Throttled, "the brand has reached its limit of the day"),
     (30032, Temporary, "the toll-free sender is not verified"),
     (30034, Temporary, "the sender is not registered for this country"),
+    (30036, Temporary, "the handset was not reached in the time that was given"),
     (30410, Temporary, "the carrier did not answer in time"),
     (30450, Permanent, "stopped by the protection against pumping"),
     (63038, Throttled, "the account has reached its limit of the day"),

@@ -1,31 +1,32 @@
 //! The SMS port on Twilio's Messages resource
 //! (<https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>).
 //!
-//! One call of the port is one HTTP request, and its answer is sorted into the port's outcomes. Whether and when
-//! to try again is not known here, and neither are delivery reports: an accepted message is Twilio's.
+//! One call of the port is one HTTP request, and its answer is sorted into the port's outcomes. Where it is known under
+//! which URL Twilio reaches us, each message asks for reports of what becomes of it. Whether and when to try again is
+//! not known here.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
+use vestibule_http_gateway::{ClientError, GatewayClient, exchange};
 use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
 
 mod answer;
+mod callbacks;
 mod codes;
-mod tls;
+
+pub use callbacks::TwilioCallbacks;
+pub use vestibule_http_gateway::TIMEOUT;
+
+use callbacks::CallbackUrl;
+
+/// The provider's name in the configuration.
+const NAME: &str = "twilio";
 
 /// Where Twilio's API is.
 pub const DEFAULT_BASE_URL: &str = "https://api.twilio.com";
-/// How long a message may take by default, all in all.
-pub const TIMEOUT: Duration = Duration::from_secs(8);
-
-/// The port's bound on a call.
-const MAX_TIMEOUT: Duration = Duration::from_secs(10);
-/// A gateway that takes longer to reach is down, and nothing has been sent yet.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Twilio's documents have about 1 KiB. More than this, in bytes, is not read.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// How to reach an account at Twilio.
 #[derive(Debug, Clone)]
@@ -38,6 +39,9 @@ pub struct Settings {
     pub auth_token: SecretString,
     /// Who sends: a number, a short code or an alphanumeric sender, or the SID (`MG…`) of a messaging service.
     pub from: String,
+    /// Where Twilio reaches us: what stands before `/callbacks/sms/twilio`, as seen from outside any proxy. Without it, no
+    /// reports are asked for.
+    pub public_url: Option<String>,
     /// How long one message may take, at most 10 s; usually [`TIMEOUT`].
     pub timeout: Duration,
 }
@@ -57,18 +61,12 @@ pub enum SettingsError {
     /// The sender is empty, longer than 64 bytes or not printable ASCII.
     #[error("`from` is neither a number or name of a sender nor the SID of a messaging service")]
     From,
-    /// The time-out is zero or more than 10 s.
-    #[error("the time-out is not between 1 ms and 10 s")]
-    Timeout,
-    /// The URL is `https`, and the system has no root certificates to check it with.
-    #[error("the system has no root certificates")]
-    NoRoots,
-    /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
+    /// The public URL is none, is not `http` or `https`, or has credentials, a query or a fragment.
+    #[error("the public URL is not an http or https URL without credentials and query")]
+    PublicUrl,
+    /// The time-out is not between 1 ms and 10 s, or there is no TLS.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// An account at Twilio.
@@ -76,69 +74,55 @@ pub enum SettingsError {
 /// It keeps connections open between messages; one value serves the whole process.
 #[derive(Debug)]
 pub struct Twilio {
-    client: Client,
-    messages: Url,
+    client: GatewayClient,
     account_sid: String,
     auth_token: SecretString,
     from: Sender,
+    callback_url: Option<CallbackUrl>,
 }
 
 impl Twilio {
     /// Checks the settings and reads the system's root certificates. Nothing is sent.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        if settings.timeout < Duration::from_millis(1) || settings.timeout > MAX_TIMEOUT {
-            return Err(SettingsError::Timeout);
-        }
         if settings.auth_token.expose_secret().is_empty() {
             return Err(SettingsError::AuthToken);
         }
         let messages = messages_url(&settings.base_url, &settings.account_sid)?;
-        let roots = tls::system_roots();
-        if messages.scheme() == "https" && roots.is_empty() {
-            return Err(SettingsError::NoRoots);
-        }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls::client(roots).map_err(SettingsError::Tls)?)
-            .timeout(settings.timeout)
-            // Half of the whole at most, so that the time of a connection that never opened is never taken for
-            // the time of a message in doubt.
-            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / 2))
-            // A redirect would carry the credentials and the message to somebody else.
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(SettingsError::Client)?;
         let from = Sender::parse(settings.from)?;
+        let callback_url = settings.public_url.as_deref().map(callback_url).transpose()?;
         Ok(Self {
-            client,
-            messages,
+            client: GatewayClient::new(messages, settings.timeout)?,
             account_sid: settings.account_sid,
             auth_token: settings.auth_token,
             from,
+            callback_url,
         })
+    }
+
+    /// The way back, if Twilio is told one: what it reports of messages that it took.
+    #[must_use]
+    pub fn callbacks(&self) -> Option<TwilioCallbacks> {
+        Some(TwilioCallbacks::new(self.callback_url.clone()?, self.auth_token.clone()))
     }
 }
 
 #[async_trait]
 impl SmsSender for Twilio {
     fn name(&self) -> &'static str {
-        "twilio"
+        NAME
     }
 
     async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
         let (from_field, from) = self.from.field();
-        let response = self
+        let status_callback = self.callback_url.as_ref().map(|url| url.of(sms.id));
+        let mut form = vec![("To", sms.to.as_str()), (from_field, from), ("Body", sms.text.as_str())];
+        form.extend(status_callback.as_deref().map(|url| ("StatusCallback", url)));
+        let request = self
             .client
-            .post(self.messages.clone())
+            .post()
             .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
-            .form(&[("To", sms.to.as_str()), (from_field, from), ("Body", sms.text.as_str())])
-            .send()
-            .await
-            .map_err(|error| unanswered(&error))?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        answer::judge(status, &headers, &body(response).await)
+            .form(&form);
+        answer::judge(&exchange(request).await?)
     }
 }
 
@@ -173,44 +157,25 @@ fn messages_url(base_url: &str, account_sid: &str) -> Result<Url, SettingsError>
     if account_sid.is_empty() || !account_sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(SettingsError::AccountSid);
     }
-    let base = Url::parse(base_url).map_err(|_| SettingsError::BaseUrl)?;
-    let is_plain = matches!(base.scheme(), "http" | "https")
-        && base.username().is_empty()
-        && base.password().is_none()
-        && base.query().is_none()
-        && base.fragment().is_none();
-    if !is_plain {
-        return Err(SettingsError::BaseUrl);
-    }
+    let base = plain_url(base_url).ok_or(SettingsError::BaseUrl)?;
     let base = base.as_str().trim_end_matches('/');
     Url::parse(&format!("{base}/2010-04-01/Accounts/{account_sid}/Messages.json"))
         .map_err(|_| SettingsError::BaseUrl)
 }
 
-/// What it means that no status came.
-fn unanswered(error: &reqwest::Error) -> SmsError {
-    if error.is_connect() || error.is_builder() {
-        let reason = if error.is_timeout() { "the connection timed out" } else { "no connection" };
-        return SmsError::Temporary { reason: reason.to_owned() };
-    }
-    let reason = if error.is_timeout() {
-        "no answer within the time-out"
-    } else {
-        "the connection broke before the answer came"
-    };
-    SmsError::Ambiguous { reason: reason.to_owned() }
+fn callback_url(public_url: &str) -> Result<CallbackUrl, SettingsError> {
+    plain_url(public_url).as_ref().and_then(CallbackUrl::new).ok_or(SettingsError::PublicUrl)
 }
 
-/// The body, as far as it is needed: empty when it is too long or breaks off, since a part of a document says nothing.
-async fn body(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
-            Ok(None) => return body,
-            Ok(Some(_)) | Err(_) => return Vec::new(),
-        }
-    }
+/// A URL that a path can be appended to.
+fn plain_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    is_plain.then_some(url)
 }
 
 /// The reason given for an answer that has no Twilio code.
@@ -230,6 +195,7 @@ mod tests {
             account_sid: "AC01".to_owned(),
             auth_token: SecretString::from("the-token"),
             from: "+15005550006".to_owned(),
+            public_url: Some("https://vestibule.example".to_owned()),
             timeout: TIMEOUT,
         }
     }
@@ -262,14 +228,16 @@ mod tests {
         assert!(matches!(refused(|it| it.auth_token = SecretString::from("")), SettingsError::AuthToken));
         assert!(matches!(refused(|it| it.from = "a\r\nb".into()), SettingsError::From));
         assert!(matches!(refused(|it| it.from = String::new()), SettingsError::From));
-        assert!(matches!(refused(|it| it.timeout = Duration::ZERO), SettingsError::Timeout));
-        assert!(matches!(refused(|it| it.timeout = Duration::from_secs(11)), SettingsError::Timeout));
+        assert!(matches!(
+            refused(|it| it.timeout = Duration::ZERO),
+            SettingsError::Client(ClientError::Timeout)
+        ));
     }
 
     #[test]
     fn the_token_is_not_shown() {
-        let shown =
-            format!("{:?}", Twilio::new(Settings { base_url: "http://localhost".into(), ..settings() }));
+        let twilio = Twilio::new(Settings { base_url: "http://localhost".into(), ..settings() }).unwrap();
+        let shown = format!("{twilio:?} {:?}", twilio.callbacks().unwrap());
         assert!(shown.contains("AC01") && !shown.contains("the-token"), "{shown}");
     }
 }

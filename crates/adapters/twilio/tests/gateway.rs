@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use secrecy::SecretString;
 use vestibule_domain::{MessageId, PhoneNumber};
-use vestibule_port_sms::{Sms, SmsError, SmsSender};
-use vestibule_testkit::fake_gateway::{ACCOUNT_SID, AUTH_TOKEN, Behaviour, FakeGateway, SentSms};
+use vestibule_port_sms::{
+    CallbackRequest, Delivery, DeliveryCallbacks as _, DeliveryReport, Reported, Sms, SmsError, SmsSender,
+};
+use vestibule_testkit::fake_gateway::{
+    ACCOUNT_SID, AUTH_TOKEN, Behaviour, Callback, CallbackListener, FakeGateway, Report, SentSms, Via,
+};
 use vestibule_twilio::{Settings, Twilio};
 
 const NUMBER: &str = "+447871234567";
@@ -21,6 +25,7 @@ fn settings(gateway: &FakeGateway) -> Settings {
         account_sid: ACCOUNT_SID.to_owned(),
         auth_token: SecretString::from(AUTH_TOKEN),
         from: "+15005550006".to_owned(),
+        public_url: None,
         timeout: PATIENCE,
     }
 }
@@ -54,9 +59,43 @@ async fn a_message_arrives_as_it_was_written() {
         from: "+15005550006".to_owned(),
         body: TEXT.to_owned(),
         at_index: 0,
+        via: Via::Twilio { status_callback: None },
     };
     assert_eq!(gateway.messages(), [expected]);
-    assert_eq!(twilio.name(), "twilio");
+    assert_eq!(SmsSender::name(&twilio), "twilio");
+    assert!(twilio.callbacks().is_none());
+}
+
+#[tokio::test]
+async fn a_message_asks_for_reports() {
+    let gateway = FakeGateway::start().await.unwrap();
+    let public_url = Some("https://vestibule.example/auth/".to_owned());
+    let twilio = Twilio::new(Settings { public_url, ..settings(&gateway) }).unwrap();
+    twilio.send(&sms()).await.unwrap();
+    let told = format!("https://vestibule.example/auth/callbacks/sms/twilio?message={}", sms().id);
+    assert_eq!(gateway.messages()[0].via, Via::Twilio { status_callback: Some(told) });
+}
+
+#[rstest]
+#[case(Report::Sent, Delivery::Sent)]
+#[case(Report::Delivered, Delivery::Delivered)]
+#[case(
+    Report::Failed,
+    Delivery::Failed { reason: "Twilio 30005: the number is unknown or no longer in use".to_owned() }
+)]
+#[case(Report::Expired, Delivery::Expired)]
+#[tokio::test]
+async fn what_twilio_reports_is_read(#[case] report: Report, #[case] delivery: Delivery) {
+    let (gateway, listener) = (FakeGateway::start().await.unwrap(), CallbackListener::start().await.unwrap());
+    let public_url = Some(listener.base_url().unwrap());
+    let twilio = Twilio::new(Settings { public_url, ..settings(&gateway) }).unwrap();
+    twilio.send(&sms()).await.unwrap();
+    let (answered, callback) = tokio::join!(gateway.report(0, report), listener.next());
+    assert_eq!(answered.unwrap(), 204);
+    let Callback { path_and_query, headers, body } = callback.unwrap();
+    let request = CallbackRequest { path_and_query: &path_and_query, headers: &headers, body: &body };
+    let expected = DeliveryReport { provider: "twilio", message: Reported::Message(sms().id), delivery };
+    assert_eq!(twilio.callbacks().unwrap().read(&request), Ok(Some(expected)));
 }
 
 #[tokio::test]

@@ -166,6 +166,23 @@ fn an_exhausted_code_is_replaced_at_the_next_resend_and_the_new_one_has_guesses(
 }
 
 #[test]
+fn an_exhausted_code_that_no_message_can_replace_says_so() {
+    let mut pending = signed_up(None, 2, "a", NOW);
+    let resend = Resend { claim: claim("a") };
+    for at in 1..5 {
+        pending = pending.resend(&resend, &PlainCodes, &RULES, after(60 * at)).unwrap().registration;
+    }
+    for _ in 0..5 {
+        pending = refused(pending, "999999", claim("a"), after(310)).1;
+    }
+    let (refusal, pending) = refused(pending, "002000", claim("a"), after(310));
+    let retry_after = Duration::from_secs(86_400 - 310);
+    assert_eq!(refusal, ConfirmRefusal::Exhausted { retry_after });
+    let resent = pending.resend(&resend, &PlainCodes, &RULES, after(310)).unwrap_err();
+    assert_eq!(resent, ResendRefusal::TooMany { retry_after }, "both say the same");
+}
+
+#[test]
 fn a_resend_repeats_the_living_code_and_gives_no_guesses() {
     let pending = refused(signed_up(None, 2, "a", NOW), "999999", claim("a"), after(1)).1;
     let resent = pending.resend(&Resend { claim: claim("a") }, &PlainCodes, &RULES, after(60)).unwrap();

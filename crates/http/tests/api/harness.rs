@@ -22,10 +22,13 @@ use vestibule_domain::{
     Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, Recipient,
     Zxcvbn,
 };
-use vestibule_http::Http;
+use vestibule_http::{Deliveries, Http};
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
-use vestibule_port_storage::{Outbox as _, Report, Reported, Settlement};
+use vestibule_port_sms::{
+    CallbackError, Delivery, DeliveryReport, MockDeliveryCallbacks, MockDeliveryReports, Reported,
+};
+use vestibule_port_storage::{self as storage, Outbox as _, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
@@ -38,11 +41,46 @@ pub(crate) struct Options {
     pub(crate) sign_ups_per_client: u32,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
+    /// Whether a report can be recorded; without it, no provider calls.
+    pub(crate) records: Option<bool>,
+}
+
+impl Options {
+    fn deliveries(&self) -> Option<Deliveries> {
+        let records = self.records?;
+        let mut reports = MockDeliveryReports::new();
+        reports.expect_record().returning(move |report| {
+            assert_eq!((report.provider, report.delivery), ("gateway", Delivery::Delivered));
+            records
+        });
+        Some(Deliveries { callbacks: vec![Arc::new(gateway())], reports: Arc::new(reports) })
+    }
+}
+
+/// A provider whose signature is its name, and which reports what its body says.
+fn gateway() -> MockDeliveryCallbacks {
+    let mut callbacks = MockDeliveryCallbacks::new();
+    callbacks.expect_name().return_const("gateway");
+    callbacks.expect_read().returning(|request| {
+        assert_eq!(request.path_and_query, "/callbacks/sms/gateway?message=%37&x");
+        if request.header("x-gateway-signature") != Some("gateway") {
+            return Err(CallbackError::Unsigned);
+        }
+        match request.body {
+            b"delivered" => {
+                let message = Reported::Reference("7".to_owned());
+                Ok(Some(DeliveryReport { provider: "gateway", message, delivery: Delivery::Delivered }))
+            }
+            b"nothing" => Ok(None),
+            _ => Err(CallbackError::Malformed),
+        }
+    });
+    callbacks
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, sign_ups_per_client: 1000, busy: false }
+        Self { conceal: false, client_country: None, sign_ups_per_client: 1000, busy: false, records: None }
     }
 }
 
@@ -79,6 +117,7 @@ impl Backstage {
             application: Arc::new(application),
             wording,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            deliveries: options.deliveries(),
         };
         Self { clock, storage, derivation, last_received: Mutex::default(), http: Data::new(http) }
     }
@@ -93,8 +132,9 @@ impl Backstage {
 
     /// The gateway reports of the message that was received last.
     pub(crate) async fn reported(&self, state: DeliveryState) {
-        let message = Reported::Message(self.last_received.lock().unwrap().unwrap());
-        let report = Report { provider: "gateway", message, state, reason: None, at: self.clock.now() };
+        let message = storage::Reported::Message(self.last_received.lock().unwrap().unwrap());
+        let at = self.clock.now();
+        let report = storage::Report { provider: "gateway", message, state, reason: None, at };
         assert!(self.storage.record_delivery(&report).await.unwrap());
     }
 
@@ -268,6 +308,10 @@ pub(crate) fn patch(token: &str, body: &Value) -> Call {
 
 pub(crate) fn get(token: &str, path: &str) -> Call {
     call(Method::GET, path).token(token)
+}
+
+pub(crate) fn callback(body: &[u8]) -> Call {
+    call(Method::POST, "/callbacks/sms/gateway?message=%37&x").body(body)
 }
 
 /// Another code than this one.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use harness::{
-    Backstage, Options, PASSWORD, PHONE, add_email, call, confirm, get, patch, resend, sign_up, wrong,
+    Backstage, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, resend, sign_up,
+    wrong,
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -264,6 +265,31 @@ async fn what_the_framework_would_refuse_has_the_same_shape() {
 }
 
 #[actix_web::test]
+async fn every_refusal_of_a_callback() {
+    let silent = Backstage::new(&Options::default());
+    refused!("404_no_callbacks", callback(b"delivered"), silent.routes().await);
+    let backstage = Backstage::new(&Options { records: Some(true), ..Options::default() });
+    let routes = backstage.routes().await;
+    let signed = |body: &[u8]| callback(body).header("X-Gateway-Signature", "gateway");
+    for body in [&b"delivered"[..], b"nothing"] {
+        let answer = signed(body).send(&routes).await;
+        assert_eq!((answer.status, answer.text.as_str()), (204, ""));
+    }
+    refused!("9001", callback(b"delivered"), routes);
+    refused!("9001_de", callback(b"delivered").header("accept-language", "de"), routes);
+    refused!("123_callback", signed(b"nonsense"), routes);
+    refused!("413_callback", signed(&vec![b' '; 16 * 1024 + 1]), routes);
+    refused!("405_callback", call(Method::GET, "/callbacks/sms/gateway"), routes);
+    for path in
+        ["/callbacks/sms/other", "/callbacks/sms/Gateway", "/callbacks/sms/", "/callbacks/sms/gateway/x"]
+    {
+        assert_eq!(call(Method::POST, path).send(&routes).await.status, 404, "{path}");
+    }
+    let forgetful = Backstage::new(&Options { records: Some(false), ..Options::default() });
+    refused!("503_callback", signed(b"delivered"), forgetful.routes().await);
+}
+
+#[actix_web::test]
 async fn a_full_queue_of_passwords_is_told_at_once() {
     let backstage = Backstage::new(&Options { busy: true, ..Options::default() });
     refused!("503_busy", sign_up(PHONE), backstage.routes().await);
@@ -440,6 +466,30 @@ async fn every_answer_has_a_request_id_of_its_own() {
         let id = answer.header("x-request-id").unwrap().to_owned();
         assert!(id != "mine" && seen.insert(id), "{path}");
     }
+}
+
+#[actix_web::test]
+async fn the_document_describes_every_answer() {
+    let backstage = Backstage::new(&Options::default());
+    let document = call(Method::GET, "/openapi.json").send(&backstage.routes().await).await.json();
+    let paths = document["paths"].as_object().unwrap().iter();
+    for (path, method, operation) in paths.flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+    }) {
+        let answers = operation["responses"].as_object().unwrap();
+        for (status, answer) in answers {
+            // OpenAPI 3.1 demands it, and generators stumble where it is missing.
+            assert!(answer["description"].is_string(), "{method} {path}: {status} is not described");
+        }
+        if operation.get("requestBody").is_some() {
+            for status in ["400", "408", "413", "415", "503"] {
+                let schema = &answers[status]["content"]["application/json"]["schema"];
+                assert_eq!(schema["$ref"], "#/components/schemas/Error", "{method} {path}: {status}");
+            }
+        }
+    }
+    let patch = &document["paths"]["/v2/customer/profile"]["patch"]["requestBody"]["content"];
+    assert_eq!(patch["application/merge-patch+json"], patch["application/json"]);
 }
 
 #[actix_web::test]

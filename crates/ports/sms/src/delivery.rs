@@ -50,7 +50,7 @@ pub trait DeliveryReports: Send + Sync {
 /// A callback as it came over HTTP, nothing of it verified.
 #[derive(Debug, Clone, Copy)]
 pub struct CallbackRequest<'a> {
-    /// Path and query as the gateway was told to call them, from the first slash.
+    /// Path and query as they came, from the first slash. A proxy may have changed the path, never the query.
     pub path_and_query: &'a str,
     /// Header names in lower case, with their values.
     pub headers: &'a [(String, String)],

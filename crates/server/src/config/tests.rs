@@ -12,7 +12,8 @@ fn load(text: &str) -> Result<Config, String> {
 fn nothing_needs_to_be_set_in_development() {
     let config = load("").unwrap();
     assert_eq!(config.public_url(), "http://127.0.0.1:8080");
-    assert_eq!(config.database_path().unwrap(), PathBuf::from("data/vestibule.db"));
+    let database = config.database().unwrap();
+    assert!(matches!(database, DatabaseKind::Sqlite(path) if path == Path::new("data/vestibule.db")));
     assert!(config.uses_inbox());
 }
 
@@ -64,6 +65,11 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[sms.countries]\nDE = ['twilio']", "sms.twilio"),
         ("[sms.twilio]\nauth_token = 'hush-hush'", "sms.twilio"),
         ("[sms.twilio]\nauth_token = ['hush-hush']", "sms.twilio"),
+        ("[sms.twilio]\nauth_token = \"hush-hush", "line 2, column"),
+        ("[sms.twilio]\nauth_token = hush-hush\nfrom = ''", "line 2, column"),
+        ("[email.smtp]\nurl = 'smtp://user:hush|hush@mail.example.com", "line 2, column"),
+        ("[hashing]\nmemory_kib = 7", "hashing.memory_kib"),
+        ("[hashing]\niterations = 17", "hashing.iterations"),
         ("[email]\ntransport = 'smtp'", "email.smtp.url"),
         ("[http]\nlisten = '0.0.0.0:8080'", "http.listen"),
     ] {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 use vestibule_testkit::{FakeGateway, MailServer, Options, fake_gateway};
 
 /// Longer than the lease of a message whose sender was killed.
@@ -20,10 +21,18 @@ pub(crate) struct World {
     pub(crate) gateway: FakeGateway,
     pub(crate) mail: MailServer,
     pub(crate) variables: Vec<(String, String)>,
+    server: Option<TestDatabase>,
+}
+
+/// What the service keeps everything in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(database: Database) -> Self {
         let gateway = FakeGateway::start().await.unwrap();
         let mail = MailServer::start(Options::default()).await.unwrap();
         let variables = [
@@ -38,7 +47,28 @@ impl World {
             ("LIMITS__SIGNUP_PER_IP_PER_HOUR", "10000".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (format!("VESTIBULE__{name}"), value)).to_vec();
-        Self { directory: tempfile::tempdir().unwrap(), gateway, mail, variables }
+        let world = Self { directory: tempfile::tempdir().unwrap(), gateway, mail, variables, server: None };
+        match database {
+            Database::Sqlite => world,
+            Database::Postgres => {
+                // Empty: the service makes its tables itself.
+                let server = TestDatabases::create(async |_| {}).await.unwrap();
+                let world = world.with("DATABASE__URL", &server.url);
+                Self { server: Some(server), ..world }
+            }
+        }
+    }
+
+    /// Every file and every row, with where it is.
+    pub(crate) async fn everything_kept(&self) -> Vec<(String, Vec<u8>)> {
+        let read = |path: PathBuf| (path.display().to_string(), std::fs::read(&path).unwrap());
+        let mut kept: Vec<_> = files(self.directory.path()).into_iter().map(read).collect();
+        if let Some(server) = &self.server {
+            let dump = server.dump().await.unwrap();
+            assert!(dump.contains("accounts"), "{dump}");
+            kept.push(("the database".to_owned(), dump.into_bytes()));
+        }
+        kept
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -191,7 +221,7 @@ impl Drop for Service {
 }
 
 /// The files of a directory and below.
-pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+fn files(directory: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(directory)
         .unwrap()
         .flat_map(|entry| {

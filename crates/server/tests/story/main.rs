@@ -14,8 +14,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Answer, PASSWORD, PATIENCE, Service, World};
+use harness::{Answer, Database, PASSWORD, PATIENCE, Service, World};
 use reqwest::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
 use vestibule_testkit::{Behaviour, FakeGateway, Stage, fake_gateway};
 
@@ -56,9 +57,12 @@ async fn live(world: &World, service: &Service, phone: &str, address: &str) -> (
     (token, user)
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log() {
-    let world = World::new().await;
+async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = world.start();
     let (token, user) = live(&world, &service, PHONE, "wonder.woman+app@example.com").await;
 
@@ -81,6 +85,8 @@ async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log() {
             None,
         )
         .await;
+
+    service.get(&format!("/v2/customer/{PHONE}/wonder.woman@example.com"), &token).await;
 
     let code = world.code(PHONE).await;
     let link = world.link("wonder.woman+app@example.com").await;
@@ -105,19 +111,21 @@ async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log() {
         let told = log.lines().find(|line| line.contains(secret));
         assert!(told.is_none(), "`{secret}` is in the log: {}", told.unwrap());
     }
-    // Nor is anything in the files that a code or link could be read from.
-    for file in harness::files(world.directory.path()) {
-        let bytes = std::fs::read(&file).unwrap();
+    // Nor is anything in what is kept that a code or link could be read from.
+    for (place, bytes) in world.everything_kept().await {
         for secret in [code.as_bytes(), link_token.as_bytes(), PASSWORD.as_bytes(), token.as_bytes()] {
             let found = bytes.windows(secret.len()).any(|window| window == secret);
-            assert!(!found, "a secret is in {}", file.display());
+            assert!(!found, "a secret is in {place}");
         }
     }
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn of_64_confirmations_one_opens_the_account() {
-    let world = World::new().await;
+async fn of_64_confirmations_one_opens_the_account(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = Arc::new(world.start());
     service.sign_up(PHONE).await;
     let code = world.code(PHONE).await;
@@ -134,9 +142,12 @@ async fn of_64_confirmations_one_opens_the_account() {
     assert_eq!(users.len(), 1);
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn of_64_wrong_guesses_five_are_evaluated() {
-    let world = World::new().await;
+async fn of_64_wrong_guesses_five_are_evaluated(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = Arc::new(world.start());
     service.sign_up(PHONE).await;
     let code = world.code(PHONE).await;
@@ -165,9 +176,12 @@ async fn of_64_wrong_guesses_five_are_evaluated() {
     );
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_was_acknowledged_survives_a_kill() {
-    let world = World::new().await;
+async fn whatever_was_acknowledged_survives_a_kill(#[case] database: Database) {
+    let world = World::new(database).await;
     let mut acknowledged = Vec::new();
     for round in 0..3 {
         let service = Arc::new(world.start());
@@ -206,9 +220,12 @@ async fn whatever_was_acknowledged_survives_a_kill() {
     }
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_or_mail_server_in_trouble_delays_messages_only() {
-    let world = World::new().await;
+async fn a_gateway_or_mail_server_in_trouble_delays_messages_only(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = world.start();
     let troubles = [
         Behaviour::RespondWith { status: 503, headers: vec![], body: "<html>".to_owned() },
@@ -243,9 +260,12 @@ async fn a_gateway_or_mail_server_in_trouble_delays_messages_only() {
     world.link("bea@example.com").await;
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_was_away_gets_the_message_when_it_is_back() {
-    let mut world = World::new().await;
+async fn a_gateway_that_was_away_gets_the_message_when_it_is_back(#[case] database: Database) {
+    let mut world = World::new(database).await;
     let address = world.gateway.address();
     let service = world.start();
     world.gateway.stop().await;
@@ -261,9 +281,12 @@ async fn caught(service: &Service, phone: &str) -> Value {
     answer.body["messages"].as_array().unwrap().last().expect("the inbox has caught nothing").clone()
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_provider_takes_over_and_what_became_of_a_message_is_told() {
-    let world = World::new().await.with("SMS__PROVIDERS", "twilio,inbox");
+async fn the_second_provider_takes_over_and_what_became_of_a_message_is_told(#[case] database: Database) {
+    let world = World::new(database).await.with("SMS__PROVIDERS", "twilio,inbox");
     world.gateway.set_behaviour(Behaviour::RespondWith { status: 503, headers: vec![], body: String::new() });
     let service = world.start();
     for number in 0..7 {
@@ -284,7 +307,8 @@ async fn the_second_provider_takes_over_and_what_became_of_a_message_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_country_may_have_a_provider_of_its_own() {
-    let world = World::new().await.with("SMS__PROVIDERS", "inbox").with("SMS__COUNTRIES__GB", "twilio");
+    let world = World::new(Database::Sqlite).await;
+    let world = world.with("SMS__PROVIDERS", "inbox").with("SMS__COUNTRIES__GB", "twilio");
     let service = world.start();
     assert_eq!(service.sign_up(PHONE).await.status, 200);
     assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
@@ -294,9 +318,12 @@ async fn a_country_may_have_a_provider_of_its_own() {
     assert_eq!(world.gateway.requests(), 1);
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_is_sent_makes_it_stumble() {
-    let world = World::new().await;
+async fn nothing_that_is_sent_makes_it_stumble(#[case] database: Database) {
+    let world = World::new(database).await;
     let service = world.start();
     let (token, _) = live(&world, &service, PHONE, "anna@example.com").await;
     let long = "x".repeat(10_000);
@@ -371,9 +398,12 @@ async fn nothing_that_is_sent_makes_it_stumble() {
     assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_hold_and_say_how_long_to_wait() {
-    let world = World::new().await.with("LIMITS__SIGNUP_PER_IP_PER_HOUR", "3");
+async fn limits_hold_and_say_how_long_to_wait(#[case] database: Database) {
+    let world = World::new(database).await.with("LIMITS__SIGNUP_PER_IP_PER_HOUR", "3");
     let service = world.start();
     for number in 0..3 {
         assert_eq!(service.sign_up(&phone(number)).await.status, 200);
@@ -383,6 +413,43 @@ async fn limits_hold_and_say_how_long_to_wait() {
     let seconds = refused.body["data"]["retryAfterSeconds"].as_u64().unwrap();
     assert!((1..=1200).contains(&seconds));
     assert_eq!(refused.retry_after.unwrap(), seconds.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_of_the_readme_leads_to_kyc_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path(), &[], "info");
+    let readme = include_str!("../../../../README.md");
+    let walk = &readme[readme.find("API=").expect("no walk")..];
+    let walk = walk.split("```").next().unwrap().replace("http://127.0.0.1:8080", &service.url);
+    let pasted = std::process::Command::new("bash").args(["-c", &walk]).output().unwrap();
+    let said = String::from_utf8_lossy(&pasted.stdout);
+    let end = r#"{"kyc1ClientData":{"status":"UNDEFINED"},"kycLevel":"KYC_0","missing":[]}"#;
+    assert!(said.ends_with(end), "{said}{}", String::from_utf8_lossy(&pasted.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_is_watched_does_not_hold_up_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Arc::new(Service::start(directory.path(), &[], "info"));
+    let page = reqwest::get(format!("{}/dev/inbox", service.url)).await.unwrap().text().await.unwrap();
+    for asset in ["src=", "href=\"", "url(", "@import", "http:", "https:"] {
+        assert!(!page.contains(asset), "the page loads something: {asset}");
+    }
+    let watching = {
+        let service = Arc::clone(&service);
+        tokio::spawn(
+            async move { service.try_call(Method::GET, "/dev/inbox/messages?wait=60", None, None).await },
+        )
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let process = service.id().to_string();
+    let begun = Instant::now();
+    assert!(std::process::Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    let seen = watching.await.unwrap().expect("it was cut off");
+    assert_eq!((seen.status, &seen.body["messages"]), (200, &json!([])));
+    Arc::into_inner(service).unwrap().stop();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -406,7 +473,9 @@ fn a_setting_that_makes_no_sense_is_named() {
         assert!(said.contains(key), "{variable}={value}: {said}");
     }
     let help = run("RUST_LOG", "info", &["--help"]);
-    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("migrate"));
+    let said = String::from_utf8_lossy(&help.stdout);
+    assert!(help.status.success() && said.contains("migrate"));
+    assert!(said.starts_with("From a phone number to a verified account"), "{said}");
     for command in ["migrate", "check"] {
         let output = run("RUST_LOG", "info", &[command]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,6 @@
 //! As much of HTTP/1.1 (RFC 9112) as a gateway for small forms needs: a request with a `Content-Length`, an answer
 //! with one, connections that stay open. Chunked requests are refused; the client under test does not make any.
+//! And as much of a client as a callback needs.
 
 use std::io;
 
@@ -18,8 +19,10 @@ pub(super) struct Request {
     pub(super) method: String,
     /// The path, without the query.
     pub(super) path: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    /// The path with the query.
+    pub(super) target: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
 }
 
 /// What is answered.
@@ -45,7 +48,8 @@ impl Request {
         };
         let headers = headers(&mut head).await?;
         let path = target.split('?').next().unwrap_or_default().to_owned();
-        let mut request = Self { method: method.to_owned(), path, headers, body: Vec::new() };
+        let (method, target) = (method.to_owned(), target.to_owned());
+        let mut request = Self { method, path, target, headers, body: Vec::new() };
         request.body = vec![0; request.body_length()?];
         stream.read_exact(&mut request.body).await?;
         Ok(Some(request))
@@ -132,6 +136,22 @@ impl Answer {
     }
 }
 
+/// Posts to an `http` URL on a connection of its own, and gives the status that is answered.
+pub(super) async fn post(url: &str, headers: &[(&str, &str)], body: &str) -> io::Result<u16> {
+    let rest = url.strip_prefix("http://").ok_or_else(|| invalid("no http URL"))?;
+    let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+    let mut stream = BufReader::new(TcpStream::connect(authority).await?);
+    let headers: String = headers.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.get_mut().write_all(request.as_bytes()).await?;
+    let status_line = line(&mut stream).await?.unwrap_or_default();
+    let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| invalid("no status line"))
+}
+
 /// One line without its end; `None` at the end of the stream.
 async fn line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
@@ -177,10 +197,12 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        422 => "Unprocessable Content",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         503 => "Service Unavailable",

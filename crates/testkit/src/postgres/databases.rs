@@ -131,6 +131,21 @@ impl TestDatabases {
     }
 }
 
+impl TestDatabase {
+    /// Every row of every table, as text, for whoever looks for what should not be there.
+    ///
+    /// # Errors
+    /// [`PostgresError`]
+    pub async fn dump(&self) -> Result<String, PostgresError> {
+        let (client, connection) =
+            tokio_postgres::connect(&self.url, NoTls).await.map_err(|error| refused(&error))?;
+        tokio::spawn(connection);
+        let dump = "SELECT database_to_xml(true, true, '')::text";
+        let row = client.query_one(dump, &[]).await.map_err(|error| refused(&error))?;
+        Ok(row.get(0))
+    }
+}
+
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         // What cannot be dropped now goes with the server, or when the next process begins.

@@ -1,4 +1,4 @@
-//! TLS as this adapter has it: *ring*, TLS 1.2 and 1.3, the system's root certificates. It is set up here so that it does
+//! TLS as the adapters have it: *ring*, TLS 1.2 and 1.3, the system's root certificates. It is set up here so that it does
 //! not depend on which provider the process has chosen as its default, or whether it has chosen one.
 
 use std::sync::Arc;

@@ -1,0 +1,342 @@
+//! The storage port on PostgreSQL 13 and later: for production, and for any number of instances on one database.
+//!
+//! A commit is one statement, and so one round trip and one transaction: see [`statement`]. Reads have connections of their
+//! own, so that a flood of commits does not delay them. The outbox is claimed with `FOR UPDATE SKIP LOCKED`; instances tell each
+//! other of messages by `NOTIFY`, and where a pooler swallows that they find out by looking.
+//!
+//! Not here: what may change and why, which is the domain's; the tables, which are in `migrations/postgres`; state that another
+//! instance would need.
+
+mod address;
+mod commit;
+mod connection;
+mod listen;
+mod migrate;
+mod outbox;
+mod rows;
+mod schema;
+mod statement;
+mod sweep;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use diesel::{
+    ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use futures_util::future::try_join;
+use time::OffsetDateTime;
+use vestibule_domain::registration::Registration;
+use vestibule_domain::{
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, PhoneNumber, SessionId, UserId,
+};
+use vestibule_port_storage::{
+    Changes, CommitError, Limit, Loaded, NumberDigest, SignUpState, Storage, Sweep, Unavailable,
+};
+
+use address::Address;
+use connection::{ConnectError, Connections, discard_on, unavailable};
+use listen::Neighbours;
+use migrate::Tables;
+use rows::{AccountRow, AttemptRow, RegistrationRow, Unreadable, moment};
+use schema::{accounts, attempts, deliveries, limits, messages, registrations, sessions, used_numbers};
+
+/// The storage port on PostgreSQL.
+pub struct Postgres {
+    writes: Connections,
+    reads: Connections,
+    neighbours: Arc<Neighbours>,
+}
+
+/// Why a database cannot be used. Each says what to do about it, and none repeats a password.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL makes no sense.
+    #[error("it must be `postgres://user:password@host:port/database`: {0}")]
+    Url(String),
+    /// There are no authorities to verify the server's certificate with.
+    #[error("no certificate authority can be read from {0}: name a PEM file with `sslrootcert`")]
+    Roots(String),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// The server cannot be reached.
+    #[error("the server cannot be reached: {0}; is it running, and are host and port right?")]
+    Unreachable(String),
+    /// The server does not speak TLS.
+    #[error(
+        "the server does not speak TLS: enable it there, or write `sslmode=disable` if the network is safe"
+    )]
+    NoTls,
+    /// User or password are wrong, or the user may not connect.
+    #[error("the server refuses the user: check user and password, and that `pg_hba.conf` lets it in ({0})")]
+    Refused(String),
+    /// There is no such database.
+    #[error("there is no such database: create it first ({0})")]
+    NoDatabase(String),
+    /// The server is too old.
+    #[error("the server is PostgreSQL {0}: version 13 or later is needed")]
+    Server(String),
+    /// Its tables cannot be brought up to date.
+    #[error("the tables cannot be brought up to date: {0}")]
+    Migration(String),
+    /// Its tables are older than this version needs.
+    #[error("the tables are not up to date: run `vestibule migrate`")]
+    Outdated,
+    /// Its tables were migrated by a newer version.
+    #[error(
+        "the tables are of a newer version: start that version, or restore the backup from before the upgrade"
+    )]
+    Newer,
+}
+
+/// What to do with tables that are older than this version needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// Bring them up to date. Several instances may do so at once: one does, the others wait.
+    Yes,
+    /// Refuse to open.
+    No,
+}
+
+impl Postgres {
+    /// Connects, checks the server, and brings the tables up to date. Up to `pool_size` commits and half as many reads run at
+    /// once, each on a connection of its own; one more connection listens.
+    ///
+    /// Needs a tokio runtime with more than one thread.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn open(url: &str, pool_size: u32, migrate: Migrate) -> Result<Self, OpenError> {
+        let address = Address::parse(url)?;
+        migrate::prepare(&address, migrate).await?;
+        Ok(Self {
+            writes: Connections::new(&address, pool_size),
+            reads: Connections::new(&address, pool_size.div_ceil(2)),
+            neighbours: Neighbours::meet(address),
+        })
+    }
+
+    async fn read<T>(
+        &self,
+        read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Unavailable> {
+        on(&self.reads, read).await
+    }
+
+    async fn write<T>(
+        &self,
+        write: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Unavailable> {
+        on(&self.writes, write).await
+    }
+}
+
+/// Does work on a connection of the pool.
+async fn on<T>(
+    connections: &Connections,
+    work: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
+) -> Result<T, Unavailable> {
+    let mut connection = connections.take().await?;
+    match work(&connection).await {
+        Ok(done) => Ok(done),
+        Err(Failure::Database(error)) => {
+            discard_on(&error, &mut connection);
+            Err(unavailable(&error))
+        }
+        Err(Failure::Unreadable(unreadable)) => Err(unreadable.into()),
+    }
+}
+
+/// Why work failed.
+enum Failure {
+    Database(diesel::result::Error),
+    Unreadable(Unreadable),
+}
+
+impl From<diesel::result::Error> for Failure {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Unreadable> for Failure {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+impl From<ConnectError> for OpenError {
+    fn from(error: ConnectError) -> Self {
+        use tokio_postgres::error::SqlState;
+
+        let ConnectError::Server(server) = &error else {
+            return Self::Unreachable(error.to_string());
+        };
+        match server.code() {
+            Some(&SqlState::INVALID_CATALOG_NAME) => Self::NoDatabase(error.to_string()),
+            Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+                Self::Refused(error.to_string())
+            }
+            None if error.to_string().contains("server does not support TLS") => Self::NoTls,
+            _ => Self::Unreachable(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Storage for Postgres {
+    async fn sign_up_state(
+        &self,
+        phone: &PhoneNumber,
+        digest: &NumberDigest,
+        client: &Limit,
+    ) -> Result<SignUpState, Unavailable> {
+        let used = used_numbers::table.find(digest.0.to_vec());
+        let full_at = limits::table.find(client.key()).select(limits::full_at).single_value();
+        self.read(async |connection| {
+            // Both leave at once and run in this order: a registration that is confirmed in between is seen as it was before,
+            // with a number that is used already, and never the other way round.
+            let registration = load_registration(connection, phone);
+            let rest = diesel::select((diesel::dsl::exists(used), full_at)).get_result(&mut &*connection);
+            let rest = async { rest.await.map_err(Failure::from) };
+            let (registration, rest): (_, (bool, Option<OffsetDateTime>)) =
+                try_join(registration, rest).await?;
+            Ok(SignUpState { registration, number_used: rest.0, client_full_at: rest.1.map(moment) })
+        })
+        .await
+    }
+
+    async fn registration(&self, phone: &PhoneNumber) -> Result<Option<Loaded<Registration>>, Unavailable> {
+        self.read(async |connection| load_registration(connection, phone).await).await
+    }
+
+    async fn account_of_session(
+        &self,
+        user: UserId,
+        session: SessionId,
+    ) -> Result<Option<Loaded<Account>>, Unavailable> {
+        self.read(async |connection| {
+            let row: Option<AccountRow> = accounts::table
+                .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
+                .filter(sessions::id.eq(session.uuid()))
+                .filter(accounts::user_id.eq(user.uuid()))
+                .select(AccountRow::as_select())
+                .first(&mut &*connection)
+                .await
+                .optional()?;
+            Ok(row.map(AccountRow::load).transpose()?)
+        })
+        .await
+    }
+
+    async fn account_by_email_verification(
+        &self,
+        link: EmailVerificationId,
+    ) -> Result<Option<Loaded<Account>>, Unavailable> {
+        self.read(async |connection| {
+            let row: Option<AccountRow> = accounts::table
+                .filter(accounts::email_link.eq(link.uuid()))
+                .select(AccountRow::as_select())
+                .first(&mut &*connection)
+                .await
+                .optional()?;
+            Ok(row.map(AccountRow::load).transpose()?)
+        })
+        .await
+    }
+
+    async fn email_confirmed_by_other(
+        &self,
+        address: &EmailAddress,
+        user: UserId,
+    ) -> Result<bool, Unavailable> {
+        self.read(async |connection| {
+            let others = accounts::table
+                .filter(accounts::email_canonical.eq(address.canonical()))
+                .filter(accounts::email_confirmed.eq(true))
+                .filter(accounts::user_id.ne(user.uuid()));
+            Ok(diesel::select(diesel::dsl::exists(others)).get_result(&mut &*connection).await?)
+        })
+        .await
+    }
+
+    async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
+        let (writes, neighbours) = (self.writes.clone(), Arc::clone(&self.neighbours));
+        // On its own feet: the caller may go away, and whoever waits for messages must hear of them all the same.
+        let committing = tokio::spawn(async move {
+            let queues = !changes.messages.is_empty();
+            let mut connection = writes.take().await?;
+            let committed = commit::apply(&mut connection, changes).await;
+            drop(connection);
+            if committed.is_ok() && queues {
+                neighbours.tell();
+            }
+            committed
+        });
+        committing.await.unwrap_or_else(|error| Err(Unavailable(format!("a commit ended: {error}")).into()))
+    }
+
+    async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable> {
+        let queued = messages::table
+            .filter(messages::attempt.eq(attempt.uuid()))
+            .order(messages::queued_at.desc())
+            .select((messages::queued_at, messages::dead));
+        let left = deliveries::table
+            .filter(deliveries::attempt.eq(attempt.uuid()))
+            .order(deliveries::queued_at.desc())
+            .select((deliveries::queued_at, deliveries::state));
+        self.read(async |connection| {
+            // In this order a message that leaves in between is seen in the queue, never nowhere.
+            let queued = async { queued.first(&mut &*connection).await.optional() };
+            let left = async { left.first(&mut &*connection).await.optional() };
+            let (queued, left): (Option<(OffsetDateTime, bool)>, Option<(OffsetDateTime, String)>) =
+                try_join(queued, left).await?;
+            Ok(match (queued, left) {
+                (Some((queued_at, dead)), left) if left.as_ref().is_none_or(|(at, _)| *at < queued_at) => {
+                    Some(if dead { DeliveryState::Failed } else { DeliveryState::Queued })
+                }
+                (_, Some((_, state))) => {
+                    Some(DeliveryState::parse(&state).ok_or(Unreadable("a message's state"))?)
+                }
+                (_, None) => None,
+            })
+        })
+        .await
+    }
+
+    async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
+        self.write(async |connection| sweep::forget(connection, &sweep).await).await
+    }
+
+    async fn ready(&self) -> Result<(), Unavailable> {
+        let tables = async |connection: &AsyncPgConnection| Ok(migrate::tables(connection).await?);
+        self.read(tables).await?;
+        match self.write(tables).await? {
+            // During an upgrade the old version serves on while a newer one has migrated.
+            Tables::Current | Tables::Newer => Ok(()),
+            Tables::Older => Err(Unavailable(OpenError::Outdated.to_string())),
+        }
+    }
+}
+
+/// The registration with its attempts, as one statement and so as they were at one moment.
+async fn load_registration(
+    connection: &AsyncPgConnection,
+    phone: &PhoneNumber,
+) -> Result<Option<Loaded<Registration>>, Failure> {
+    let rows: Vec<(RegistrationRow, Option<AttemptRow>)> = registrations::table
+        .left_join(attempts::table)
+        .filter(registrations::phone.eq(phone.as_str()))
+        .select((RegistrationRow::as_select(), Option::<AttemptRow>::as_select()))
+        .load(&mut &*connection)
+        .await?;
+    let mut registration = None;
+    let mut attempt_rows = Vec::with_capacity(rows.len());
+    for (row, attempt) in rows {
+        registration = Some(row);
+        attempt_rows.extend(attempt);
+    }
+    Ok(registration.map(|row| row.load(attempt_rows)).transpose()?)
+}

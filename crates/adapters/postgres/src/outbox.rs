@@ -1,0 +1,235 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::dsl::min;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, QueryableByName, SelectableHelper as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use time::{OffsetDateTime, UtcDateTime};
+use vestibule_domain::{DeliveryState, MessageId};
+use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
+
+use crate::rows::{MessageRow, moment, stamp};
+use crate::schema::messages;
+use crate::statement::Prepared;
+use crate::{Failure, Postgres};
+
+/// Leases what is due. Rows that another instance is leasing are passed over, not waited for.
+const CLAIM: &str = "
+    WITH due AS MATERIALIZED (
+      SELECT id, in_doubt_with AS doubted FROM messages WHERE NOT dead AND due_at <= $1
+      ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
+    UPDATE messages SET due_at = $3, tries = tries + 1, in_doubt_with = NULL FROM due WHERE messages.id = due.id
+    RETURNING messages.*, due.doubted";
+
+/// Moves a message from the queue to the record of what became of it, if this is still its lease.
+const LEAVE: &str = "
+    WITH gone AS (DELETE FROM messages WHERE id = $1 AND tries = coalesce($2, tries) AND NOT dead RETURNING *)
+    INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
+    SELECT id, kind, attempt, masked, $3, $4, $5, tries, queued_at, $6 FROM gone";
+
+/// Puts a report on the record, where it changes anything; whether there is such a record. `$6` are the states it may follow.
+const RECORD: &str = "
+    WITH found AS (SELECT id FROM deliveries WHERE id = $1 OR (provider = $2 AND reference = $3)),
+    changed AS (
+      UPDATE deliveries SET state = $4, reason = $5, changed_at = $7 FROM found
+      WHERE deliveries.id = found.id AND state = ANY ($6))
+    SELECT EXISTS (SELECT FROM found) AS yes";
+
+/// Makes a message that was in doubt and has failed due at once; whether the report is of use no more.
+const RETRY_IN_DOUBT: &str = "
+    WITH waiting AS (SELECT id, in_doubt_with = $2 AS in_doubt FROM messages WHERE id = $1 AND NOT dead FOR UPDATE),
+    retried AS (
+      UPDATE messages SET due_at = $3, reason = $4 FROM waiting
+      WHERE messages.id = waiting.id AND waiting.in_doubt)
+    SELECT coalesce((SELECT coalesce(in_doubt, false) FROM waiting), true) AS yes";
+
+#[derive(QueryableByName)]
+struct ClaimedRow {
+    #[diesel(embed)]
+    message: MessageRow,
+    #[diesel(sql_type = Nullable<Text>)]
+    doubted: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Answer {
+    #[diesel(sql_type = Bool)]
+    yes: bool,
+}
+
+#[async_trait]
+impl Outbox for Postgres {
+    async fn claim(
+        &self,
+        limit: usize,
+        lease: Duration,
+        now: UtcDateTime,
+    ) -> Result<Vec<Claimed>, Unavailable> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.write(async |connection| claim(connection, limit, now + lease, now).await).await
+    }
+
+    async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
+        self.write(async |connection| settle(connection, id, tries, settlement).await).await
+    }
+
+    async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
+        self.write(async |connection| record(connection, report).await).await
+    }
+
+    async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable> {
+        let due = messages::table.filter(messages::dead.eq(false)).select(min(messages::due_at));
+        self.read(async |connection| {
+            let due: Option<OffsetDateTime> = due.first(&mut &*connection).await?;
+            Ok(due.map(moment))
+        })
+        .await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable> {
+        self.read(async |connection| {
+            let rows: Vec<MessageRow> = messages::table
+                .filter(messages::dead.eq(true))
+                .order(messages::queued_at.desc())
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .select(MessageRow::as_select())
+                .load(&mut &*connection)
+                .await?;
+            rows.into_iter()
+                .map(|row| {
+                    let (message, tries) = (row.message()?, row.tries()?);
+                    Ok(DeadLetter { message, tries, reason: row.reason.unwrap_or_default() })
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn queued(&self) {
+        self.neighbours.wait().await;
+    }
+}
+
+async fn claim(
+    connection: &AsyncPgConnection,
+    limit: i64,
+    leased_until: UtcDateTime,
+    now: UtcDateTime,
+) -> Result<Vec<Claimed>, Failure> {
+    let claim = sql_query(CLAIM)
+        .bind::<Timestamptz, _>(stamp(now))
+        .bind::<BigInt, _>(limit)
+        .bind::<Timestamptz, _>(stamp(leased_until));
+    let mut rows: Vec<ClaimedRow> = Prepared(claim).load(&mut &*connection).await?;
+    rows.sort_by_key(|row| (row.message.queued_at, row.message.id));
+    let mut claimed = Vec::with_capacity(rows.len());
+    for ClaimedRow { message: row, doubted } in rows {
+        if let (Ok(message), Ok(tries)) = (row.message(), row.tries()) {
+            claimed.push(Claimed { message, tries, doubted });
+        } else {
+            // A row that nobody can read, of a newer version perhaps, must not hold up the others.
+            tracing::error!("dead letter: the message cannot be read");
+            diesel::update(messages::table.find(row.id))
+                .set((messages::dead.eq(true), messages::reason.eq("cannot be read")))
+                .execute(&mut &*connection)
+                .await?;
+        }
+    }
+    Ok(claimed)
+}
+
+async fn settle(
+    connection: &AsyncPgConnection,
+    id: MessageId,
+    tries: u32,
+    settlement: Settlement,
+) -> Result<(), Failure> {
+    let leased = messages::table
+        .filter(messages::id.eq(id.uuid()))
+        .filter(messages::tries.eq(i64::from(tries)))
+        .filter(messages::dead.eq(false));
+    match settlement {
+        Settlement::Sent { provider, reference, at } => {
+            let provider = Some(provider);
+            leave(connection, id, Some(tries), provider, reference.as_deref(), DeliveryState::Sent, at)
+                .await?;
+        }
+        Settlement::Expired { at } => {
+            leave(connection, id, Some(tries), None, None, DeliveryState::Expired, at).await?;
+        }
+        Settlement::Retry { at, reason } => {
+            let set = (messages::due_at.eq(stamp(at)), messages::reason.eq(reason));
+            Prepared(diesel::update(leased).set(set)).execute(&mut &*connection).await?;
+        }
+        Settlement::InDoubt { provider, until, reason } => {
+            let set = (
+                messages::due_at.eq(stamp(until)),
+                messages::reason.eq(reason),
+                messages::in_doubt_with.eq(provider),
+            );
+            Prepared(diesel::update(leased).set(set)).execute(&mut &*connection).await?;
+        }
+        Settlement::Dead { reason } => {
+            let set = (messages::dead.eq(true), messages::reason.eq(reason));
+            Prepared(diesel::update(leased).set(set)).execute(&mut &*connection).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there was such a message in the queue.
+async fn leave(
+    connection: &AsyncPgConnection,
+    id: MessageId,
+    tries: Option<u32>,
+    provider: Option<&str>,
+    reference: Option<&str>,
+    state: DeliveryState,
+    at: UtcDateTime,
+) -> QueryResult<usize> {
+    let leave = sql_query(LEAVE)
+        .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+        .bind::<Nullable<BigInt>, _>(tries.map(i64::from))
+        .bind::<Nullable<Text>, _>(provider)
+        .bind::<Nullable<Text>, _>(reference)
+        .bind::<Text, _>(state.as_str())
+        .bind::<Timestamptz, _>(stamp(at));
+    Prepared(leave).execute(&mut &*connection).await
+}
+
+async fn record(connection: &AsyncPgConnection, report: &Report) -> Result<bool, Failure> {
+    let (id, reference) = match &report.message {
+        Reported::Message(id) => (Some(*id), None),
+        Reported::Reference(reference) => (None, Some(reference.as_str())),
+    };
+    let earlier = DeliveryState::ALL.into_iter().filter(|state| state.may_become(report.state));
+    let record = sql_query(RECORD)
+        .bind::<Nullable<diesel::sql_types::Uuid>, _>(id.map(MessageId::uuid))
+        .bind::<Text, _>(report.provider)
+        .bind::<Nullable<Text>, _>(reference)
+        .bind::<Text, _>(report.state.as_str())
+        .bind::<Nullable<Text>, _>(report.reason.as_deref())
+        .bind::<diesel::sql_types::Array<Text>, _>(earlier.map(DeliveryState::as_str).collect::<Vec<_>>())
+        .bind::<Timestamptz, _>(stamp(report.at));
+    let Some(id) = id else {
+        let Answer { yes } = Prepared(record).get_result(&mut &*connection).await?;
+        return Ok(yes);
+    };
+    if report.state == DeliveryState::Failed {
+        let retry = sql_query(RETRY_IN_DOUBT)
+            .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+            .bind::<Text, _>(report.provider)
+            .bind::<Timestamptz, _>(stamp(report.at))
+            .bind::<Nullable<Text>, _>(report.reason.as_deref());
+        let Answer { yes } = Prepared(retry).get_result(&mut &*connection).await?;
+        if !yes {
+            return Ok(false);
+        }
+    } else {
+        leave(connection, id, None, Some(report.provider), None, report.state, report.at).await?;
+    }
+    let Answer { yes: _ } = Prepared(record).get_result(&mut &*connection).await?;
+    Ok(true)
+}

@@ -1,0 +1,477 @@
+//! Rows and what they stand for. A row that cannot be read is a fault of the database, not of the request.
+
+use std::net::IpAddr;
+
+use diesel::{AsChangeset, Insertable, Queryable, QueryableByName, Selectable};
+use time::{Date, OffsetDateTime, UtcDateTime};
+use uuid::Uuid;
+use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
+use vestibule_domain::{
+    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, EmailAddress, EmailState,
+    EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin, PasswordHash,
+    PhoneNumber, Profile, ProfileRecord, Recipient, Session, SessionId, UserId,
+};
+use vestibule_port_storage::{Loaded, NewPassword, NewRefreshToken, Unavailable, Version};
+
+use crate::schema::{accounts, attempts, messages, passwords, refresh_tokens, registrations, sessions};
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = registrations, primary_key(phone), treat_none_as_null = true)]
+pub(crate) struct RegistrationRow {
+    pub(crate) phone: String,
+    version: i64,
+    stage: String,
+    sign_ups_full_at: Option<OffsetDateTime>,
+    guesses_full_at: Option<OffsetDateTime>,
+    opened_attempt: Option<Uuid>,
+    opened_generation: Option<i64>,
+    opened_fingerprint: Option<Vec<u8>>,
+    opened_address: Option<String>,
+    opened_user: Option<Uuid>,
+    opened_session: Option<Uuid>,
+    opened_at: Option<OffsetDateTime>,
+    opened_wrong_repeats: Option<i64>,
+    owner_told_at: Option<OffsetDateTime>,
+    forget_at: OffsetDateTime,
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = attempts, treat_none_as_null = true)]
+pub(crate) struct AttemptRow {
+    pub(crate) id: Uuid,
+    phone: String,
+    password: String,
+    fingerprint: Option<Vec<u8>>,
+    address: String,
+    created_at: OffsetDateTime,
+    generation: i64,
+    expires_at: OffsetDateTime,
+    guesses: i64,
+    messages: i64,
+    last_message_at: OffsetDateTime,
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = accounts, primary_key(user_id), treat_none_as_null = true)]
+pub(crate) struct AccountRow {
+    user_id: Uuid,
+    version: i64,
+    phone: String,
+    email: Option<String>,
+    email_canonical: Option<String>,
+    email_confirmed: bool,
+    email_link: Option<Uuid>,
+    email_link_expires_at: Option<OffsetDateTime>,
+    email_last_mail_at: Option<OffsetDateTime>,
+    mails_full_at: Option<OffsetDateTime>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    date_of_birth: Option<Date>,
+    primary_currency: Option<String>,
+    residence_country: Option<String>,
+    citizenship_country: Option<String>,
+    residence_state: Option<String>,
+    residence_city: Option<String>,
+    residence_street: Option<String>,
+    residence_zip_code: Option<String>,
+    kyc_level: String,
+    created_at: OffsetDateTime,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = passwords)]
+pub(crate) struct PasswordRow {
+    user_id: Uuid,
+    set_at: OffsetDateTime,
+    hash: String,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = sessions)]
+pub(crate) struct SessionRow {
+    id: Uuid,
+    user_id: Uuid,
+    fingerprint: Option<Vec<u8>>,
+    address: String,
+    created_at: OffsetDateTime,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = refresh_tokens)]
+pub(crate) struct RefreshTokenRow {
+    hash: Vec<u8>,
+    session_id: Uuid,
+    issued_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+}
+
+#[derive(Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = messages)]
+pub(crate) struct MessageRow {
+    pub(crate) id: Uuid,
+    kind: String,
+    phone: Option<String>,
+    email: Option<String>,
+    attempt: Option<Uuid>,
+    generation: Option<i64>,
+    link: Option<Uuid>,
+    locale: String,
+    pub(crate) queued_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    due_at: OffsetDateTime,
+    pub(crate) tries: i64,
+    dead: bool,
+    pub(crate) reason: Option<String>,
+    in_doubt_with: Option<String>,
+    masked: String,
+}
+
+/// A value in a row that nothing could have written there.
+#[derive(Debug)]
+pub(crate) struct Unreadable(pub(crate) &'static str);
+
+impl From<Unreadable> for Unavailable {
+    fn from(unreadable: Unreadable) -> Self {
+        Self(format!("{} in the database cannot be read", unreadable.0))
+    }
+}
+
+/// To the millisecond, as the port keeps moments.
+pub(crate) fn stamp(moment: UtcDateTime) -> OffsetDateTime {
+    let whole = moment.replace_millisecond(moment.millisecond()).unwrap_or(moment);
+    whole.to_offset(time::UtcOffset::UTC)
+}
+
+pub(crate) fn moment(stamp: OffsetDateTime) -> UtcDateTime {
+    stamp.to_utc()
+}
+
+fn count(value: i64) -> Result<u32, Unreadable> {
+    u32::try_from(value).map_err(|_| Unreadable("a count"))
+}
+
+fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
+    PhoneNumber::restore(text).map_err(|_| Unreadable("a phone number"))
+}
+
+fn email(text: &str) -> Result<EmailAddress, Unreadable> {
+    EmailAddress::restore(text).map_err(|_| Unreadable("an e-mail address"))
+}
+
+fn fingerprint_column(origin: &Origin) -> Option<Vec<u8>> {
+    origin.fingerprint.map(|fingerprint| fingerprint.digest().to_vec())
+}
+
+fn origin(fingerprint: Option<Vec<u8>>, address: &str) -> Result<Origin, Unreadable> {
+    let restore = |digest: Vec<u8>| digest.try_into().map(Fingerprint::restore);
+    let fingerprint = fingerprint.map(restore).transpose().map_err(|_| Unreadable("a fingerprint"))?;
+    let address: IpAddr = address.parse().map_err(|_| Unreadable("a network address"))?;
+    Ok(Origin { fingerprint, address: ClientAddress::of(address) })
+}
+
+impl RegistrationRow {
+    pub(crate) fn of(registration: Registration, version: Version) -> (Self, Vec<AttemptRow>) {
+        let forget_at = stamp(registration.forget_at());
+        let record = registration.record();
+        let (stage, opened, owner_told_at) = match record.stage {
+            Stage::Pending => ("pending", None, None),
+            Stage::Confirmed(opened) => ("confirmed", Some(opened), None),
+            Stage::Concealed { opened, owner_told_at } => ("concealed", opened, owner_told_at),
+        };
+        let phone = record.phone.as_str();
+        let attempts = record.attempts.iter().map(|attempt| AttemptRow::of(attempt, phone)).collect();
+        let row = Self {
+            phone: phone.to_owned(),
+            version: version.0,
+            stage: stage.to_owned(),
+            sign_ups_full_at: record.sign_ups_full_at.map(stamp),
+            guesses_full_at: record.guesses_full_at.map(stamp),
+            opened_attempt: opened.map(|opened| opened.attempt.uuid()),
+            opened_generation: opened.map(|opened| opened.generation.into()),
+            opened_fingerprint: opened.and_then(|opened| fingerprint_column(&opened.origin)),
+            opened_address: opened.map(|opened| opened.origin.address.ip().to_string()),
+            opened_user: opened.map(|opened| opened.user.uuid()),
+            opened_session: opened.map(|opened| opened.session.uuid()),
+            opened_at: opened.map(|opened| stamp(opened.at)),
+            opened_wrong_repeats: opened.map(|opened| opened.wrong_repeats.into()),
+            owner_told_at: owner_told_at.map(stamp),
+            forget_at,
+        };
+        (row, attempts)
+    }
+
+    pub(crate) fn load(self, attempts: Vec<AttemptRow>) -> Result<Loaded<Registration>, Unreadable> {
+        let version = Version(self.version);
+        let mut attempts =
+            attempts.into_iter().map(AttemptRow::load).collect::<Result<Vec<_>, Unreadable>>()?;
+        attempts.sort_by_key(|attempt| (attempt.created_at, attempt.id));
+        let record = RegistrationRecord {
+            phone: phone(&self.phone)?,
+            sign_ups_full_at: self.sign_ups_full_at.map(moment),
+            guesses_full_at: self.guesses_full_at.map(moment),
+            attempts,
+            stage: self.stage()?,
+        };
+        Ok(Loaded { value: Registration::restore(record), version })
+    }
+
+    fn stage(self) -> Result<Stage, Unreadable> {
+        let owner_told_at = self.owner_told_at.map(moment);
+        let (stage, opened) = (self.stage.clone(), self.opened()?);
+        match (stage.as_str(), opened) {
+            ("pending", None) => Ok(Stage::Pending),
+            ("confirmed", Some(opened)) => Ok(Stage::Confirmed(opened)),
+            ("concealed", opened) => Ok(Stage::Concealed { opened, owner_told_at }),
+            _ => Err(Unreadable("a registration's stage")),
+        }
+    }
+
+    /// A constraint of the table sees to it that all columns of a confirmation are there or none.
+    fn opened(self) -> Result<Option<Opened>, Unreadable> {
+        let (
+            Some(attempt),
+            Some(generation),
+            Some(address),
+            Some(user),
+            Some(session),
+            Some(at),
+            Some(wrong_repeats),
+        ) = (
+            self.opened_attempt,
+            self.opened_generation,
+            self.opened_address,
+            self.opened_user,
+            self.opened_session,
+            self.opened_at,
+            self.opened_wrong_repeats,
+        )
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Opened {
+            attempt: AttemptId::new(attempt),
+            generation: count(generation)?,
+            origin: origin(self.opened_fingerprint, &address)?,
+            user: UserId::new(user),
+            session: SessionId::new(session),
+            at: moment(at),
+            wrong_repeats: count(wrong_repeats)?,
+        }))
+    }
+}
+
+impl AttemptRow {
+    fn of(attempt: &Attempt, phone: &str) -> Self {
+        Self {
+            id: attempt.id.uuid(),
+            phone: phone.to_owned(),
+            password: attempt.password.expose().to_owned(),
+            fingerprint: fingerprint_column(&attempt.origin),
+            address: attempt.origin.address.ip().to_string(),
+            created_at: stamp(attempt.created_at),
+            generation: attempt.generation.into(),
+            expires_at: stamp(attempt.expires_at),
+            guesses: attempt.guesses.into(),
+            messages: attempt.messages.into(),
+            last_message_at: stamp(attempt.last_message_at),
+        }
+    }
+
+    fn load(self) -> Result<Attempt, Unreadable> {
+        Ok(Attempt {
+            id: AttemptId::new(self.id),
+            origin: origin(self.fingerprint, &self.address)?,
+            password: PasswordHash::new(self.password),
+            created_at: moment(self.created_at),
+            generation: count(self.generation)?,
+            expires_at: moment(self.expires_at),
+            guesses: count(self.guesses)?,
+            messages: count(self.messages)?,
+            last_message_at: moment(self.last_message_at),
+        })
+    }
+}
+
+impl AccountRow {
+    pub(crate) fn of(account: Account, version: Version) -> Self {
+        let record = account.record();
+        let address = record.email.address();
+        let (link, expires_at, last_mail_at) = match &record.email {
+            EmailState::None => (None, None, None),
+            EmailState::Unconfirmed { verification, expires_at, last_mail_at, .. } => {
+                (Some(verification.uuid()), Some(stamp(*expires_at)), Some(stamp(*last_mail_at)))
+            }
+            EmailState::Confirmed { verification, .. } => (Some(verification.uuid()), None, None),
+        };
+        let profile = record.profile.record().clone();
+        Self {
+            user_id: record.user.uuid(),
+            version: version.0,
+            phone: record.phone.as_str().to_owned(),
+            email: address.map(|address| address.as_str().to_owned()),
+            email_canonical: address.map(|address| address.canonical().to_owned()),
+            email_confirmed: record.email.confirmed().is_some(),
+            email_link: link,
+            email_link_expires_at: expires_at,
+            email_last_mail_at: last_mail_at,
+            mails_full_at: record.mails_full_at.map(stamp),
+            first_name: profile.first_name,
+            last_name: profile.last_name,
+            date_of_birth: profile.date_of_birth,
+            primary_currency: profile.primary_currency.map(|currency| currency.to_string()),
+            residence_country: profile.residence_country.map(|country| country.to_string()),
+            citizenship_country: profile.citizenship_country.map(|country| country.to_string()),
+            residence_state: profile.residence_state,
+            residence_city: profile.residence_city,
+            residence_street: profile.residence_street,
+            residence_zip_code: profile.residence_zip_code,
+            kyc_level: record.kyc.as_str().to_owned(),
+            created_at: stamp(record.created_at),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Loaded<Account>, Unreadable> {
+        let country = |code: &String| Country::parse(code).map_err(|_| Unreadable("a country"));
+        let currency = |code: &String| Currency::parse(code).map_err(|_| Unreadable("a currency"));
+        let record = AccountRecord {
+            user: UserId::new(self.user_id),
+            phone: phone(&self.phone)?,
+            email: self.email()?,
+            kyc: KycLevel::parse(&self.kyc_level).ok_or(Unreadable("a level"))?,
+            created_at: moment(self.created_at),
+            mails_full_at: self.mails_full_at.map(moment),
+            profile: Profile::restore(ProfileRecord {
+                date_of_birth: self.date_of_birth,
+                primary_currency: self.primary_currency.as_ref().map(currency).transpose()?,
+                residence_country: self.residence_country.as_ref().map(country).transpose()?,
+                citizenship_country: self.citizenship_country.as_ref().map(country).transpose()?,
+                first_name: self.first_name,
+                last_name: self.last_name,
+                residence_state: self.residence_state,
+                residence_city: self.residence_city,
+                residence_street: self.residence_street,
+                residence_zip_code: self.residence_zip_code,
+            }),
+        };
+        Ok(Loaded { value: Account::restore(record), version: Version(self.version) })
+    }
+
+    fn email(&self) -> Result<EmailState, Unreadable> {
+        let (Some(address), Some(link)) = (&self.email, self.email_link) else {
+            return Ok(EmailState::None);
+        };
+        let (address, verification) = (email(address)?, EmailVerificationId::new(link));
+        match (self.email_confirmed, self.email_link_expires_at, self.email_last_mail_at) {
+            (true, _, _) => Ok(EmailState::Confirmed { address, verification }),
+            (false, Some(expires_at), Some(last_mail_at)) => Ok(EmailState::Unconfirmed {
+                address,
+                verification,
+                expires_at: moment(expires_at),
+                last_mail_at: moment(last_mail_at),
+            }),
+            (false, _, _) => Err(Unreadable("an e-mail address")),
+        }
+    }
+}
+
+impl PasswordRow {
+    pub(crate) fn of(password: &NewPassword) -> Self {
+        Self {
+            user_id: password.user.uuid(),
+            set_at: stamp(password.set_at),
+            hash: password.hash.expose().to_owned(),
+        }
+    }
+}
+
+impl SessionRow {
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            id: session.id.uuid(),
+            user_id: session.user.uuid(),
+            fingerprint: fingerprint_column(&session.origin),
+            address: session.origin.address.ip().to_string(),
+            created_at: stamp(session.created_at),
+        }
+    }
+}
+
+impl RefreshTokenRow {
+    pub(crate) fn of(token: &NewRefreshToken) -> Self {
+        Self {
+            hash: token.hash.digest().to_vec(),
+            session_id: token.session.uuid(),
+            issued_at: stamp(token.issued_at),
+            expires_at: stamp(token.expires_at),
+        }
+    }
+}
+
+impl MessageRow {
+    pub(crate) fn of(message: &Message) -> Self {
+        let (phone, email) = match &message.recipient {
+            Recipient::Phone(phone) => (Some(phone.as_str().to_owned()), None),
+            Recipient::Email(email) => (None, Some(email.as_str().to_owned())),
+        };
+        let (kind, attempt, generation, link) = match message.content {
+            Content::SignUpCode { attempt, generation } => {
+                ("sign_up_code", Some(attempt.uuid()), Some(generation.into()), None)
+            }
+            Content::EmailConfirmation { verification } => {
+                ("email_confirmation", None, None, Some(verification.uuid()))
+            }
+            Content::AlreadyRegistered => ("already_registered", None, None, None),
+        };
+        Self {
+            id: message.id.uuid(),
+            kind: kind.to_owned(),
+            phone,
+            email,
+            attempt,
+            generation,
+            link,
+            locale: message.locale.as_str().to_owned(),
+            queued_at: stamp(message.queued_at),
+            expires_at: stamp(message.expires_at),
+            due_at: stamp(message.queued_at),
+            tries: 0,
+            dead: false,
+            reason: None,
+            in_doubt_with: None,
+            masked: message.recipient.masked(),
+        }
+    }
+
+    pub(crate) fn message(&self) -> Result<Message, Unreadable> {
+        let content = match (self.kind.as_str(), self.attempt, self.generation, self.link) {
+            ("sign_up_code", Some(attempt), Some(generation), None) => {
+                Content::SignUpCode { attempt: AttemptId::new(attempt), generation: count(generation)? }
+            }
+            ("email_confirmation", None, None, Some(link)) => {
+                Content::EmailConfirmation { verification: EmailVerificationId::new(link) }
+            }
+            ("already_registered", None, None, None) => Content::AlreadyRegistered,
+            _ => return Err(Unreadable("a message's content")),
+        };
+        Ok(Message {
+            id: MessageId::new(self.id),
+            recipient: self.recipient()?,
+            content,
+            locale: Locale::new(&self.locale),
+            queued_at: moment(self.queued_at),
+            expires_at: moment(self.expires_at),
+        })
+    }
+
+    fn recipient(&self) -> Result<Recipient, Unreadable> {
+        match (&self.phone, &self.email) {
+            (Some(number), None) => Ok(Recipient::Phone(phone(number)?)),
+            (None, Some(address)) => Ok(Recipient::Email(email(address)?)),
+            _ => Err(Unreadable("a message's recipient")),
+        }
+    }
+
+    pub(crate) fn tries(&self) -> Result<u32, Unreadable> {
+        count(self.tries)
+    }
+}

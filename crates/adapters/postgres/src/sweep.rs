@@ -1,0 +1,62 @@
+//! Forgets what no longer matters, a batch at a time. Rows that somebody else is at are left for the next time.
+
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Timestamptz};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use vestibule_port_storage::Sweep;
+
+use crate::Failure;
+use crate::rows::stamp;
+use crate::statement::Prepared;
+
+/// Refresh tokens, with the sessions that have none left. In a statement's own view what it deletes is still there.
+const TOKENS: &str = "
+    WITH expired AS (
+      DELETE FROM refresh_tokens WHERE hash IN (
+        SELECT hash FROM refresh_tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+      RETURNING session_id, hash),
+    ended AS (
+      DELETE FROM sessions WHERE id IN (SELECT session_id FROM expired) AND NOT EXISTS (
+        SELECT FROM refresh_tokens WHERE session_id = sessions.id AND hash NOT IN (SELECT hash FROM expired))
+      RETURNING id)
+    SELECT (SELECT count(*) FROM expired) + (SELECT count(*) FROM ended) AS rows";
+
+const REGISTRATIONS: &str = "
+    WITH gone AS (DELETE FROM registrations WHERE phone IN (
+      SELECT phone FROM registrations WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING phone)
+    SELECT count(*) AS rows FROM gone";
+
+const LIMITS: &str = "
+    WITH gone AS (DELETE FROM limits WHERE key IN (
+      SELECT key FROM limits WHERE full_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
+    SELECT count(*) AS rows FROM gone";
+
+const DELIVERIES: &str = "
+    WITH gone AS (DELETE FROM deliveries WHERE id IN (
+      SELECT id FROM deliveries WHERE queued_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
+    SELECT count(*) AS rows FROM gone";
+
+const DEAD_LETTERS: &str = "
+    WITH gone AS (DELETE FROM messages WHERE id IN (
+      SELECT id FROM messages WHERE dead AND queued_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
+    SELECT count(*) AS rows FROM gone";
+
+#[derive(diesel::QueryableByName)]
+struct Rows {
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
+}
+
+pub(crate) async fn forget(connection: &AsyncPgConnection, sweep: &Sweep) -> Result<usize, Failure> {
+    let (now, before) = (stamp(sweep.now), stamp(sweep.messages_before));
+    let mut forgotten = 0;
+    for (statement, moment) in
+        [(TOKENS, now), (REGISTRATIONS, now), (LIMITS, now), (DELIVERIES, before), (DEAD_LETTERS, before)]
+    {
+        let statement =
+            sql_query(statement).bind::<Timestamptz, _>(moment).bind::<BigInt, _>(i64::from(sweep.batch));
+        let Rows { rows } = Prepared(statement).get_result(&mut &*connection).await?;
+        forgotten += usize::try_from(rows).unwrap_or(0);
+    }
+    Ok(forgotten)
+}
