@@ -9,6 +9,7 @@
 )]
 
 mod harness;
+mod providers;
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
