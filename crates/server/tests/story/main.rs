@@ -411,6 +411,33 @@ async fn nothing_that_is_sent_makes_it_stumble(#[case] database: Database) {
     assert!(alarm.is_none(), "a client can cause an error: {}", alarm.unwrap());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_and_nothing_else() {
+    let world = World::new(Database::Sqlite).await;
+    let service = world.start_on_a_small_disk(2048);
+    let (token, _) = live(&world, &service, PHONE, "anna@example.com").await;
+    let mut taken = 0;
+    let refused = loop {
+        let answer = service.sign_up(&phone(taken)).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 1000, "the disk never filled");
+    };
+    assert_eq!((refused.status, &refused.body["errorId"]), (503, &json!(503)), "{}", refused.body);
+    assert!(refused.retry_after.is_some());
+    assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
+
+    let room = ["--pid", &service.id().to_string(), "--fsize=unlimited:"];
+    assert!(std::process::Command::new("prlimit").args(room).status().unwrap().success());
+    assert_eq!(service.sign_up(&phone(taken)).await.status, 200, "there is room again");
+    for number in [0, taken - 1, taken] {
+        let code = world.code(&phone(number)).await;
+        assert_eq!(service.confirm(&phone(number), &code).await.status, 200);
+    }
+}
+
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
