@@ -24,7 +24,8 @@ forbid() {
     exit 1
   fi
 }
-forbid vestibule-testkit --workspace --exclude vestibule-testkit
+# The programs that measure and break the service are no part of it.
+forbid vestibule-testkit --workspace --exclude vestibule-testkit --exclude vestibule-bench --exclude vestibule-chaos
 forbid vestibule-port- -p vestibule-http --depth 1
 forbid 'tokio|futures|actix|diesel' -p vestibule-domain
 

@@ -68,6 +68,36 @@ pub(crate) struct ResendCode {
     registration_id: Option<uuid::Uuid>,
 }
 
+/// A queued message.
+#[derive(ToSchema)]
+pub(crate) struct ResentCode {
+    #[schema(example = "ok")]
+    result: String,
+    data: Option<LastDelivery>,
+}
+
+/// What became of the message before.
+#[derive(ToSchema)]
+pub(crate) struct LastDelivery {
+    delivery: Delivery,
+}
+
+/// How far a message has come.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Delivery {
+    /// It waits to be sent, or to be sent again.
+    Queued,
+    /// The provider has taken it.
+    Sent,
+    /// The handset has it.
+    Delivered,
+    /// It will not arrive.
+    Failed,
+    /// It came to nothing before it arrived.
+    Expired,
+}
+
 /// The tokens of a session.
 #[derive(ToSchema)]
 pub(crate) struct Tokens {
@@ -197,7 +227,7 @@ pub(crate) struct Error {
     system_id: String,
     /// The request's field at fault.
     field: Option<String>,
-    /// `violations`, `retryAfterSeconds`, `attemptsLeft`.
+    /// `violations`, `retryAfterSeconds`, `attemptsLeft`, `delivery`.
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,
 }

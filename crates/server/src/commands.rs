@@ -36,8 +36,12 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     service.application.ready().await.context("database")?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "configuration: ok\nkeys: ok\ndatabase: ok")?;
-    for sender in &service.dispatcher.senders.sms {
-        writeln!(out, "sms: {}", sender.name())?;
+    if let Some(smpp) = &service.smpp {
+        smpp.wait_until_bound(vestibule_smpp::TIMEOUT).await.context("sms.smpp.url")?;
+        smpp.stop().await;
+    }
+    for name in service.dispatcher.senders.sms.names() {
+        writeln!(out, "sms: {name}")?;
     }
     writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
     Ok(())

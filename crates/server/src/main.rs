@@ -8,6 +8,7 @@ mod inbox_routes;
 mod keys;
 mod machine;
 mod serve;
+mod sms;
 mod telemetry;
 mod wiring;
 

@@ -18,6 +18,9 @@ use crate::{inbox_routes, wiring};
 /// How often storage is swept of what no longer matters.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
+/// How long the start waits for the session with an SMSC, so that the first messages find it.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let warming = tokio::task::spawn_blocking(vestibule_domain::warm_up);
     let listener = bind("http.listen", config.http.listen)?;
@@ -33,7 +36,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         application: Arc::clone(&service.application),
         wording: service.wording,
         trusted_proxies: config.http.trusted_proxies.clone().unwrap_or_default(),
-        deliveries: None,
+        callbacks: service.callbacks,
     });
     let inbox = service.inbox.map(Data::from);
     let closing_inbox = inbox.clone();
@@ -46,6 +49,11 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         }
     })?;
     let admin = vestibule_http::serve(admin, 1, http, vestibule_http::health)?;
+    if let Some(smpp) = &service.smpp
+        && let Err(error) = smpp.wait_until_bound(BIND_PATIENCE).await
+    {
+        tracing::warn!(%error, "messages wait, or go by another provider");
+    }
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let sweeping = tokio::spawn(sweep(service.application));
@@ -72,6 +80,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     sweeping.abort();
     stop.send_replace(true);
     dispatching.await?;
+    if let Some(smpp) = service.smpp {
+        smpp.stop().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -11,16 +11,21 @@ use async_trait::async_trait;
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
-use vestibule_domain::{EmailAddress, PhoneNumber};
+use vestibule_domain::{DeliveryState, EmailAddress, PhoneNumber};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::Clock;
-use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
+use vestibule_port_sms::{
+    Delivery, DeliveryReport, DeliveryReports, Reported, Sms, SmsError, SmsReceipt, SmsSender,
+};
 
 /// The page that shows the messages as they come. It loads nothing from anywhere.
 pub const PAGE: &str = include_str!("page.html");
 
 /// Messages that are kept; older ones are forgotten.
 const CAPACITY: usize = 500;
+
+/// How long a report of delivery may take; it must not hold up the message.
+const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A message that was caught.
 #[derive(Debug, Clone, Serialize)]
@@ -44,11 +49,14 @@ pub struct Caught {
     pub link: Option<String>,
     /// When it came, in RFC 3339.
     pub at: String,
+    /// How far it has come, as far as it is recorded: an SMS is `delivered` once it is here, a mail `sent`.
+    pub state: &'static str,
 }
 
 /// Keeps what would have been sent.
 pub struct Inbox {
     clock: Arc<dyn Clock>,
+    reports: Option<Arc<dyn DeliveryReports>>,
     caught: Mutex<VecDeque<Caught>>,
     last: watch::Sender<u64>,
     closed: AtomicBool,
@@ -60,10 +68,17 @@ impl Inbox {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
+            reports: None,
             caught: Mutex::new(VecDeque::new()),
             last: watch::Sender::new(0),
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// Reports every SMS as delivered, as a gateway would.
+    #[must_use]
+    pub fn with_reports(self, reports: Arc<dyn DeliveryReports>) -> Self {
+        Self { reports: Some(reports), ..self }
     }
 
     /// Sends everybody away who waits for a message: the service stops, and a page that is open in a browser must not hold
@@ -98,7 +113,29 @@ impl Inbox {
         caught.iter().filter(wanted).cloned().collect()
     }
 
-    fn keep(&self, kind: &'static str, to: &str, subject: Option<&str>, text: &str) -> u64 {
+    /// How far the message has come now that it is here. It is told before the message is shown, so that whoever sees it can rely on it.
+    async fn report(&self, sms: &Sms) -> DeliveryState {
+        let Some(reports) = &self.reports else {
+            return DeliveryState::Sent;
+        };
+        let report = DeliveryReport {
+            provider: SmsSender::name(self),
+            message: Reported::Message(sms.id),
+            delivery: Delivery::Delivered,
+        };
+        match tokio::time::timeout(REPORT_PATIENCE, reports.record(report)).await {
+            Ok(true) => DeliveryState::Delivered,
+            Ok(false) | Err(_) => DeliveryState::Sent,
+        }
+    }
+
+    fn keep(
+        &self,
+        (kind, state): (&'static str, DeliveryState),
+        to: &str,
+        subject: Option<&str>,
+        text: &str,
+    ) -> u64 {
         let at = self.clock.now().to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default();
         let mut caught = self.lock();
         let number = caught.back().map_or(1, |message| message.number + 1);
@@ -117,6 +154,7 @@ impl Inbox {
                 .map(str::to_owned),
             text: text.to_owned(),
             at,
+            state: state.as_str(),
         });
         drop(caught);
         self.last.send_replace(number);
@@ -135,7 +173,8 @@ impl SmsSender for Inbox {
     }
 
     async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
-        let number = self.keep("sms", sms.to.as_str(), None, &sms.text);
+        let state = self.report(sms).await;
+        let number = self.keep(("sms", state), sms.to.as_str(), None, &sms.text);
         Ok(SmsReceipt { reference: number.to_string() })
     }
 }
@@ -147,7 +186,7 @@ impl EmailSender for Inbox {
     }
 
     async fn send(&self, email: &Email) -> Result<(), EmailError> {
-        self.keep("email", email.to.as_str(), Some(&email.subject), &email.text);
+        self.keep(("email", DeliveryState::Sent), email.to.as_str(), Some(&email.subject), &email.text);
         Ok(())
     }
 }
@@ -163,6 +202,7 @@ fn canonical(to: &str) -> String {
 #[cfg(test)]
 mod tests {
     use vestibule_domain::MessageId;
+    use vestibule_port_sms::MockDeliveryReports;
     use vestibule_testkit::ManualClock;
 
     use super::*;
@@ -209,6 +249,22 @@ mod tests {
         let soon = Duration::from_secs(5);
         assert!(tokio::time::timeout(soon, waiting).await.unwrap().unwrap().is_empty());
         assert!(tokio::time::timeout(soon, inbox.messages(None, 0, minute)).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_sms_is_reported_and_shows_what_was_recorded() {
+        for (recorded, state) in [(true, "delivered"), (false, "sent")] {
+            let mut reports = MockDeliveryReports::new();
+            let expected = DeliveryReport {
+                provider: "inbox",
+                message: Reported::Message(MessageId::new(uuid::Uuid::from_u128(7))),
+                delivery: Delivery::Delivered,
+            };
+            reports.expect_record().withf(move |report| *report == expected).return_const(recorded);
+            let inbox = Inbox::new(Arc::new(ManualClock::default())).with_reports(Arc::new(reports));
+            SmsSender::send(&inbox, &sms("+447871234567", "text")).await.unwrap();
+            assert_eq!(inbox.messages(None, 0, Duration::ZERO).await[0].state, state);
+        }
     }
 
     #[tokio::test]

@@ -95,7 +95,7 @@ pub(crate) struct MessageRow {
     pub(crate) tries: i64,
     dead: bool,
     pub(crate) reason: Option<String>,
-    in_doubt_with: Option<String>,
+    pub(crate) in_doubt_with: Option<String>,
 }
 
 /// What is kept of a message that has left the queue: nobody can be reached by it.

@@ -205,6 +205,25 @@ fn an_expired_code_is_told_and_renewed_and_an_old_attempt_is_closed() {
 }
 
 #[test]
+fn an_attempt_is_told_to_its_own_client_only() {
+    let both = signed_up(Some(signed_up(None, 2, "a", NOW)), 4, "b", after(1));
+    let named = |attempt| Claim { attempt: Some(attempt), origin: origin("c") };
+    let claimed = |claim: Claim| both.claimed_attempt(&claim, after(2));
+    assert_eq!((claimed(claim("a")), claimed(claim("b"))), (Some(id(2)), Some(id(4))));
+    assert_eq!((claimed(named(id(2))), claimed(named(id(9)))), (Some(id(2)), None));
+    assert_eq!(
+        claimed(claim("c")),
+        None,
+        "a resend from there means the newest of all, which is not its own"
+    );
+    assert_eq!(both.claimed_attempt(&claim("a"), NOW + OPEN_FOR), None);
+    let again = signed_up(Some(both.clone()), 6, "a", after(60));
+    assert_eq!(again.claimed_attempt(&claim("a"), after(61)), Some(id(6)), "the newest of its own");
+    let confirmed = opened(both, "002000", claim("a"), after(61)).1;
+    assert_eq!(confirmed.claimed_attempt(&claim("a"), after(62)), None);
+}
+
+#[test]
 fn messages_are_limited_per_origin() {
     let mut pending = signed_up(None, 2, "a", NOW);
     let resend = Resend { claim: claim("a") };
