@@ -247,3 +247,57 @@ async fn read_api(world: &World, stories: &[Story]) -> anyhow::Result<HashMap<u3
     }
     Ok(seen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Breakage;
+    use crate::ledger::{Ledger, Outcome};
+
+    #[test]
+    fn acknowledged_is_there_and_there_is_acknowledged_or_in_doubt() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::create(&directory.path().join("steps.log")).unwrap();
+        for (outcomes, is_there, found) in [
+            (&[Outcome::Acknowledged][..], true, (0, 0)),
+            (&[Outcome::InDoubt, Outcome::Acknowledged, Outcome::Refused(2)], false, (1, 0)),
+            (&[Outcome::InDoubt], true, (0, 0)),
+            (&[Outcome::InDoubt], false, (0, 0)),
+            (&[Outcome::Refused(167), Outcome::NotReached], true, (0, 1)),
+            (&[Outcome::Refused(167)], false, (0, 0)),
+            (&[], true, (0, 1)),
+        ] {
+            let mut story = Story::of(1);
+            for outcome in outcomes {
+                ledger.note(&mut story, Step::SignUp, 0, *outcome);
+            }
+            let mut audit = Audit::default();
+            audit.compare(&story, Step::SignUp, is_there);
+            assert_eq!((audit.lost.len(), audit.unasked.len()), found, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_copy_needs_a_crash_right_after_the_first() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let kill = Fault { what: Breakage::Instance(0), from: after(10), to: after(12) };
+        let letter = |identity: &str, seconds| {
+            let (identity, content) = (identity.to_owned(), String::new());
+            Letter { identity, content, at: after(seconds) }
+        };
+        for (letters, (delivered, doubled, unexplained)) in [
+            (vec![letter("a", 9), letter("b", 20)], (2, 0, 0)),
+            (vec![letter("a", 9), letter("a", 30)], (1, 1, 0)),
+            (vec![letter("a", 7), letter("a", 30)], (1, 1, 1)),
+            (vec![letter("a", 9), letter("a", 30), letter("a", 31)], (1, 2, 1)),
+        ] {
+            let mut audit = Audit::default();
+            audit.copies(Way::Sms, "+447400000001", &letters, std::slice::from_ref(&kill));
+            assert_eq!(
+                (audit.delivered, audit.doubled, audit.unexplained.len()),
+                (delivered, doubled, unexplained)
+            );
+        }
+    }
+}
