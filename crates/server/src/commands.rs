@@ -15,9 +15,14 @@ pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
 }
 
 /// Ends with status 2 where a setting is at fault, as everything that wiring refuses is.
-pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    complain(&format!("{error:#}"));
-    ExitCode::from(2)
+pub(crate) fn end(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn complain(sentence: &str) {

@@ -4,6 +4,7 @@
 
 mod commands;
 mod config;
+mod copy;
 mod inbox_routes;
 mod keys;
 mod machine;
@@ -36,6 +37,8 @@ enum Command {
     Migrate,
     /// Check configuration, keys, database and providers, and serve nothing.
     Check,
+    /// Copy a whole installation from SQLite to Postgres. Run again, it goes on where it was interrupted.
+    Copy(copy::Copy),
 }
 
 #[tokio::main]
@@ -46,13 +49,10 @@ async fn main() -> ExitCode {
         Err(error) => return commands::refuse(&error),
     };
     telemetry::start(config.environment);
-    let outcome = match arguments.command.unwrap_or(Command::Serve) {
+    commands::end(match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&config).await,
         Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => commands::fail(&error),
-    }
+        Command::Copy(copying) => copy::copy(&copying).await,
+    })
 }

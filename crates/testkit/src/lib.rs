@@ -1,9 +1,11 @@
 //! For tests only: fakes, a fixed clock, protocol-true servers, throwaway Postgres, and the contract suite of the storage port.
 
+pub mod archive_contract;
 mod clock;
 pub mod fake_gateway;
 pub mod fake_smsc;
 mod in_memory;
+mod in_memory_archive;
 pub mod postgres;
 mod security;
 mod smtp_server;
@@ -13,5 +15,6 @@ pub use clock::ManualClock;
 pub use fake_gateway::{Behaviour, FakeGateway, Report, SentSms, Via};
 pub use fake_smsc::{FakeSmsc, SmscBehaviour};
 pub use in_memory::InMemoryStorage;
+pub use in_memory_archive::InMemoryArchive;
 pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry};
 pub use smtp_server::{MailServer, Options, ReceivedMail, Security, Stage};

@@ -238,7 +238,7 @@ impl Drop for Service {
 }
 
 /// The files of a directory and below.
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(directory)
         .unwrap()
         .flat_map(|entry| {

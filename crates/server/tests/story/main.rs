@@ -8,6 +8,7 @@
     reason = "a failure fails the test"
 )]
 
+mod copy;
 mod harness;
 mod providers;
 
