@@ -8,8 +8,8 @@ test:
 
 # The figures, measured in one run.
 bench:
-    cargo build --release -p vestibule-server
-    cargo run --release -p vestibule-bench
+    cargo build --release --workspace
+    cargo run --release --workspace --bin vestibule-bench
 
 # Lines per crate.
 lines:
