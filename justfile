@@ -8,8 +8,8 @@ test:
 
 # The figures, measured in one run.
 bench:
-    cargo build --release -p vestibule-server
-    cargo run --release -p vestibule-bench
+    cargo build --release --workspace
+    cargo run --release --workspace --bin vestibule-bench
 
 # Four instances and all that they need, killed under load, and an audit of what is left. Under five minutes.
 chaos *arguments:

@@ -1,54 +1,175 @@
-//! A small load driver.
+//! Load on the service: clients that ask as fast as they are answered, and clients that keep to a timetable.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde_json::json;
 
-use crate::service::Service;
+use crate::client::Client;
 
-/// Clients at once: enough to keep the hash threads busy, few enough to leave the queue short.
-const CLIENTS: u64 = 16;
+/// How long requests took, and how many were refused; a refused one took its time too.
+#[derive(Default)]
+pub(crate) struct Latencies {
+    sorted: Vec<Duration>,
+    pub(crate) refused: usize,
+}
 
-/// Sign-ups per second, each with a number of its own, and the largest resident size seen meanwhile in KiB.
-pub(crate) async fn sign_ups(service: &Service, span: Duration) -> anyhow::Result<(f64, f64)> {
-    let client = reqwest::Client::new();
-    let next = Arc::new(AtomicU64::new(0));
+impl Latencies {
+    /// The moment within which this share of all was answered, in milliseconds.
+    pub(crate) fn percentile(&self, percent: usize) -> f64 {
+        let at = (self.sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        self.sorted.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
+    }
+
+    fn count(&mut self, from: Instant, succeeded: bool) {
+        self.sorted.push(from.elapsed());
+        self.refused += usize::from(!succeeded);
+    }
+
+    fn of(parts: Vec<Self>) -> Self {
+        let refused = parts.iter().map(|part| part.refused).sum();
+        let mut sorted: Vec<_> = parts.into_iter().flat_map(|part| part.sorted).collect();
+        sorted.sort();
+        Self { sorted, refused }
+    }
+}
+
+/// What a load came to.
+pub(crate) struct Load {
+    /// Requests answered in a second.
+    pub(crate) rate: f64,
+    pub(crate) latencies: Latencies,
+}
+
+/// What one client asks, in its order; and whether it begins again at the end, or has done then.
+pub(crate) struct Script {
+    pub(crate) requests: Vec<Vec<u8>>,
+    pub(crate) repeats: bool,
+}
+
+/// Each client sends its next request as soon as the last one is answered, until the time is over or it has done.
+pub(crate) fn as_fast_as_answered(
+    address: SocketAddr,
+    scripts: &[Script],
+    span: Duration,
+) -> anyhow::Result<Load> {
     let begun = Instant::now();
-    let end = begun + span;
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (client, next, url) =
-                (client.clone(), Arc::clone(&next), format!("{}/v2/mobile/signup", service.url));
-            tokio::spawn(async move {
-                let mut done = 0_u32;
-                while Instant::now() < end {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let body =
-                        json!({ "phone": format!("+447400{number:06}"), "password": "correct-horse-7" });
-                    let answer = client.post(&url).json(&body).send().await?;
-                    let status = answer.status();
-                    anyhow::ensure!(
-                        status.is_success(),
-                        "a sign-up was answered {status}: {}",
-                        answer.text().await?
-                    );
-                    done += 1;
+    let latencies = at_once(scripts, |script| {
+        let mut client = Client::connect(address)?;
+        let mut latencies = Latencies::default();
+        let mut requests = script.requests.iter();
+        while begun.elapsed() < span {
+            let Some(request) = requests.next() else {
+                if script.repeats {
+                    requests = script.requests.iter();
+                    continue;
                 }
-                Ok(done)
-            })
-        })
-        .collect();
-    let mut peak = 0.0_f64;
-    while Instant::now() < end {
-        peak = peak.max(service.resident_kib()?);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+                break;
+            };
+            let sent = Instant::now();
+            let succeeded = succeeds(&mut client, request)?;
+            latencies.count(sent, succeeded);
+        }
+        Ok(latencies)
+    })?;
+    let rate = successes(&latencies) / begun.elapsed().as_secs_f64();
+    Ok(Load { rate, latencies })
+}
+
+/// All clients together send `per_second` requests, evenly. A request that is late because its client still waits for an answer counts
+/// from when it was due.
+pub(crate) fn by_timetable(
+    address: SocketAddr,
+    scripts: &[Script],
+    per_second: u32,
+    span: Duration,
+) -> anyhow::Result<Latencies> {
+    let step = Duration::from_secs(1) / per_second;
+    let clients = u32::try_from(scripts.len())?;
+    let begun = Instant::now();
+    let numbered: Vec<_> = (0..clients).zip(scripts).collect();
+    at_once(&numbered, |(number, script)| {
+        let mut client = Client::connect(address)?;
+        let mut latencies = Latencies::default();
+        for (turn, request) in (0..).zip(script.requests.iter().cycle()) {
+            let due = step * (number + turn * clients);
+            if due >= span {
+                break;
+            }
+            let from = wait_until(begun + due);
+            let succeeded = succeeds(&mut client, request)?;
+            latencies.count(from, succeeded);
+        }
+        Ok(latencies)
+    })
+}
+
+/// Writes a block to the disk so many times a second, for what the disk alone takes.
+pub(crate) fn disk_by_timetable(per_second: u32, span: Duration) -> anyhow::Result<Latencies> {
+    use std::os::unix::fs::FileExt as _;
+
+    const BLOCK: [u8; 8192] = [0x5a; 8192];
+    let file = tempfile::tempfile()?;
+    let blocks = 64_u64;
+    for block in 0..blocks {
+        file.write_all_at(&BLOCK, block * 8192)?;
     }
-    let mut done = 0;
-    for client in clients {
-        done += client.await.context("a client ended")??;
+    file.sync_all()?;
+    let (step, begun) = (Duration::from_secs(1) / per_second, Instant::now());
+    let mut latencies = Latencies::default();
+    for turn in 0.. {
+        let due = step * turn;
+        if due >= span {
+            break;
+        }
+        let from = wait_until(begun + due);
+        file.write_all_at(&BLOCK, u64::from(turn) % blocks * 8192)?;
+        file.sync_data()?;
+        latencies.count(from, true);
     }
-    Ok((f64::from(done) / begun.elapsed().as_secs_f64(), peak))
+    Ok(Latencies::of(vec![latencies]))
+}
+
+/// Sleeps until then; the moment to count from. To wake late is the sleeper's fault, to come late is not.
+fn wait_until(due: Instant) -> Instant {
+    let early = due.saturating_duration_since(Instant::now());
+    if early.is_zero() {
+        return due;
+    }
+    thread::sleep(early);
+    Instant::now()
+}
+
+/// Whether the request succeeds. What is refused for being too much at once is counted; any other refusal is an error.
+fn succeeds(client: &mut Client, request: &[u8]) -> anyhow::Result<bool> {
+    let answer = client.send(request)?;
+    match answer.status {
+        200..300 => Ok(true),
+        503 => Ok(false),
+        status => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(answer.body)),
+    }
+}
+
+/// Runs a client for each, on a thread each.
+fn at_once<T: Sync>(
+    clients: &[T],
+    run: impl Fn(&T) -> anyhow::Result<Latencies> + Sync,
+) -> anyhow::Result<Latencies> {
+    let run = &run;
+    thread::scope(|scope| {
+        let running: Vec<_> = clients.iter().map(|client| scope.spawn(move || run(client))).collect();
+        let done: anyhow::Result<Vec<_>> = running.into_iter().map(joined).collect();
+        Ok(Latencies::of(done?))
+    })
+}
+
+/// What a thread came to.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread.join().ok().context("a thread has panicked")?
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody sends so many requests")]
+fn successes(latencies: &Latencies) -> f64 {
+    (latencies.sorted.len() - latencies.refused) as f64
 }

@@ -1,94 +1,47 @@
 //! The figures of the service, measured in one run on one machine, so that their ratios mean something.
 //!
-//! It drives the release binary beside it over real HTTP, as a client would; see `just bench`.
+//! It drives the release binary beside it over real HTTP, as a client would; see `just bench`. The load, the service and the database
+//! server share the processors: what the load takes is missing to the service, as what `pgbench` takes is to its server.
 
+mod client;
+mod figures;
+mod hashing;
 mod load;
+mod people;
+mod pgbench;
+mod postgres;
 mod service;
-mod storage;
+mod sqlite;
 
-use std::io::Write as _;
-use std::time::{Duration, Instant};
-
-use anyhow::Context as _;
-use argon2::{Algorithm, Argon2, Block, Params, Version};
-
-use service::Service;
-
-/// How long each rate is measured.
-const SPAN: Duration = Duration::from_secs(8);
+use client::request;
+use figures::Figures;
+use load::Script;
+use people::phone;
 
 /// Hash threads of the service and of the bare rate.
-const THREADS: usize = 2;
+const HASH_THREADS: usize = 2;
+
+/// More sign-ups than a client can make while it is measured.
+const SIGN_UPS: u32 = 2000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut out = std::io::stdout().lock();
-    let directory = tempfile::tempdir()?;
-
-    let service = Service::start(directory.path(), THREADS).await?;
-    let idle = service.resident_kib()?;
-    let bare_before = bare_argon2(THREADS)?;
-    let (signed_up, peak) = load::sign_ups(&service, SPAN).await?;
-    let bare_after = bare_argon2(THREADS)?;
-    service.stop()?;
-    let bare = f64::midpoint(bare_before, bare_after);
-    writeln!(
-        out,
-        "bare Argon2id, {THREADS} threads:      {bare:8.1} /s (before {bare_before:.1}, after {bare_after:.1})"
-    )?;
-    writeln!(
-        out,
-        "sign-ups over HTTP:             {signed_up:8.1} /s, {:.2} of the bare rate",
-        signed_up / bare
-    )?;
-    writeln!(out, "resident, idle:                 {:8.1} MiB", idle / 1024.0)?;
-    writeln!(out, "resident, under load (peak):    {:8.1} MiB", peak / 1024.0)?;
-
-    let mut starts = Vec::new();
-    for _ in 0..5 {
-        let begun = Instant::now();
-        let service = Service::start(directory.path(), THREADS).await?;
-        starts.push(begun.elapsed());
-        service.stop()?;
-    }
-    starts.sort();
-    let median = starts.get(starts.len() / 2).context("no start was measured")?;
-    writeln!(out, "start to ready, existing data:  {:8.1} ms (median of 5)", median.as_secs_f64() * 1000.0)?;
-
-    for writers in [1, 64] {
-        let rate = storage::commits(writers, SPAN / 2).await?;
-        writeln!(out, "durable commits, {writers:2} writers:    {rate:8.1} /s")?;
-    }
-    Ok(())
+    let mut figures = Figures::new(std::io::stdout().lock());
+    postgres::measure(&mut figures).await?;
+    sqlite::measure(&mut figures).await?;
+    Ok(figures.end()?)
 }
 
-/// Hashes per second of nothing but Argon2id, with its memory kept, on so many threads.
-fn bare_argon2(threads: usize) -> anyhow::Result<f64> {
-    let params = Params::new(19_456, 2, 1, Some(32)).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let begun = Instant::now();
-    let end = begun + SPAN / 2;
-    let counting: Vec<_> = (0..threads)
-        .map(|_| {
-            let params = params.clone();
-            std::thread::spawn(move || {
-                let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
-                let mut blocks = vec![Block::default(); params.block_count()];
-                let mut hashes = 0_u32;
-                while Instant::now() < end {
-                    let mut tag = [0; 32];
-                    let hashed = argon2.hash_password_into_with_memory(
-                        b"correct-horse-7",
-                        b"saltsaltsaltsalt",
-                        &mut tag,
-                        &mut blocks,
-                    );
-                    hashes += u32::from(hashed.is_ok());
-                }
-                hashes
-            })
+/// Clients that sign up, each time with another number.
+fn sign_ups(clients: u32, first: u32) -> Vec<Script> {
+    let sign_up = |number| {
+        let body = format!(r#"{{"phone":"{}","password":"correct-horse-7"}}"#, phone(number));
+        request("POST", "/v2/mobile/signup", None, &body)
+    };
+    (0..clients)
+        .map(|client| {
+            let first = first + client * SIGN_UPS;
+            Script { requests: (first..first + SIGN_UPS).map(sign_up).collect(), repeats: false }
         })
-        .collect();
-    let hashes: u32 = counting.into_iter().map(|thread| thread.join().unwrap_or(0)).sum();
-    Ok(f64::from(hashes) / begun.elapsed().as_secs_f64())
+        .collect()
 }

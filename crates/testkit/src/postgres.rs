@@ -177,7 +177,8 @@ fn configuration(options: &PostgresOptions) -> Vec<String> {
 }
 
 /// The directory with the server's programs, the newest if there are several.
-fn find_programs() -> Option<PathBuf> {
+#[must_use]
+pub fn find_programs() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(PROGRAMS) {
         return has_programs(Path::new(&named)).then(|| named.into());
     }

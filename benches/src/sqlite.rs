@@ -1,12 +1,13 @@
-//! Commits of the SQLite adapter, each what a sign-up commits.
+//! The figures on the embedded default.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{NumberUse, Registration, SignUp};
 use vestibule_domain::{
     AttemptId, ClientAddress, Content, Generation, Locale, Message, MessageId, OneTimeCode, OneTimeCodes,
     Origin, PasswordHash, PhoneNumber, Recipient,
@@ -14,15 +15,54 @@ use vestibule_domain::{
 use vestibule_port_storage::{Changes, Charge, Limit, Save, Storage as _};
 use vestibule_sqlite::{Migrate, Sqlite};
 
-const QUOTA: Quota = Quota { burst: u32::MAX, period: Duration::from_hours(24) };
-const RULES: Rules = Rules {
-    code_ttl: Duration::from_mins(10),
-    code_guesses: 5,
-    resend_cooldown: Duration::from_mins(1),
-    max_messages: 5,
-    sign_ups: QUOTA,
-    guesses: QUOTA,
-};
+use crate::figures::Figures;
+use crate::load::as_fast_as_answered;
+use crate::people::RULES;
+use crate::service::Service;
+use crate::{HASH_THREADS, hashing, sign_ups};
+
+/// How long a rate is measured.
+const SPAN: Duration = Duration::from_secs(8);
+
+/// Clients that sign up at once: enough to keep the hash threads busy, few enough to leave the queue short.
+const CLIENTS: u32 = 16;
+
+pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result<()> {
+    figures.part("SQLite, sign-ups over HTTP; in a second, against bare Argon2id")?;
+    let directory = tempfile::tempdir()?;
+    let service = Service::start(directory.path(), None, HASH_THREADS)?;
+    let idle = service.resident()?;
+    let before = hashing::bare(HASH_THREADS, SPAN / 2)?;
+    let load = as_fast_as_answered(service.address, &sign_ups(CLIENTS, 0), SPAN)?;
+    let after = hashing::bare(HASH_THREADS, SPAN / 2)?;
+    figures.share("sign-ups", load.rate, [before, after], 0.95)?;
+    figures.latencies("  sign-ups", &load.latencies)?;
+
+    figures.part("SQLite, the rest")?;
+    figures.at_most("resident when idle, MiB", idle, 20.0)?;
+    figures.at_most("resident at most, MiB", service.most_resident()?, 56.0)?;
+    service.stop()?;
+    figures.at_most("from start to ready, ms", start(directory.path())?, 80.0)?;
+    for writers in [1, 64] {
+        let rate = commits(writers, SPAN / 2).await?;
+        figures.plain(&format!("durable commits in a second, {writers} at once"), rate)?;
+    }
+    Ok(())
+}
+
+/// How long a start on data that is there takes, in milliseconds: the median of five.
+fn start(directory: &std::path::Path) -> anyhow::Result<f64> {
+    let mut starts = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let service = Service::start(directory, None, HASH_THREADS)?;
+        starts.push(begun.elapsed());
+        service.stop()?;
+    }
+    starts.sort();
+    let median = starts.get(starts.len() / 2).context("no start was measured")?;
+    Ok(median.as_secs_f64() * 1000.0)
+}
 
 struct ZeroCodes;
 
@@ -36,8 +76,8 @@ impl OneTimeCodes for ZeroCodes {
     }
 }
 
-/// Commits per second by so many writers at once, on a file of its own.
-pub(crate) async fn commits(writers: u32, span: Duration) -> anyhow::Result<f64> {
+/// Commits per second by so many writers at once, on a file of its own; each is what a sign-up commits.
+async fn commits(writers: u32, span: Duration) -> anyhow::Result<f64> {
     let directory = tempfile::tempdir_in(".")?;
     let storage = Arc::new(Sqlite::open(&directory.path().join("bench.db"), 2, Migrate::Yes)?);
     let begun = Instant::now();
@@ -82,7 +122,7 @@ fn sign_up(number: u32) -> anyhow::Result<Changes> {
     };
     Ok(Changes {
         registration: Some(Save::new(step.registration)),
-        charge: Some(Charge { limit: Limit::SignUpsFrom(address), quota: QUOTA, now }),
+        charge: Some(Charge { limit: Limit::SignUpsFrom(address), quota: RULES.sign_ups, now }),
         messages: vec![message],
         ..Changes::default()
     })

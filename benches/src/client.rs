@@ -1,0 +1,76 @@
+//! A client that costs next to nothing: HTTP/1.1 on a kept connection, one request at a time, on the thread that asks. It shares
+//! the machine with what it measures, so all that it spends is missing there.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// A request that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Room for any answer of the service.
+const LARGEST_ANSWER: usize = 64 * 1024;
+
+pub(crate) struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// What was answered.
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, buffer: vec![0; LARGEST_ANSWER] })
+    }
+
+    /// Sends a whole request and waits for the whole answer.
+    pub(crate) fn send(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
+        self.stream.write_all(request)?;
+        let mut filled = 0;
+        loop {
+            let room = self.buffer.get_mut(filled..).context("an answer is too large")?;
+            let more = self.stream.read(room)?;
+            anyhow::ensure!(more > 0, "the service has hung up");
+            filled += more;
+            let read = self.buffer.get(..filled).unwrap_or_default();
+            if let Some((status, body, end)) = parse(read)?
+                && filled >= end
+            {
+                let body = self.buffer.get(body..end).unwrap_or_default();
+                return Ok(Answer { status, body });
+            }
+        }
+    }
+}
+
+/// The bytes of a request with a JSON body.
+pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: &str) -> Vec<u8> {
+    let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = body.len();
+    format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n{bearer}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+/// The status, and where the body begins and ends; `None` while the head is not whole.
+fn parse(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
+    let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(bytes.get(..head).unwrap_or_default())?;
+    let mut lines = text.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("an answer has no status")?;
+    let length = lines.filter_map(|line| line.split_once(": ")).find_map(|(name, value)| {
+        name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>())
+    });
+    let begin = head + 4;
+    Ok(Some((status.parse()?, begin, begin + length.transpose()?.unwrap_or(0))))
+}

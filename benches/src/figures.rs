@@ -1,0 +1,80 @@
+//! The table of figures, printed row by row as they come.
+
+use std::io::{self, Write};
+
+use crate::load::Latencies;
+
+/// A row is a figure: what was measured, what it is compared with, and whether the goal is met.
+pub(crate) struct Figures<W> {
+    out: W,
+    missed: Vec<String>,
+}
+
+impl<W: Write> Figures<W> {
+    pub(crate) const fn new(out: W) -> Self {
+        Self { out, missed: Vec::new() }
+    }
+
+    /// Begins a part of the table, and tells how busy the machine was before.
+    pub(crate) fn part(&mut self, title: &str) -> io::Result<()> {
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or("?");
+        writeln!(self.out, "\n{title} (load average {load})")?;
+        let head = ["measured", "limit", "before", "after", "ratio", "goal"];
+        let [measured, limit, before, after, ratio, goal] = head;
+        writeln!(
+            self.out,
+            "{:38}{measured:>10}{limit:>10}{before:>10}{after:>10}{ratio:>7}{goal:>8}  met",
+            ""
+        )
+    }
+
+    /// A rate in a second, as a share of its limit, which was measured just before and just after.
+    pub(crate) fn share(&mut self, name: &str, rate: f64, limit: [f64; 2], goal: f64) -> io::Result<()> {
+        let [before, after] = limit;
+        let limit = f64::midpoint(before, after);
+        let ratio = rate / limit;
+        let met = self.judge(name, ratio >= goal);
+        writeln!(
+            self.out,
+            "{name:38}{rate:10.1}{limit:10.1}{before:10.1}{after:10.1}{ratio:7.2}{goal:8.2}  {met}"
+        )
+    }
+
+    /// A figure that must not be larger than its goal.
+    pub(crate) fn at_most(&mut self, name: &str, value: f64, goal: f64) -> io::Result<()> {
+        let met = self.judge(name, value <= goal);
+        writeln!(self.out, "{name:38}{value:10.1}{:37}{goal:8.1}  {met}", "")
+    }
+
+    /// A figure without a goal.
+    pub(crate) fn plain(&mut self, name: &str, value: f64) -> io::Result<()> {
+        writeln!(self.out, "{name:38}{value:10.1}")
+    }
+
+    /// How long requests took.
+    pub(crate) fn latencies(&mut self, name: &str, latencies: &Latencies) -> io::Result<()> {
+        let [p50, p95, p99] = [50, 95, 99].map(|percent| latencies.percentile(percent));
+        let refused = match latencies.refused {
+            0 => String::new(),
+            refused => format!(", {refused} refused with 503"),
+        };
+        writeln!(self.out, "{name:38}p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms{refused}")
+    }
+
+    /// What was missed, in one line.
+    pub(crate) fn end(mut self) -> io::Result<()> {
+        match self.missed.as_slice() {
+            [] => writeln!(self.out, "\nEvery goal is met."),
+            missed => writeln!(self.out, "\nMissed: {}.", missed.join("; ")),
+        }
+    }
+
+    fn judge(&mut self, name: &str, met: bool) -> &'static str {
+        if met {
+            return "yes";
+        }
+        self.missed.push(name.to_owned());
+        "NO"
+    }
+}

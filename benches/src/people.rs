@@ -1,0 +1,182 @@
+//! Registrations and accounts to measure with. They are written through the storage port, which is quicker than to sign up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use time::UtcDateTime;
+use uuid::Uuid;
+use vestibule_application::{Derivation, MasterKeys};
+use vestibule_domain::quota::Quota;
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::{
+    AttemptId, Claim, ClientAddress, KycLevel, OneTimeCodes, Origin, PasswordHash, PhoneNumber, RefreshToken,
+    SessionId, UserId,
+};
+use vestibule_paseto::{KeyRing, PasetoTokens};
+use vestibule_port_security::{AccessClaims, AccessTokens as _};
+use vestibule_port_storage::{Changes, NewPassword, NewRefreshToken, Save, Storage};
+
+use crate::client::request;
+use crate::service::ISSUER;
+
+const QUOTA: Quota = Quota { burst: u32::MAX, period: Duration::from_hours(24) };
+
+/// The service's own, but for the quotas.
+pub(crate) const RULES: Rules = Rules {
+    code_ttl: Duration::from_mins(10),
+    code_guesses: 5,
+    resend_cooldown: Duration::from_mins(1),
+    max_messages: 5,
+    sign_ups: QUOTA,
+    guesses: QUOTA,
+};
+
+const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$\
+    gPjyGpXhJ4zWcHUHgsiSfm8oSnBbiwWEjPUI5cSQvPM";
+
+/// Any will do: the service reads them from a file that is written here.
+const MASTER_KEY: [u8; 32] = [0x61; 32];
+
+/// Commits at once.
+const WRITERS: usize = 16;
+
+/// Makes people whose codes and tokens the service accepts.
+pub(crate) struct People {
+    derivation: Derivation,
+    tokens: PasetoTokens,
+    now: UtcDateTime,
+    origin: Origin,
+}
+
+impl People {
+    /// Writes the service's keys to its data directory.
+    pub(crate) fn of(directory: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
+        let data = directory.join("data");
+        std::fs::DirBuilder::new().mode(0o700).create(&data)?;
+        let (file, key) = (data.join("master.key"), "61".repeat(32));
+        std::fs::write(&file, format!("active = \"{key}\"\nnumbers = \"{key}\"\n"))?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+        let master = MasterKeys { active: MASTER_KEY, previous: None, numbers: MASTER_KEY };
+        let tokens = KeyRing::generate_file(&data.join("token.keys"))?;
+        #[expect(clippy::disallowed_methods, reason = "codes and tokens must live while the service runs")]
+        let now = UtcDateTime::now();
+        Ok(Self {
+            derivation: Derivation::new(&master, 6),
+            tokens: PasetoTokens::new(tokens, ISSUER.to_owned(), ISSUER.to_owned()),
+            now: now.replace_nanosecond(0)?,
+            origin: Origin { fingerprint: None, address: ClientAddress::of([127, 0, 0, 1].into()) },
+        })
+    }
+
+    /// Writes those who have signed up and not confirmed.
+    pub(crate) async fn sign_up(
+        &self,
+        storage: &dyn Storage,
+        numbers: std::ops::Range<u32>,
+    ) -> anyhow::Result<()> {
+        let changes = |number| {
+            let registration = Some(Save::new(self.registration(number)?));
+            anyhow::Ok(Changes { registration, ..Changes::default() })
+        };
+        commit(storage, numbers.map(changes)).await
+    }
+
+    /// Writes those who have an account and a session.
+    pub(crate) async fn register(
+        &self,
+        storage: &dyn Storage,
+        numbers: std::ops::Range<u32>,
+    ) -> anyhow::Result<()> {
+        commit(storage, numbers.map(|number| self.account(number))).await
+    }
+
+    /// The confirmation of somebody who has signed up.
+    pub(crate) fn confirmation(&self, number: u32) -> Vec<u8> {
+        let (phone, attempt) = (phone(number), id(number));
+        let code = self.derivation.code(AttemptId::new(attempt), 0);
+        let body =
+            format!(r#"{{"phone":"{phone}","smsCode":"{}","registrationId":"{attempt}"}}"#, code.expose());
+        request("POST", "/v2/mobile/phone/confirm", None, &body)
+    }
+
+    /// An access token of somebody who has an account.
+    pub(crate) fn token(&self, number: u32) -> String {
+        let claims = AccessClaims {
+            user: UserId::new(id(number)),
+            session: SessionId::new(id(number)),
+            id: id(number),
+            issued_at: self.now,
+            expires_at: self.now + Duration::from_mins(15),
+            kyc: KycLevel::None,
+        };
+        self.tokens.issue(&claims).expose().to_owned()
+    }
+
+    fn registration(&self, number: u32) -> anyhow::Result<Registration> {
+        let sign_up = SignUp {
+            attempt: AttemptId::new(id(number)),
+            phone: PhoneNumber::restore(&phone(number))?,
+            password: PasswordHash::new(PASSWORD_HASH.to_owned()),
+            origin: self.origin,
+        };
+        let signed_up =
+            Registration::sign_up(None, NumberUse::Unused, sign_up, &self.derivation, &RULES, self.now)?;
+        Ok(signed_up.registration)
+    }
+
+    fn account(&self, number: u32) -> anyhow::Result<Changes> {
+        let (user, session) = (UserId::new(id(number)), SessionId::new(id(number)));
+        let attempt = AttemptId::new(id(number));
+        let confirm = Confirm {
+            code: Some(self.derivation.code(attempt, 0)),
+            claim: Claim { attempt: Some(attempt), origin: self.origin },
+            user,
+            session,
+        };
+        let outcome = self.registration(number)?.confirm(&confirm, &self.derivation, &RULES, self.now);
+        let Confirmation::Opened { registration, account, password, session } = outcome else {
+            anyhow::bail!("a code was refused");
+        };
+        let mut random = [0; 32];
+        random.split_at_mut(4).0.copy_from_slice(&number.to_be_bytes());
+        let refresh_token = NewRefreshToken {
+            hash: RefreshToken::from_random(random).hash(),
+            session: session.id,
+            issued_at: self.now,
+            expires_at: self.now + Duration::from_hours(24),
+        };
+        Ok(Changes {
+            registration: Some(Save::new(registration)),
+            used_number: Some(self.derivation.number_digest(account.phone())),
+            account: Some(Save::new(*account)),
+            password: Some(NewPassword { user, hash: password, set_at: self.now }),
+            session: Some(session),
+            refresh_token: Some(refresh_token),
+            ..Changes::default()
+        })
+    }
+}
+
+/// A number that is valid for each below ten million, in the form that the scripts for pgbench write too.
+pub(crate) fn phone(number: u32) -> String {
+    format!("+44740{number:07}")
+}
+
+fn id(number: u32) -> Uuid {
+    Uuid::from_u128(number.into())
+}
+
+async fn commit(
+    storage: &dyn Storage,
+    changes: impl Iterator<Item = anyhow::Result<Changes>>,
+) -> anyhow::Result<()> {
+    futures_util::stream::iter(changes)
+        .map(|changes| async { storage.commit(changes?).await.context("people cannot be written") })
+        .buffer_unordered(WRITERS)
+        .try_collect()
+        .await
+}
