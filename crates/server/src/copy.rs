@@ -10,17 +10,18 @@ use vestibule_application::{CopyPhase, CopyProgress, copy_installation};
 use vestibule_postgres::Postgres;
 use vestibule_sqlite::SqliteArchive;
 
-use crate::config::DatabaseKind;
+use crate::config::{Config, DatabaseKind};
 
-/// Where from and where to. Whatever the configuration names stays as it is.
+/// Where from and where to.
 #[derive(clap::Args)]
 pub(crate) struct Copy {
     /// The database to read: `sqlite://` and a path. Nothing in it is changed; the service on it must be stopped.
     #[arg(long)]
     from: SecretString,
-    /// The database to fill: `postgres://user:password@host:port/database`. It must be empty, or hold the beginning of the same copy.
+    /// The database to fill: `postgres://user:password@host:port/database`; by default the configured one. It must be empty, or
+    /// hold the beginning of the same copy.
     #[arg(long)]
-    to: SecretString,
+    to: Option<SecretString>,
     /// Records in each transaction.
     #[arg(long, hide = true, default_value_t = 500)]
     page: usize,
@@ -29,9 +30,10 @@ pub(crate) struct Copy {
 /// Connections to the target: what is read and written there comes one after another.
 const POOL_SIZE: u32 = 2;
 
-pub(crate) async fn copy(arguments: &Copy) -> anyhow::Result<()> {
+pub(crate) async fn copy(config: &Config, arguments: &Copy) -> anyhow::Result<()> {
+    let to = arguments.to.as_ref().or(config.database.url.as_ref());
     let (Some(DatabaseKind::Sqlite(from)), Some(DatabaseKind::Postgres(to))) =
-        (DatabaseKind::parse(&arguments.from), DatabaseKind::parse(&arguments.to))
+        (DatabaseKind::parse(&arguments.from), to.and_then(DatabaseKind::parse))
     else {
         anyhow::bail!(
             "it copies from `sqlite://` and a path to `postgres://user:password@host:port/database`"
@@ -40,7 +42,7 @@ pub(crate) async fn copy(arguments: &Copy) -> anyhow::Result<()> {
     let source =
         SqliteArchive::open(&from).with_context(|| format!("--from: cannot read {}", from.display()))?;
     let target = Postgres::open(to.expose_secret(), POOL_SIZE, vestibule_postgres::Migrate::Yes).await;
-    let target = target.context("--to")?;
+    let target = target.context(if arguments.to.is_some() { "--to" } else { "database.url" })?;
     let mut display = Display::new();
     let mut show = |progress| display.show(progress);
     let copied = copy_installation(&source, &target, arguments.page, &mut show).await;

@@ -53,6 +53,6 @@ async fn main() -> ExitCode {
         Command::Serve => serve::serve(&config).await,
         Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
-        Command::Copy(copying) => copy::copy(&copying).await,
+        Command::Copy(copying) => copy::copy(&config, &copying).await,
     })
 }

@@ -20,7 +20,9 @@ async fn empty_database() -> TestDatabase {
 
 fn copying(directory: &Path, file: &str, to: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-    command.current_dir(directory).args(["copy", "--from", &format!("sqlite://{file}"), "--to", to]);
+    // By the configuration, as an operator would whose password nobody is to see.
+    command.current_dir(directory).args(["copy", "--from", &format!("sqlite://{file}")]);
+    command.env("VESTIBULE__DATABASE__URL", to);
     command
 }
 
@@ -167,7 +169,7 @@ async fn a_copy_that_makes_no_sense_is_refused_with_a_sentence() {
         ("b.db", target.url.as_str(), "--from: cannot read b.db: there is no such file"),
         ("text.db", &target.url, "file is not a database"),
         ("a.db", "sqlite://b.db", "it copies from `sqlite://` and a path to `postgres://"),
-        ("a.db", "postgres://nobody:hush@127.0.0.1:1/a", "--to: the server cannot be reached"),
+        ("a.db", "postgres://nobody:hush@127.0.0.1:1/a", "database.url: the server cannot be reached"),
     ] {
         let refused = refused(directory.path(), file, to);
         assert!(refused.contains(sentence) && !refused.contains("hush"), "{refused}");
