@@ -1,7 +1,8 @@
-//! For tests only: fakes, a fixed clock, protocol-true servers, throwaway Postgres, and the contract suite of the storage port.
+//! For tests only: fakes, a fixed clock, protocol-true servers, throwaway Postgres, a network that fails, and the contract suite of the storage port.
 
 mod clock;
 pub mod fake_gateway;
+mod fault_proxy;
 mod in_memory;
 pub mod postgres;
 mod security;
@@ -10,6 +11,7 @@ pub mod storage_contract;
 
 pub use clock::ManualClock;
 pub use fake_gateway::{Behaviour, FakeGateway, Report, SentSms, Via};
+pub use fault_proxy::{Fault, FaultProxy};
 pub use in_memory::InMemoryStorage;
 pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry};
 pub use smtp_server::{MailServer, Options, ReceivedMail, Security, Stage};
