@@ -11,6 +11,16 @@ bench:
     cargo build --release -p vestibule-server
     cargo run --release -p vestibule-bench
 
+# Four instances and all that they need, killed under load, and an audit of what is left. Under five minutes.
+chaos *arguments:
+    cargo build --release -p vestibule-server -p vestibule-chaos
+    target/release/vestibule-chaos {{arguments}}
+
+# The same audit where commits are lost: it must find that, or it proves nothing.
+chaos-control:
+    cargo build --release -p vestibule-server -p vestibule-chaos
+    target/release/vestibule-chaos --control --seconds 40
+
 # Lines per crate.
 lines:
     for crate in crates/* crates/ports/* crates/adapters/*; do [ -d "$crate/src" ] && printf '%6d %s\n' "$(cat $(find "$crate/src" -name '*.rs') | wc -l)" "$crate"; done

@@ -14,6 +14,20 @@ cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 step 'dependency rules'
 command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --quiet
 cargo deny --all-features check bans licenses sources
+# What tests may use and what is built for use may not.
+forbid() {
+  local crates=$1 tree
+  shift
+  tree=$(cargo tree --edges normal,build --all-features --prefix none "$@")
+  if grep -E "^($crates)" <<<"$tree"; then
+    echo "an arrow that is not allowed: $*" >&2
+    exit 1
+  fi
+}
+# The programs that measure and break the service are no part of it.
+forbid vestibule-testkit --workspace --exclude vestibule-testkit --exclude vestibule-bench --exclude vestibule-chaos
+forbid vestibule-port- -p vestibule-http --depth 1
+forbid 'tokio|futures|actix|diesel' -p vestibule-domain
 
 step 'Postgres'
 scripts/find-postgres.sh

@@ -14,16 +14,14 @@ use tracing::Instrument as _;
 use vestibule_domain::{Message, Recipient};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::{Clock, Entropy};
-use vestibule_port_sms::{Sms, SmsError, SmsSender};
+use vestibule_port_sms::Sms;
 use vestibule_port_storage::{Claimed, Outbox, Settlement, Unavailable};
 
+use crate::providers::{PROVIDER_PATIENCE, Providers, Try};
 use crate::{Derivation, Wording, kind_of};
 
 /// Messages on their way at once, so that a slow provider holds up no more than this.
 const MAX_IN_FLIGHT: usize = 64;
-
-/// The longest that a provider may take for one message, by the ports' contracts.
-const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first wait after a failure, and the longest.
 const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -41,8 +39,8 @@ const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who carries messages.
 pub struct Senders {
-    /// SMS providers, in the order in which they are tried.
-    pub sms: Vec<Arc<dyn SmsSender>>,
+    /// The SMS providers.
+    pub sms: Providers,
     /// The mail transport.
     pub email: Arc<dyn EmailSender>,
 }
@@ -61,25 +59,17 @@ pub struct Dispatcher {
     pub clock: Arc<dyn Clock>,
     /// For the jitter of the waits.
     pub entropy: Arc<dyn Entropy>,
-}
-
-/// What a try came to.
-#[derive(Debug, PartialEq, Eq)]
-enum Try {
-    Sent { provider: &'static str, reference: Option<String> },
-    InDoubt { provider: &'static str, reason: String },
-    Failed { reason: String, wait: Option<Duration> },
-    Hopeless { reason: String },
+    /// Wakes it where something became due by another way than a commit.
+    pub wake: Arc<Notify>,
 }
 
 impl Dispatcher {
     /// Runs until `stop` turns true; then finishes what is on its way and returns.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut in_flight = JoinSet::new();
-        let done = Arc::new(Notify::new());
         while !*stop.borrow() {
             while in_flight.try_join_next().is_some() {}
-            let sleep = match self.start_due(&mut in_flight, &done).await {
+            let sleep = match self.start_due(&mut in_flight).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read");
@@ -88,7 +78,7 @@ impl Dispatcher {
             };
             tokio::select! {
                 () = self.outbox.queued() => {}
-                () = done.notified() => {}
+                () = self.wake.notified() => {}
                 () = tokio::time::sleep(sleep) => {}
                 _ = stop.changed() => {}
             }
@@ -97,11 +87,7 @@ impl Dispatcher {
     }
 
     /// Starts everything that is due, and tells how long nothing will be.
-    async fn start_due(
-        self: &Arc<Self>,
-        in_flight: &mut JoinSet<()>,
-        done: &Arc<Notify>,
-    ) -> Result<Duration, Unavailable> {
+    async fn start_due(self: &Arc<Self>, in_flight: &mut JoinSet<()>) -> Result<Duration, Unavailable> {
         loop {
             let room = MAX_IN_FLIGHT.saturating_sub(in_flight.len());
             if room == 0 {
@@ -117,14 +103,14 @@ impl Dispatcher {
                 return Ok(Duration::from_millis(10));
             }
             for message in claimed {
-                let (dispatcher, done) = (Arc::clone(self), Arc::clone(done));
+                let dispatcher = Arc::clone(self);
                 let span = tracing::info_span!(
                     "deliver", message = %message.message.id, kind = kind_of(&message.message.content), tries = message.tries,
                 );
                 in_flight.spawn(
                     async move {
                         dispatcher.deliver(message).await;
-                        done.notify_one();
+                        dispatcher.wake.notify_one();
                     }
                     .instrument(span),
                 );
@@ -132,21 +118,20 @@ impl Dispatcher {
         }
     }
 
-    /// Longer than all providers together may take, so that nobody sends a message that is still on its way; and no longer,
-    /// since it is how long a message waits whose sender has died.
+    /// Longer than all providers together may take that can be tried, so that nobody sends a message that is still on its way; and no
+    /// longer, since it is how long a message waits whose sender has died.
     fn lease(&self) -> Duration {
-        let providers = u32::try_from(self.senders.sms.len()).unwrap_or(u32::MAX);
-        PROVIDER_PATIENCE.saturating_mul(providers.max(1)) + PROVIDER_PATIENCE
+        self.senders.sms.patience(self.clock.now()).max(PROVIDER_PATIENCE) + PROVIDER_PATIENCE
     }
 
     /// One try of one message.
     async fn deliver(&self, claimed: Claimed) {
-        let Claimed { message, tries } = claimed;
+        let Claimed { message, tries, doubted } = claimed;
         let settlement = if self.clock.now() >= message.expires_at {
             tracing::warn!("dropped: it would come too late");
             Settlement::Expired { at: self.clock.now() }
         } else {
-            let outcome = self.try_to_send(&message).await;
+            let outcome = self.try_to_send(&message, doubted.as_deref()).await;
             self.settlement(&message, outcome)
         };
         // Unsettled, the message is sent again when the lease ends.
@@ -155,13 +140,14 @@ impl Dispatcher {
         }
     }
 
-    async fn try_to_send(&self, message: &Message) -> Try {
+    async fn try_to_send(&self, message: &Message, doubted: Option<&str>) -> Try {
         match &message.recipient {
             Recipient::Phone(to) => {
                 let Some(text) = self.wording.sms(message, &self.derivation) else {
                     return Try::Hopeless { reason: "there is no SMS of this kind".to_owned() };
                 };
-                self.send_sms(&Sms { id: message.id, to: to.clone(), text }).await
+                let sms = Sms { id: message.id, to: to.clone(), text };
+                self.senders.sms.send(&sms, doubted, &*self.clock).await
             }
             Recipient::Email(to) => {
                 let Some(mail) = self.wording.mail(message, to, &self.derivation) else {
@@ -173,37 +159,12 @@ impl Dispatcher {
                 match self.senders.email.send(&email).await {
                     Ok(()) => Try::Sent { provider: self.senders.email.name(), reference: None },
                     Err(EmailError::Permanent { reason }) => Try::Hopeless { reason },
-                    Err(EmailError::Temporary { reason }) => Try::Failed { reason, wait: None },
+                    Err(EmailError::Temporary { reason }) => {
+                        Try::Failed { reason, ready_at: self.clock.now() }
+                    }
                 }
             }
         }
-    }
-
-    /// Tries the providers in their order until one has taken the message, or may have.
-    async fn send_sms(&self, sms: &Sms) -> Try {
-        let mut failure = Try::Failed { reason: "there is no provider".to_owned(), wait: None };
-        for provider in &self.senders.sms {
-            let name = provider.name();
-            match provider.send(sms).await {
-                Ok(receipt) => {
-                    return Try::Sent { provider: name, reference: Some(receipt.reference) };
-                }
-                Err(SmsError::Permanent { reason }) => {
-                    return Try::Hopeless { reason: format!("{name}: {reason}") };
-                }
-                // It may be on its way: a second provider would send a second copy at once.
-                Err(SmsError::Ambiguous { reason }) => {
-                    return Try::InDoubt { provider: name, reason: format!("{name}: {reason}") };
-                }
-                Err(SmsError::Temporary { reason }) => {
-                    failure = Try::Failed { reason: format!("{name}: {reason}"), wait: None };
-                }
-                Err(SmsError::Throttled { retry_after, reason }) => {
-                    failure = Try::Failed { reason: format!("{name}: {reason}"), wait: retry_after };
-                }
-            }
-        }
-        failure
     }
 
     fn settlement(&self, message: &Message, outcome: Try) -> Settlement {
@@ -220,17 +181,31 @@ impl Dispatcher {
                 tracing::error!(reason, "dead letter: refused for good");
                 Settlement::Dead { reason }
             }
-            Try::Failed { reason, wait } => {
-                let now = self.clock.now();
-                let at = now + wait.unwrap_or_default().max(self.back_off(message.queued_at, now));
-                if at >= message.expires_at {
+            Try::Failed { reason, ready_at } => {
+                let paced = self.paced(message);
+                let Some(at) = in_time([ready_at.max(paced), paced], message) else {
                     tracing::error!(reason, "dead letter: the last try has failed");
                     return Settlement::Dead { reason };
-                }
+                };
                 tracing::warn!(reason, "not sent, will be tried again");
                 Settlement::Retry { at, reason }
             }
+            Try::Postponed { reason, ready_at } => {
+                let Some(at) = in_time([ready_at, self.paced(message)], message) else {
+                    tracing::error!(reason, "dead letter: no provider can be tried in time");
+                    return Settlement::Dead { reason };
+                };
+                // The provider's trouble was told when it began.
+                tracing::debug!(reason, "postponed: no provider can be tried now");
+                Settlement::Retry { at, reason }
+            }
         }
+    }
+
+    /// When the message is tried again if nothing but its age speaks against it.
+    fn paced(&self, message: &Message) -> UtcDateTime {
+        let now = self.clock.now();
+        now + self.back_off(message.queued_at, now)
     }
 
     /// Half the message's age, so that the waits grow exponentially, less up to half of that by chance, so that the
@@ -240,6 +215,12 @@ impl Dispatcher {
         let [chance, ..] = self.entropy.bytes();
         wait.saturating_sub(wait / 2 * u32::from(chance) / 255)
     }
+}
+
+/// The first of the moments at which the message is still of use. The later one takes no notice of what this instance knows of the
+/// providers: another instance may find one that works.
+fn in_time(moments: [UtcDateTime; 2], message: &Message) -> Option<UtcDateTime> {
+    moments.into_iter().find(|at| *at < message.expires_at)
 }
 
 fn until(now: UtcDateTime, then: UtcDateTime) -> Duration {

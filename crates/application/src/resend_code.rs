@@ -1,9 +1,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vestibule_domain::registration::{Resend, ResendRefusal};
+use time::UtcDateTime;
+use vestibule_domain::registration::{Registration, Resend, ResendRefusal};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient,
+    AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Locale, Origin, PhoneError, PhoneNumber,
+    Recipient,
 };
 use vestibule_port_storage::{Changes, CommitError, Save, Unavailable};
 
@@ -23,6 +25,13 @@ pub struct ResendCode {
     pub locale: Locale,
 }
 
+/// The message is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResentCode {
+    /// How far the message before this one has come, as far as the caller may know.
+    pub delivery: Option<DeliveryState>,
+}
+
 /// Why nothing is sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ResendCodeError {
@@ -37,12 +46,16 @@ pub enum ResendCodeError {
     CoolDown {
         /// How long to wait.
         retry_after: Duration,
+        /// How far the last message has come, as far as the caller may know.
+        delivery: Option<DeliveryState>,
     },
     /// Too many messages for this registration.
     #[error("too many messages")]
     TooMany {
         /// How long to wait.
         retry_after: Duration,
+        /// How far the last message has come, as far as the caller may know.
+        delivery: Option<DeliveryState>,
     },
     /// Storage does not answer.
     #[error(transparent)]
@@ -54,14 +67,18 @@ impl Application {
     ///
     /// # Errors
     /// [`ResendCodeError`]
-    pub async fn resend_code(&self, request: ResendCode) -> Result<(), ResendCodeError> {
+    pub async fn resend_code(&self, request: ResendCode) -> Result<ResentCode, ResendCodeError> {
         let phone = PhoneNumber::parse(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         let resend = Resend { claim: Claim { attempt: request.registration, origin } };
         for _ in 0..MAX_ROUNDS {
             let loaded = self.storage.registration(&phone).await?.ok_or(ResendCodeError::NotFound)?;
             let now = self.clock.now();
-            let step = loaded.value.resend(&resend, &*self.derivation, &self.settings.registration, now)?;
+            let delivery = self.known_delivery(&loaded.value, &resend.claim, now).await?;
+            let step = loaded
+                .value
+                .resend(&resend, &*self.derivation, &self.settings.registration, now)
+                .map_err(|refusal| refused(refusal, delivery))?;
             let to = || Recipient::Phone(phone.clone());
             let message = step.message.map(|message| self.message(to(), &request.locale, message));
             let changes = Changes {
@@ -70,7 +87,7 @@ impl Application {
                 ..Changes::default()
             };
             match self.storage.commit(changes).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(ResentCode { delivery }),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(error) => return Err(impossible(&error).into()),
@@ -78,14 +95,26 @@ impl Application {
         }
         Err(contended().into())
     }
+
+    /// How far the newest message of the caller's own attempt has come. Not told where accounts are concealed, since a concealed number has
+    /// no messages.
+    async fn known_delivery(
+        &self,
+        registration: &Registration,
+        claim: &Claim,
+        now: UtcDateTime,
+    ) -> Result<Option<DeliveryState>, Unavailable> {
+        match registration.claimed_attempt(claim, now) {
+            Some(attempt) if !self.settings.conceal_accounts => self.storage.delivery(attempt).await,
+            _ => Ok(None),
+        }
+    }
 }
 
-impl From<ResendRefusal> for ResendCodeError {
-    fn from(refusal: ResendRefusal) -> Self {
-        match refusal {
-            ResendRefusal::NotFound => Self::NotFound,
-            ResendRefusal::CoolDown { retry_after } => Self::CoolDown { retry_after },
-            ResendRefusal::TooMany { retry_after } => Self::TooMany { retry_after },
-        }
+fn refused(refusal: ResendRefusal, delivery: Option<DeliveryState>) -> ResendCodeError {
+    match refusal {
+        ResendRefusal::NotFound => ResendCodeError::NotFound,
+        ResendRefusal::CoolDown { retry_after } => ResendCodeError::CoolDown { retry_after, delivery },
+        ResendRefusal::TooMany { retry_after } => ResendCodeError::TooMany { retry_after, delivery },
     }
 }

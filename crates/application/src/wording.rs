@@ -16,6 +16,12 @@ const LOCALES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/locales.rs"
 /// The language that everybody gets who asks for none that we have.
 const FALLBACK: &str = "en";
 
+/// The characters of one SMS in the GSM 7-bit alphabet (3GPP TS 23.038).
+const SMS_CHARACTERS: usize = 160;
+
+/// The longest code that there is.
+const LONGEST_CODE: &str = "0000000000";
+
 /// One language's file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +83,16 @@ pub enum WordingError {
         /// What is wrong.
         source: minijinja::Error,
     },
+    /// An SMS would not fit into one message with the domain that its last line names.
+    #[error(
+        "locales/{locale}.toml: an SMS with the code and the domain `{domain}` is longer than {SMS_CHARACTERS} characters"
+    )]
+    TooLong {
+        /// The file's language.
+        locale: &'static str,
+        /// The host of the public URL.
+        domain: String,
+    },
     /// There is no file for the language that everybody else gets.
     #[error("locales/en.toml is missing")]
     NoFallback,
@@ -126,9 +142,15 @@ impl Wording {
             return Err(WordingError::NoFallback);
         }
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let host = public_url.split_once("://").map_or(public_url.as_str(), |(_, rest)| rest);
-        let domain = host.split(['/', ':']).next().unwrap_or(host).to_owned();
-        Ok(Self { languages, templates, public_url, domain, android_app_hash })
+        let domain = host(&public_url).to_owned();
+        let wording = Self { languages, templates, public_url, domain, android_app_hash };
+        for locale in wording.languages.keys().copied() {
+            let text = wording.sign_up_code(&Locale::new(locale), LONGEST_CODE).unwrap_or_default();
+            if text.chars().count() > SMS_CHARACTERS {
+                return Err(WordingError::TooLong { locale, domain: wording.domain });
+            }
+        }
+        Ok(wording)
     }
 
     /// The best language for an `Accept-Language` value (RFC 9110, section 12.5.4): by weight, then by order, a
@@ -173,15 +195,17 @@ impl Wording {
     pub(crate) fn sms(&self, message: &Message, derivation: &Derivation) -> Option<String> {
         match message.content {
             Content::SignUpCode { attempt, generation } => {
-                let code = derivation.code(attempt, generation);
-                let text =
-                    self.render(&message.locale, "sms/sign_up_code", context! { code => code.expose() })?;
-                let hash = self.android_app_hash.as_ref().map(|hash| format!("{hash}\n")).unwrap_or_default();
-                Some(format!("{text}\n\n{hash}@{} #{}", self.domain, code.expose()))
+                self.sign_up_code(&message.locale, derivation.code(attempt, generation).expose())
             }
             Content::AlreadyRegistered => self.render(&message.locale, "sms/already_registered", context! {}),
             Content::EmailConfirmation { .. } => None,
         }
+    }
+
+    fn sign_up_code(&self, locale: &Locale, code: &str) -> Option<String> {
+        let text = self.render(locale, "sms/sign_up_code", context! { code })?;
+        let hash = self.android_app_hash.as_ref().map(|hash| format!("{hash}\n")).unwrap_or_default();
+        Some(format!("{text}\n\n{hash}@{} #{code}", self.domain))
     }
 
     /// The text of a mail; `None` for a content that is none.
@@ -222,6 +246,16 @@ impl Wording {
     fn text<'a, T>(&'a self, locale: &Locale, pick: impl Fn(&'a Texts) -> Option<&'a T>) -> Option<&'a T> {
         let in_locale = self.languages.get(locale.as_str()).and_then(&pick);
         in_locale.or_else(|| self.languages.get(FALLBACK).and_then(&pick))
+    }
+}
+
+/// The host of a URL, without its port. An IPv6 address keeps its brackets.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
+    match authority.split_once(']') {
+        Some((address, _)) => authority.get(..=address.len()).unwrap_or(authority),
+        None => authority.split(':').next().unwrap_or(authority),
     }
 }
 

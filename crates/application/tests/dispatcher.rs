@@ -7,15 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use time::UtcDateTime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
-use vestibule_application::{Derivation, Dispatcher, MasterKeys, Senders, Wording};
+use vestibule_application::{
+    Derivation, Dispatcher, MasterKeys, Providers, RecordDelivery, Senders, Wording,
+};
 use vestibule_domain::{
-    AttemptId, Content, EmailAddress, EmailVerificationId, Locale, Message, MessageId, PhoneNumber, Recipient,
+    AttemptId, Content, Country, DeliveryState, EmailAddress, EmailVerificationId, Locale, Message,
+    MessageId, PhoneNumber, Recipient,
 };
 use vestibule_port_email::{EmailError, MockEmailSender};
 use vestibule_port_security::Clock as _;
-use vestibule_port_sms::{MockSmsSender, SmsError, SmsReceipt, SmsSender};
+use vestibule_port_sms::{
+    Delivery, DeliveryReport, DeliveryReports as _, MockSmsSender, Reported, SmsError, SmsReceipt, SmsSender,
+};
 use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
 use vestibule_testkit::{CountingEntropy, InMemoryStorage, ManualClock};
 
@@ -26,6 +31,8 @@ struct Stage {
     clock: Arc<ManualClock>,
     /// The text of each message that a provider was handed, as it comes.
     handed: mpsc::UnboundedReceiver<String>,
+    reports: RecordDelivery,
+    wake: Arc<Notify>,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
 }
@@ -47,7 +54,17 @@ fn provider(
     Arc::new(mock)
 }
 
+/// Providers called `first`, `second` and so on, with their answers.
 fn start(providers: Vec<Answers>, mail: Result<(), EmailError>) -> Stage {
+    start_with(providers, &[], mail)
+}
+
+/// The same, where a country's messages go to these of the providers only.
+fn start_with(
+    providers: Vec<Answers>,
+    countries: &[(&str, &[usize])],
+    mail: Result<(), EmailError>,
+) -> Stage {
     let (storage, clock) = (Arc::new(InMemoryStorage::default()), Arc::new(ManualClock::default()));
     let (hand, handed) = mpsc::unbounded_channel();
     let mut email = MockEmailSender::new();
@@ -58,29 +75,42 @@ fn start(providers: Vec<Answers>, mail: Result<(), EmailError>) -> Stage {
         mail.clone()
     });
     let names = ["first", "second"];
-    let sms = names.iter().zip(providers).map(|(name, answers)| provider(name, answers, &hand)).collect();
+    let sms: Vec<_> =
+        names.iter().zip(providers).map(|(name, answers)| provider(name, answers, &hand)).collect();
+    let countries = countries.iter().map(|(code, order)| {
+        let order = order.iter().map(|&at| Arc::clone(sms.get(at).unwrap())).collect();
+        (Country::parse(code).unwrap(), order)
+    });
+    let countries = countries.collect();
     let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
+    let wake = Arc::new(Notify::new());
+    let reports = RecordDelivery { outbox: storage.clone(), clock: clock.clone(), wake: Arc::clone(&wake) };
     let dispatcher = Dispatcher {
         outbox: storage.clone(),
-        senders: Senders { sms, email: Arc::new(email) },
+        senders: Senders { sms: Providers::new(sms, countries), email: Arc::new(email) },
         wording: Arc::new(Wording::new("https://example.com", None).unwrap()),
         derivation: Arc::new(Derivation::new(&keys, 6)),
         clock: clock.clone(),
         entropy: Arc::new(CountingEntropy::default()),
+        wake: Arc::clone(&wake),
     };
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(Arc::new(dispatcher).run(stopped));
-    Stage { storage, clock, handed, stop, running }
+    Stage { storage, clock, handed, reports, wake, stop, running }
 }
 
 impl Stage {
     async fn queue(&self, number: u128, content: Content, lives: Duration) {
+        self.queue_to("+447871234567", number, content, lives).await;
+    }
+
+    async fn queue_to(&self, phone: &str, number: u128, content: Content, lives: Duration) {
         let now = self.clock.now();
         let recipient = match content {
             Content::EmailConfirmation { .. } => {
                 Recipient::Email(EmailAddress::parse("a@example.com").unwrap())
             }
-            _ => Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
+            _ => Recipient::Phone(PhoneNumber::parse(phone).unwrap()),
         };
         let id = MessageId::new(Uuid::from_u128(number));
         let message = Message {
@@ -103,6 +133,40 @@ impl Stage {
         tokio::time::timeout(Duration::from_secs(10), self.handed.recv()).await.unwrap().unwrap()
     }
 
+    /// The provider that the next message is handed to.
+    async fn next_provider(&mut self) -> String {
+        self.next().await.split_once(':').unwrap().0.to_owned()
+    }
+
+    /// Moves the clock, and lets the dispatcher see it.
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.wake.notify_one();
+    }
+
+    /// Waits until everything that was due has been settled. A message on its way is leased, so this is for when none is, or its lease
+    /// doesn't matter.
+    async fn until_nothing_is_due(&self) {
+        let nothing_due = async {
+            while self.storage.next_due().await.unwrap().is_some_and(|due| due <= self.clock.now()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), nothing_due).await.unwrap();
+    }
+
+    /// What the provider says of message `number`, as often as it takes.
+    async fn report(&self, provider: &'static str, number: u128, delivery: Delivery) {
+        let message = Reported::Message(MessageId::new(Uuid::from_u128(number)));
+        let report = DeliveryReport { provider, message, delivery };
+        let recorded = async {
+            while !self.reports.record(report.clone()).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), recorded).await.unwrap();
+    }
+
     /// Lets what is under way settle, by stopping in the regular way; how many messages were handed over after that.
     async fn settle(mut self) -> (Arc<InMemoryStorage>, usize) {
         self.stop.send_replace(true);
@@ -117,6 +181,19 @@ impl Stage {
 
 fn temporary() -> Result<SmsReceipt, SmsError> {
     Err(SmsError::Temporary { reason: "down".to_owned() })
+}
+
+fn ambiguous() -> Result<SmsReceipt, SmsError> {
+    Err(SmsError::Ambiguous { reason: "no answer".to_owned() })
+}
+
+fn throttled(seconds: u64) -> Result<SmsReceipt, SmsError> {
+    let retry_after = Some(Duration::from_secs(seconds));
+    Err(SmsError::Throttled { retry_after, reason: "slow down".to_owned() })
+}
+
+async fn delivery(storage: &InMemoryStorage, attempt: u128) -> Option<DeliveryState> {
+    storage.delivery(AttemptId::new(Uuid::from_u128(attempt))).await.unwrap()
 }
 
 /// When the only message is due again after its first try, from now.
@@ -184,8 +261,12 @@ async fn waits_grow_with_the_messages_age_and_obey_the_gateway() {
     assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&young), "{young:?}");
     let older = due_after(temporary(), Duration::from_mins(2)).await.unwrap();
     assert!((Duration::from_secs(30)..=Duration::from_mins(1)).contains(&older), "{older:?}");
-    let throttled = SmsError::Throttled { retry_after: Some(Duration::from_secs(42)), reason: String::new() };
-    assert_eq!(due_after(Err(throttled), Duration::ZERO).await, Some(Duration::from_secs(42)));
+    assert_eq!(due_after(throttled(42), Duration::ZERO).await, Some(Duration::from_secs(42)));
+    let beyond_its_life = due_after(throttled(3600), Duration::ZERO).await.unwrap();
+    assert!(
+        beyond_its_life <= Duration::from_secs(1),
+        "another instance may have a way: {beyond_its_life:?}"
+    );
 }
 
 #[tokio::test]
@@ -213,20 +294,146 @@ async fn a_message_that_would_come_too_late_is_not_sent() {
 }
 
 #[tokio::test]
-async fn the_next_provider_steps_in_unless_the_first_may_have_sent_it() {
+async fn the_next_provider_steps_in_where_the_first_has_failed_for_now() {
     let mut stage = start(vec![vec![temporary()], vec![]], Ok(()));
     stage.queue_code(1).await;
-    let tries = [stage.next().await, stage.next().await];
-    assert!(tries[0].starts_with("first: ") && tries[1].starts_with("second: "), "{tries:?}");
-    assert_eq!(stage.settle().await.0.next_due().await.unwrap(), None);
-
-    let ambiguous = SmsError::Ambiguous { reason: "no answer".to_owned() };
-    let mut stage = start(vec![vec![Err(ambiguous)], vec![]], Ok(()));
-    stage.queue_code(1).await;
-    stage.next().await;
+    assert_eq!([stage.next_provider().await, stage.next_provider().await], ["first", "second"]);
     let (storage, late) = stage.settle().await;
-    assert_eq!(late, 0, "the second provider was asked");
-    assert!(storage.next_due().await.unwrap().is_some());
+    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+}
+
+#[tokio::test]
+async fn nobody_else_is_asked_about_a_number_that_does_not_exist() {
+    let permanent = SmsError::Permanent { reason: "no such number".to_owned() };
+    let mut stage = start(vec![vec![Err(permanent)], vec![]], Ok(()));
+    stage.queue_code(1).await;
+    assert_eq!(stage.next_provider().await, "first");
+    let (storage, late) = stage.settle().await;
+    assert_eq!((late, storage.dead_letters(9).await.unwrap().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_country_may_have_providers_of_its_own() {
+    let mut stage = start_with(vec![vec![], vec![]], &[("DE", &[1, 0])], Ok(()));
+    for (number, phone, provider) in
+        [(1, "+4915112345678", "second"), (2, "+447871234567", "first"), (3, "+4915112345679", "second")]
+    {
+        let attempt = AttemptId::new(Uuid::from_u128(number));
+        let content = Content::SignUpCode { attempt, generation: 0 };
+        stage.queue_to(phone, number, content, Duration::from_mins(10)).await;
+        assert_eq!(stage.next_provider().await, provider, "{phone}");
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_provider_gets_nothing_until_the_moment_that_it_named() {
+    let mut stage = start(vec![vec![throttled(30)], vec![]], Ok(()));
+    stage.queue_code(1).await;
+    assert_eq!([stage.next_provider().await, stage.next_provider().await], ["first", "second"]);
+    stage.queue_code(2).await;
+    assert_eq!(stage.next_provider().await, "second");
+    stage.advance(Duration::from_secs(30));
+    stage.queue_code(3).await;
+    assert_eq!(stage.next_provider().await, "first");
+    assert_eq!(stage.settle().await.1, 0);
+}
+
+#[tokio::test]
+async fn a_message_in_doubt_is_not_billed_twice_where_its_report_comes() {
+    let mut stage = start(vec![vec![ambiguous()], vec![]], Ok(()));
+    stage.queue_code(1).await;
+    assert_eq!(stage.next_provider().await, "first");
+    stage.report("first", 1, Delivery::Delivered).await;
+    stage.advance(Duration::from_mins(1));
+    let (storage, late) = stage.settle().await;
+    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!(delivery(&storage, 1).await, Some(DeliveryState::Delivered));
+}
+
+#[tokio::test]
+async fn a_message_in_doubt_is_sent_again_elsewhere_when_no_report_has_come() {
+    let mut stage = start(vec![vec![ambiguous()], vec![]], Ok(()));
+    stage.queue_code(1).await;
+    assert_eq!(stage.next_provider().await, "first");
+    stage.advance(Duration::from_secs(29));
+    stage.queue_code(2).await;
+    assert_eq!(stage.next_provider().await, "first", "one failure closes nothing");
+    stage.until_nothing_is_due().await;
+    stage.advance(Duration::from_secs(1));
+    assert_eq!(stage.next_provider().await, "second");
+    assert_eq!(stage.settle().await.0.next_due().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_message_in_doubt_that_has_failed_is_sent_elsewhere_at_once() {
+    let mut stage = start(vec![vec![ambiguous()], vec![temporary()]], Ok(()));
+    stage.queue_code(1).await;
+    assert_eq!(stage.next_provider().await, "first");
+    // The clock stands still.
+    stage.report("first", 1, Delivery::Failed { reason: "30003".to_owned() }).await;
+    assert_eq!([stage.next_provider().await, stage.next_provider().await], ["second", "first"]);
+    let (storage, _) = stage.settle().await;
+    assert_eq!(delivery(&storage, 1).await, Some(DeliveryState::Sent));
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_again_and_again_is_left_alone_and_then_tried_with_one_message() {
+    let mut stage = start(vec![vec![temporary(); 6]], Ok(()));
+    for number in 1..=5 {
+        stage.queue_code(number).await;
+        stage.next().await;
+    }
+    stage.queue_code(6).await;
+    stage.until_nothing_is_due().await;
+    // Every message is due again by then, but only one is handed over: the sixth failure.
+    stage.advance(Duration::from_secs(30));
+    stage.next().await;
+    stage.until_nothing_is_due().await;
+    assert!(stage.handed.try_recv().is_err(), "more than a probe");
+    // The provider is back, with the second probe.
+    stage.advance(Duration::from_mins(1));
+    for _ in 1..=6 {
+        stage.next().await;
+    }
+    let (storage, late) = stage.settle().await;
+    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert!(storage.dead_letters(9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn while_every_provider_rests_a_message_waits_for_the_first_that_may_be_tried() {
+    let answers = vec![temporary(), temporary(), temporary(), temporary(), temporary()];
+    let mut stage = start(vec![answers.clone(), answers], Ok(()));
+    for number in 1..=5 {
+        stage.queue_code(number).await;
+        assert_eq!([stage.next_provider().await, stage.next_provider().await], ["first", "second"]);
+    }
+    stage.until_nothing_is_due().await;
+    stage.queue_code(6).await;
+    stage.until_nothing_is_due().await;
+    let now = stage.clock.now();
+    let (storage, late) = stage.settle().await;
+    assert_eq!(late, 0, "a provider was asked while it rests");
+    let lease = Duration::from_hours(1);
+    // The first four were tried while the breaker was closed, the fifth and the sixth know that it is open.
+    assert_eq!(storage.claim(9, lease, now + Duration::from_millis(29_999)).await.unwrap().len(), 4);
+    assert_eq!(storage.claim(9, lease, now + Duration::from_secs(30)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn no_provider_is_a_reason_for_a_dead_letter_only_when_the_message_would_come_too_late() {
+    let mut stage = start(vec![vec![throttled(3600)]], Ok(()));
+    stage.queue_code(2).await;
+    stage.next().await;
+    stage.queue_code(3).await;
+    stage.queue_aged(Duration::from_mins(9)).await;
+    stage.until_nothing_is_due().await;
+    let (storage, late) = stage.settle().await;
+    let dead = storage.dead_letters(9).await.unwrap();
+    assert_eq!((late, dead.len(), dead[0].reason.as_str()), (0, 1, "first: it has asked for fewer requests"));
+    // The younger ones are offered again soon: another instance may have a way.
+    let soon = ManualClock::default().now() + Duration::from_secs(1);
+    assert_eq!(storage.claim(9, Duration::from_secs(1), soon).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -60,6 +60,12 @@ impl fmt::Debug for RefreshToken {
 pub struct RefreshTokenHash([u8; 32]);
 
 impl RefreshTokenHash {
+    /// From storage.
+    #[must_use]
+    pub const fn restore(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The digest, for storage.
     #[must_use]
     pub const fn digest(&self) -> &[u8; 32] {

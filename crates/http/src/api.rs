@@ -7,7 +7,10 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::handlers;
@@ -63,6 +66,36 @@ pub(crate) struct ResendCode {
     phone: String,
     fingerprint: Option<String>,
     registration_id: Option<uuid::Uuid>,
+}
+
+/// A queued message.
+#[derive(ToSchema)]
+pub(crate) struct ResentCode {
+    #[schema(example = "ok")]
+    result: String,
+    data: Option<LastDelivery>,
+}
+
+/// What became of the message before.
+#[derive(ToSchema)]
+pub(crate) struct LastDelivery {
+    delivery: Delivery,
+}
+
+/// How far a message has come.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Delivery {
+    /// It waits to be sent, or to be sent again.
+    Queued,
+    /// The provider has taken it.
+    Sent,
+    /// The handset has it.
+    Delivered,
+    /// It will not arrive.
+    Failed,
+    /// It came to nothing before it arrived.
+    Expired,
 }
 
 /// The tokens of a session.
@@ -194,7 +227,7 @@ pub(crate) struct Error {
     system_id: String,
     /// The request's field at fault.
     field: Option<String>,
-    /// `violations`, `retryAfterSeconds`, `attemptsLeft`.
+    /// `violations`, `retryAfterSeconds`, `attemptsLeft`, `delivery`.
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,
 }
@@ -202,7 +235,7 @@ pub(crate) struct Error {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vestibule", description = "From a phone number to a verified account."),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Bodies),
     paths(
         handlers::sign_up,
         handlers::confirm_phone,
@@ -231,6 +264,44 @@ impl Modify for Bearer {
             .components
             .get_or_insert_default()
             .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What every operation that reads a body may answer, and the other media type that a merge patch may have.
+struct Bodies;
+
+impl Modify for Bodies {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for path in openapi.paths.paths.values_mut() {
+            if let Some(body) = path.patch.as_mut().and_then(body) {
+                let merge_patch = body.content.get("application/json").cloned();
+                body.content
+                    .extend(merge_patch.map(|content| ("application/merge-patch+json".to_owned(), content)));
+            }
+            for operation in operations(path).filter(|operation| operation.request_body.is_some()) {
+                for (status, description) in [
+                    ("408", "408 (the body came too slowly)"),
+                    ("413", "413 (the body is over 16 KiB)"),
+                    ("415", "415 (the body is of another media type)"),
+                ] {
+                    let error = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
+                    let response =
+                        ResponseBuilder::new().description(description).content("application/json", error);
+                    operation.responses.responses.insert(status.to_owned(), response.build().into());
+                }
+            }
+        }
+    }
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.post, &mut path.put, &mut path.patch].into_iter().flatten()
+}
+
+fn body(operation: &mut Operation) -> Option<&mut RequestBody> {
+    match operation.request_body.as_mut()? {
+        RefOr::T(body) => Some(body),
+        RefOr::Ref(_) => None,
     }
 }
 

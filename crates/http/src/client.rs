@@ -42,9 +42,14 @@ pub(crate) fn accept_language(headers: &HeaderMap) -> Option<&str> {
     text(headers, ACCEPT_LANGUAGE.as_str())
 }
 
-/// Whether a person's browser asks, which wants to see a page.
+/// Whether a person's browser asks, which wants to see a page. Media types have no case (RFC 9110, section 8.3.1), and a
+/// header may come in several lines.
 pub(crate) fn is_browser(request: &HttpRequest) -> bool {
-    text(request.headers(), ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/html"))
+    let accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .any(|range| range.trim().eq_ignore_ascii_case("text/html"))
 }
 
 /// The bearer token (RFC 6750, section 2.1).
@@ -70,6 +75,21 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case(&["text/html"], true)]
+    #[case(&["Text/HTML;level=1"], true)]
+    #[case(&["application/xhtml+xml, text/html;q=0.9"], true)]
+    #[case(&["image/png", "TEXT/HTML"], true)]
+    #[case(&["*/*"], false)]
+    #[case(&["application/json, text/plain"], false)]
+    #[case(&[], false)]
+    fn a_browser_says_that_it_takes_pages(#[case] accept: &[&str], #[case] browser: bool) {
+        let request = accept
+            .iter()
+            .fold(TestRequest::default(), |request, value| request.append_header(("Accept", *value)));
+        assert_eq!(is_browser(&request.to_http_request()), browser);
+    }
 
     #[rstest]
     #[case("198.51.100.9", "203.0.113.7", "198.51.100.9")]

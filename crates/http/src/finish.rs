@@ -27,8 +27,10 @@ pub async fn finish(
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     let id = http.application.entropy.ordered_id(http.application.clock.now()).to_string();
-    // The path only: a query carries the token of a link.
-    let span = tracing::info_span!("request", %id, method = %request.method(), path = request.path());
+    // The route that it meets, and nothing else of the address: a query carries the token of a link, and a path that we
+    // don't have may carry anything, a phone number too.
+    let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
+    let span = tracing::info_span!("request", %id, method = %request.method(), path = route);
     async move {
         let method = request.method().clone();
         let language = client::accept_language(request.headers()).map(str::to_owned);

@@ -82,7 +82,7 @@ pub(crate) async fn ready(http: Data<Http>) -> Result<HttpResponse, Problem> {
 }
 
 /// The keys that access tokens can be checked with.
-#[utoipa::path(get, path = "/.well-known/paseto-keys", tag = "operations", responses((status = 200, body = api::Keys)))]
+#[utoipa::path(get, path = "/.well-known/paseto-keys", tag = "operations", responses((status = 200, description = "The keys.", body = api::Keys)))]
 pub(crate) async fn paseto_keys(http: Data<Http>) -> HttpResponse {
     let keys = http.application.public_keys();
     let keys: Vec<_> =

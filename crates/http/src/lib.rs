@@ -23,8 +23,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpServer};
 use ipnet::IpNet;
-use vestibule_application::{Application, Wording};
-use vestibule_port_sms::{DeliveryCallbacks, DeliveryReports};
+use vestibule_application::{Application, Callbacks, Wording};
 
 pub use api::openapi;
 pub use finish::finish;
@@ -37,18 +36,8 @@ pub struct Http {
     pub wording: Arc<Wording>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// What takes reports of SMS providers; without it, the path for them is not found.
-    pub deliveries: Option<Deliveries>,
-}
-
-/// What takes the callbacks of SMS providers, `POST /callbacks/sms/{provider}`.
-pub struct Deliveries {
-    /// Which providers call, and how they are read. A provider that is not among them is not found.
-    ///
-    /// A proxy in front may take a prefix off the path: they must not rely on it.
-    pub callbacks: Vec<Arc<dyn DeliveryCallbacks>>,
-    /// Where the reports go.
-    pub reports: Arc<dyn DeliveryReports>,
+    /// What SMS providers tell at `POST /callbacks/sms/{provider}`, where any of them does.
+    pub callbacks: Option<Callbacks>,
 }
 
 /// How long a client may take to send its request's head, and then its body.

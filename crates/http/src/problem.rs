@@ -9,10 +9,12 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 use vestibule_application::{
     AddEmailError, AuthenticateError, ConfirmEmailError, ConfirmPhoneError, PatchProfileError,
-    ResendCodeError, ResendEmailError, SignUpError, Unavailable,
+    ReceiveCallbackError, ResendCodeError, ResendEmailError, SignUpError, Unavailable,
 };
-use vestibule_domain::{Violation, Violations};
-use vestibule_port_sms::CallbackError;
+use vestibule_domain::{DeliveryState, Violation, Violations};
+
+/// How long a gateway is asked to wait before it says again what could not be recorded.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A refusal, on its way to be written.
 #[derive(Debug, Clone)]
@@ -48,6 +50,13 @@ impl Problem {
     fn with(mut self, key: &str, value: Value) -> Self {
         self.data.insert(key.to_owned(), value);
         self
+    }
+
+    fn with_delivery(self, delivery: Option<DeliveryState>) -> Self {
+        match delivery {
+            Some(delivery) => self.with("delivery", json!(delivery.as_str())),
+            None => self,
+        }
     }
 
     /// A value that is missing or not valid.
@@ -199,8 +208,12 @@ impl From<ResendCodeError> for Problem {
         match error {
             ResendCodeError::Phone(_) => Self::field("phone"),
             ResendCodeError::NotFound => Self::customer_not_found(),
-            ResendCodeError::CoolDown { retry_after } => Self::cool_down(retry_after),
-            ResendCodeError::TooMany { retry_after } => Self::rate_limit(retry_after),
+            ResendCodeError::CoolDown { retry_after, delivery } => {
+                Self::cool_down(retry_after).with_delivery(delivery)
+            }
+            ResendCodeError::TooMany { retry_after, delivery } => {
+                Self::rate_limit(retry_after).with_delivery(delivery)
+            }
             ResendCodeError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }
@@ -262,11 +275,13 @@ impl From<PatchProfileError> for Problem {
     }
 }
 
-impl From<CallbackError> for Problem {
-    fn from(error: CallbackError) -> Self {
+impl From<ReceiveCallbackError> for Problem {
+    fn from(error: ReceiveCallbackError) -> Self {
         match error {
-            CallbackError::Unsigned => Self::not_signed(),
-            CallbackError::Malformed => Self::body(),
+            ReceiveCallbackError::UnknownProvider => Self::not_found(),
+            ReceiveCallbackError::Unsigned => Self::not_signed(),
+            ReceiveCallbackError::Malformed => Self::body(),
+            ReceiveCallbackError::NotRecorded => Self::busy(SAY_AGAIN),
         }
     }
 }

@@ -15,9 +15,14 @@ pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
 }
 
 /// Ends with status 2 where a setting is at fault, as everything that wiring refuses is.
-pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    complain(&format!("{error:#}"));
-    ExitCode::from(2)
+pub(crate) fn end(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn complain(sentence: &str) {
@@ -36,8 +41,12 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     service.application.ready().await.context("database")?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "configuration: ok\nkeys: ok\ndatabase: ok")?;
-    for sender in &service.dispatcher.senders.sms {
-        writeln!(out, "sms: {}", sender.name())?;
+    if let Some(smpp) = &service.smpp {
+        smpp.wait_until_bound(vestibule_smpp::TIMEOUT).await.context("sms.smpp.url")?;
+        smpp.stop().await;
+    }
+    for name in service.dispatcher.senders.sms.names() {
+        writeln!(out, "sms: {name}")?;
     }
     writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
     Ok(())

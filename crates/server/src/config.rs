@@ -1,7 +1,9 @@
 //! The configuration: a file, then environment variables over it. A key that is unknown or a value that makes no
 //! sense is an error that names the key.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use config::{Environment as Variables, File, FileFormat};
@@ -130,9 +132,16 @@ section! {
     Sms {
         #[serde(deserialize_with = "list")]
         providers: Vec<SmsProvider> = vec![SmsProvider::Inbox],
+        countries: HashMap<String, SmsProviders> = HashMap::new(),
         twilio: Option<Twilio> = None,
+        webhook: Option<Webhook> = None,
+        smpp: Option<Smpp> = None,
     }
 }
+
+/// Providers in the order in which they are tried.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct SmsProviders(#[serde(deserialize_with = "list")] pub(crate) Vec<SmsProvider>);
 
 /// A way to send SMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -140,6 +149,8 @@ section! {
 pub(crate) enum SmsProvider {
     Inbox,
     Twilio,
+    Webhook,
+    Smpp,
 }
 
 /// Access to Twilio.
@@ -151,10 +162,40 @@ pub(crate) struct Twilio {
     pub(crate) account_sid: String,
     pub(crate) auth_token: SecretString,
     pub(crate) from: String,
+    /// Whether Twilio can reach `http.public_url`, to tell what becomes of messages.
+    #[serde(default)]
+    pub(crate) callbacks: bool,
 }
 
 fn twilio_url() -> String {
     "https://api.twilio.com".to_owned()
+}
+
+/// Access to a receiver of webhooks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhook {
+    pub(crate) url: String,
+    /// Several while a secret is changed: all of them sign, any of them is believed.
+    #[serde(deserialize_with = "list")]
+    pub(crate) secrets: Vec<SecretString>,
+}
+
+/// Access to an SMSC.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Smpp {
+    pub(crate) url: SecretString,
+    pub(crate) from: String,
+    pub(crate) from_ton: Option<u8>,
+    pub(crate) from_npi: Option<u8>,
+    #[serde(default)]
+    pub(crate) system_type: String,
+    pub(crate) window: Option<usize>,
+    pub(crate) per_second: Option<NonZeroU32>,
+    pub(crate) enquire_link_seconds: Option<u64>,
+    pub(crate) timeout_seconds: Option<u64>,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 section! {
@@ -257,8 +298,10 @@ impl Config {
         };
         let variables = Variables::with_prefix("VESTIBULE").prefix_separator("__").separator("__");
         let read = config::Config::builder().add_source(source).add_source(variables).build();
-        let read =
-            read.map_err(|error| ConfigError::Form(format!("the configuration cannot be read: {error}")))?;
+        let read = read.map_err(|error| {
+            let error = without_lines(&error.to_string());
+            ConfigError::Form(format!("the configuration cannot be read: {error}"))
+        })?;
         let config: Self = serde_path_to_error::deserialize(read).map_err(|error| {
             let path = error.path().to_string();
             // The type of the value is told, the value is not: it may be a secret.
@@ -290,11 +333,15 @@ impl Config {
             ("hashing.threads", self.hashing.threads.unwrap_or(1) as u64, 1024),
             ("hashing.queue", self.hashing.queue as u64, 1_000_000),
             ("retention.messages_days", self.retention.messages_days.into(), 3650),
+            ("hashing.iterations", self.hashing.iterations.into(), 16),
             ("http.workers", self.http.workers.unwrap_or(1) as u64, 1024),
         ] {
             if value == 0 || value > max {
                 return refuse(key, &format!("must be 1 to {max}"));
             }
+        }
+        if !(8..=4_194_304).contains(&self.hashing.memory_kib) {
+            return refuse("hashing.memory_kib", "must be 8 to 4194304");
         }
         if registration.resend_cooldown_seconds > 86_400 {
             return refuse("registration.resend_cooldown_seconds", "must be 0 to 86400");
@@ -344,11 +391,19 @@ impl Config {
 
     fn check_providers(&self) -> Result<(), ConfigError> {
         let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
-        if self.sms.providers.is_empty() {
-            return refuse("sms.providers", "must name at least one provider");
+        once_each("sms.providers", "", &self.sms.providers)?;
+        let orders = self.sms.country_orders()?;
+        for (country, providers) in &orders {
+            once_each("sms.countries", &format!("{country}: "), providers)?;
         }
-        if self.sms.providers.contains(&SmsProvider::Twilio) && self.sms.twilio.is_none() {
-            return refuse("sms.twilio", "is needed, since `sms.providers` names it");
+        for (provider, key, is_there) in [
+            (SmsProvider::Twilio, "sms.twilio", self.sms.twilio.is_some()),
+            (SmsProvider::Webhook, "sms.webhook", self.sms.webhook.is_some()),
+            (SmsProvider::Smpp, "sms.smpp", self.sms.smpp.is_some()),
+        ] {
+            if self.sms.uses(provider) && !is_there {
+                return refuse(key, "is needed, since `sms.providers` or `sms.countries` names it");
+            }
         }
         if self.email.transport == EmailTransport::Smtp && self.email.smtp.is_none() {
             return refuse("email.smtp.url", "is needed, since `email.transport` is smtp");
@@ -368,8 +423,8 @@ impl Config {
         if self.environment == Environment::Development {
             return Ok(());
         }
-        if self.sms.providers.contains(&SmsProvider::Inbox) {
-            return refuse("sms.providers", "the inbox is for development only");
+        if self.sms.uses(SmsProvider::Inbox) {
+            return refuse("sms.providers", "the inbox is for development only, in `sms.countries` too");
         }
         if self.email.transport == EmailTransport::Inbox {
             return refuse("email.transport", "the inbox is for development only");
@@ -385,7 +440,7 @@ impl Config {
 
     /// Whether messages are shown on the development page.
     pub(crate) fn uses_inbox(&self) -> bool {
-        self.sms.providers.contains(&SmsProvider::Inbox) || self.email.transport == EmailTransport::Inbox
+        self.sms.uses(SmsProvider::Inbox) || self.email.transport == EmailTransport::Inbox
     }
 
     /// Where the service is reached from outside.
@@ -414,6 +469,39 @@ impl Config {
     }
 }
 
+impl Sms {
+    /// Whether any list names the provider.
+    pub(crate) fn uses(&self, provider: SmsProvider) -> bool {
+        self.providers.contains(&provider) || self.countries.values().any(|list| list.0.contains(&provider))
+    }
+
+    /// The countries with an order of their own.
+    pub(crate) fn country_orders(&self) -> Result<HashMap<Country, &[SmsProvider]>, ConfigError> {
+        const KEY: &str = "sms.countries";
+        let mut orders = HashMap::new();
+        for (code, SmsProviders(providers)) in &self.countries {
+            for country in countries(KEY, std::slice::from_ref(code))? {
+                if orders.insert(country, providers.as_slice()).is_some() {
+                    let problem = format!(
+                        "{country} has two lists: a variable's name counts as `{code}` in lower case"
+                    );
+                    return Err(ConfigError::Value { key: KEY, problem });
+                }
+            }
+        }
+        Ok(orders)
+    }
+}
+
+fn once_each(key: &'static str, whose: &str, providers: &[SmsProvider]) -> Result<(), ConfigError> {
+    let refuse = |problem: &str| Err(ConfigError::Value { key, problem: format!("{whose}{problem}") });
+    if providers.is_empty() {
+        return refuse("must name at least one provider");
+    }
+    let twice = |(at, provider)| providers.iter().take(at).any(|earlier| earlier == provider);
+    if providers.iter().enumerate().any(twice) { refuse("names a provider twice") } else { Ok(()) }
+}
+
 /// The countries of a list that was checked.
 pub(crate) fn countries(key: &'static str, codes: &[String]) -> Result<Vec<Country>, ConfigError> {
     let parse = |code: &String| {
@@ -434,6 +522,17 @@ fn without_value(message: &str) -> String {
         Some((_, expected)) => format!("expected {expected}"),
         None => "not a valid value".to_owned(),
     }
+}
+
+/// The parser's message without the lines of the file that it repeats: a secret may stand in them.
+fn without_lines(message: &str) -> String {
+    let is_repeated = |line: &&str| {
+        let mut before = line.splitn(2, '|');
+        let number = before.next().unwrap_or_default().trim();
+        before.next().is_some() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let told = message.lines().filter(|line| !is_repeated(line)).map(str::trim);
+    told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// A list, or in a variable its items with commas between them.

@@ -67,8 +67,9 @@ pub(crate) fn generate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<()>
         hex::encode(entropy.bytes()),
         hex::encode(entropy.bytes()),
     ));
-    // Written beside and linked into place, so that nobody reads half of it.
-    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    // Written beside and linked into place, so that nobody reads half of it. The draft's name is like no other: one that a
+    // killed process has left must not be in the way of the next, which in a container has the same process id.
+    let draft = path.with_extension(format!("{}.draft", hex::encode(entropy.bytes())));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
@@ -99,6 +100,15 @@ mod tests {
         generate(&path, &CountingEntropy::default()).unwrap();
         assert_eq!(load(&path).unwrap().active, first.active);
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left");
+    }
+
+    #[test]
+    fn a_draft_that_a_killed_process_left_is_not_in_the_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("master.key");
+        std::fs::write(path.with_extension(format!("{}.draft", std::process::id())), "half").unwrap();
+        generate(&path, &CountingEntropy::default()).unwrap();
+        load(&path).unwrap();
     }
 
     #[test]

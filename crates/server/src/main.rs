@@ -4,10 +4,12 @@
 
 mod commands;
 mod config;
+mod copy;
 mod inbox_routes;
 mod keys;
 mod machine;
 mod serve;
+mod sms;
 mod telemetry;
 mod wiring;
 
@@ -18,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 /// From a phone number to a verified account.
 #[derive(Parser)]
-#[command(name = "vestibule", version, about)]
+#[command(name = "vestibule", version)]
 struct Arguments {
     /// The configuration file; without it `vestibule.toml` is read, if there is one.
     #[arg(long, short, global = true)]
@@ -35,6 +37,8 @@ enum Command {
     Migrate,
     /// Check configuration, keys, database and providers, and serve nothing.
     Check,
+    /// Copy a whole installation from SQLite to Postgres. Run again, it goes on where it was interrupted.
+    Copy(copy::Copy),
 }
 
 #[tokio::main]
@@ -45,13 +49,10 @@ async fn main() -> ExitCode {
         Err(error) => return commands::refuse(&error),
     };
     telemetry::start(config.environment);
-    let outcome = match arguments.command.unwrap_or(Command::Serve) {
+    commands::end(match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&config).await,
         Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => commands::fail(&error),
-    }
+        Command::Copy(copying) => copy::copy(&copying).await,
+    })
 }

@@ -18,6 +18,9 @@ use crate::{inbox_routes, wiring};
 /// How often storage is swept of what no longer matters.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
+/// How long the start waits for the session with an SMSC, so that the first messages find it.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let warming = tokio::task::spawn_blocking(vestibule_domain::warm_up);
     let listener = bind("http.listen", config.http.listen)?;
@@ -33,9 +36,10 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         application: Arc::clone(&service.application),
         wording: service.wording,
         trusted_proxies: config.http.trusted_proxies.clone().unwrap_or_default(),
-        deliveries: None,
+        callbacks: service.callbacks,
     });
     let inbox = service.inbox.map(Data::from);
+    let closing_inbox = inbox.clone();
     let has_inbox = inbox.is_some();
     let workers = config.http.workers.unwrap_or_else(wiring::cores);
     let public = vestibule_http::serve(listener, workers, http.clone(), move |routes| {
@@ -45,6 +49,11 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         }
     })?;
     let admin = vestibule_http::serve(admin, 1, http, vestibule_http::health)?;
+    if let Some(smpp) = &service.smpp
+        && let Err(error) = smpp.wait_until_bound(BIND_PATIENCE).await
+    {
+        tracing::warn!(%error, "messages wait, or go by another provider");
+    }
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let sweeping = tokio::spawn(sweep(service.application));
@@ -59,6 +68,10 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let stopping = tokio::spawn(async move {
         let signal = wait_for_signal().await;
         tracing::info!(signal, "stopping");
+        // Whoever follows the inbox would wait on; so would the end.
+        if let Some(inbox) = closing_inbox {
+            inbox.close();
+        }
         // Requests that have begun are finished; their messages stay in the outbox if they don't leave in time.
         tokio::join!(public_handle.stop(true), admin_handle.stop(true));
     });
@@ -67,6 +80,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     sweeping.abort();
     stop.send_replace(true);
     dispatching.await?;
+    if let Some(smpp) = service.smpp {
+        smpp.stop().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

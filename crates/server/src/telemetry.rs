@@ -20,8 +20,14 @@ pub(crate) fn start(environment: Environment) {
     tracing_subscriber::registry().with(logs.with_filter(filter_fn(is_discreet))).with(filter).init();
 }
 
-/// Whether nothing personal can be in it. Libraries say what they handle when they are asked for details, phone numbers and
+/// Where the HTTP library tells of bytes that are no request and of connections that broke, as errors: anybody on the network
+/// can cause them, and none is one of ours.
+const FAULTS_OF_CLIENTS: [&str; 2] = ["actix_http::h1::dispatcher", "actix_http::h1::decoder"];
+
+/// Whether it is for the operator, and nothing personal can be in it. Libraries say what they handle when they are asked for details, phone numbers and
 /// bytes from the wire among it; so they are heard only when something is wrong, whatever `RUST_LOG` says.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with("vestibule") || *metadata.level() <= Level::WARN
+    let target = metadata.target();
+    target.starts_with("vestibule")
+        || *metadata.level() <= Level::WARN && !FAULTS_OF_CLIENTS.contains(&target)
 }

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
-use tokio::sync::Semaphore;
-use vestibule_application::{Application, Derivation, Dispatcher, Senders, Settings, Wording};
+use tokio::sync::{Notify, Semaphore};
+use vestibule_application::{
+    Application, Callbacks, Derivation, Dispatcher, RecordDelivery, Senders, Settings, Wording,
+};
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
@@ -20,16 +22,17 @@ use vestibule_maxmind::{MmdbCountries, NoCountries};
 use vestibule_paseto::{KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
 use vestibule_port_security::{ClientCountries, Clock, Entropy};
-use vestibule_port_sms::SmsSender;
+use vestibule_port_sms::DeliveryReports;
 use vestibule_port_storage::{Outbox, Storage};
 use vestibule_postgres::Postgres;
+use vestibule_smpp::Smpp;
 use vestibule_smtp::Smtp;
 use vestibule_sqlite::Sqlite;
-use vestibule_twilio::Twilio;
 
-use crate::config::{Config, DatabaseKind, EmailTransport, Environment, SmsProvider, countries};
+use crate::config::{Config, DatabaseKind, EmailTransport, Environment, countries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
+use crate::sms::{Sms, Surroundings};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -41,6 +44,10 @@ pub(crate) struct Service {
     pub(crate) wording: Arc<Wording>,
     /// Only where the configuration uses it.
     pub(crate) inbox: Option<Arc<Inbox>>,
+    /// Only where an SMS provider reports by calling.
+    pub(crate) callbacks: Option<Callbacks>,
+    /// Only where the configuration uses it.
+    pub(crate) smpp: Option<Arc<Smpp>>,
 }
 
 pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
@@ -50,15 +57,26 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let tokens = Arc::new(tokens(config)?);
     let Database { storage, outbox } = open_database(config).await?;
     let hasher = Arc::new(hasher(config)?);
-    let wording = Arc::new(Wording::new(&config.public_url(), config.registration.android_app_hash.clone())?);
-    let inbox = config.uses_inbox().then(|| Arc::new(Inbox::new(Arc::clone(&clock))));
+    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
+    let wording = Arc::new(wording.context("http.public_url")?);
+    let wake = Arc::new(Notify::new());
+    let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
+        outbox: Arc::clone(&outbox),
+        clock: Arc::clone(&clock),
+        wake: Arc::clone(&wake),
+    });
+    let inbox = || Arc::new(Inbox::new(Arc::clone(&clock)).with_reports(Arc::clone(&reports)));
+    let inbox = config.uses_inbox().then(inbox);
+    let sms =
+        Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock: &clock, entropy: &entropy })?;
     let dispatcher = Dispatcher {
         outbox,
-        senders: senders(config, inbox.as_ref())?,
+        senders: Senders { sms: sms.providers, email: email(config, inbox.as_ref())? },
         wording: Arc::clone(&wording),
         derivation: Arc::clone(&derivation),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
+        wake,
     };
     let application = Application {
         storage,
@@ -71,7 +89,14 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         password_checks: Semaphore::new(cores()),
         settings: settings(config)?,
     };
-    Ok(Service { application: Arc::new(application), dispatcher: Arc::new(dispatcher), wording, inbox })
+    Ok(Service {
+        application: Arc::new(application),
+        dispatcher: Arc::new(dispatcher),
+        wording,
+        inbox,
+        callbacks: sms.callbacks,
+        smpp: sms.smpp,
+    })
 }
 
 /// The database, as the two ports that it keeps.
@@ -146,26 +171,8 @@ pub(crate) fn cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Senders> {
-    let mut sms: Vec<Arc<dyn SmsSender>> = Vec::new();
-    for provider in &config.sms.providers {
-        match (provider, &config.sms.twilio, inbox) {
-            (SmsProvider::Inbox, _, Some(inbox)) => sms.push(Arc::clone(inbox) as _),
-            (SmsProvider::Twilio, Some(twilio), _) => {
-                let settings = vestibule_twilio::Settings {
-                    base_url: twilio.base_url.clone(),
-                    account_sid: twilio.account_sid.clone(),
-                    auth_token: twilio.auth_token.clone(),
-                    from: twilio.from.clone(),
-                    public_url: None,
-                    timeout: vestibule_twilio::TIMEOUT,
-                };
-                sms.push(Arc::new(Twilio::new(settings).context("sms.twilio")?));
-            }
-            (SmsProvider::Inbox, _, None) | (SmsProvider::Twilio, None, _) => {}
-        }
-    }
-    let email: Arc<dyn EmailSender> = match (config.email.transport, inbox, &config.email.smtp) {
+fn email(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Arc<dyn EmailSender>> {
+    Ok(match (config.email.transport, inbox, &config.email.smtp) {
         (EmailTransport::Inbox, Some(inbox), _) => Arc::clone(inbox) as _,
         (EmailTransport::Smtp, _, Some(smtp)) => {
             let settings = vestibule_smtp::Settings {
@@ -174,13 +181,13 @@ fn senders(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Sender
                 timeout: vestibule_smtp::TIMEOUT,
                 ca_file: smtp.ca_file.clone(),
             };
-            Arc::new(Smtp::new(&settings).context("email")?)
+            // The adapter's sentence begins with the rest of the key.
+            Arc::new(Smtp::new(&settings).map_err(|error| anyhow::anyhow!("email.{error}"))?)
         }
         (EmailTransport::Inbox, None, _) | (EmailTransport::Smtp, _, None) => {
             anyhow::bail!("email.transport: there is no such transport")
         }
-    };
-    Ok(Senders { sms, email })
+    })
 }
 
 fn client_countries(config: &Config) -> anyhow::Result<Arc<dyn ClientCountries>> {

@@ -188,6 +188,12 @@ impl FakeGateway {
         self.shared.journal.borrow().clone()
     }
 
+    /// The accepted messages from a place in the journal on.
+    #[must_use]
+    pub fn messages_from(&self, index: usize) -> Vec<SentSms> {
+        self.shared.journal.borrow().get(index..).unwrap_or_default().to_vec()
+    }
+
     /// How many requests came, accepted or not.
     #[must_use]
     pub fn requests(&self) -> usize {
@@ -211,11 +217,12 @@ impl FakeGateway {
         tokio::time::timeout(timeout, requests.wait_for(|requests| *requests >= count)).await.is_ok()
     }
 
-    /// Stops it. When this returns, its port is free and its connections are closed.
-    pub async fn stop(mut self) {
+    /// Stops it; all that it had accepted. When this returns, its port is free and its connections are closed.
+    pub async fn stop(mut self) -> Vec<SentSms> {
         self.server.abort();
         // An aborted task ends with an error, which is what was asked for.
         let _ = (&mut self.server).await;
+        self.messages()
     }
 }
 

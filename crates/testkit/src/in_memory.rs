@@ -291,8 +291,8 @@ impl Outbox for InMemoryStorage {
         let claimed = due.into_iter().take(limit).map(|queued| {
             queued.due_at = now + lease;
             queued.tries += 1;
-            queued.in_doubt_with = None;
-            Claimed { message: queued.message.clone(), tries: queued.tries }
+            let doubted = queued.in_doubt_with.take().map(str::to_owned);
+            Claimed { message: queued.message.clone(), tries: queued.tries, doubted }
         });
         Ok(claimed.collect())
     }
@@ -354,7 +354,6 @@ impl Outbox for InMemoryStorage {
         }
         let in_doubt = messages.get_mut(at_index).filter(|it| it.in_doubt_with == Some(report.provider));
         Ok(in_doubt.is_some_and(|queued| {
-            queued.in_doubt_with = None;
             queued.due_at = report.at;
             true
         }))

@@ -87,7 +87,11 @@ impl ReceivedMail {
     pub fn part(&self, media_type: &str) -> Option<String> {
         let at = self.data.find(&format!("Content-Type: {media_type}"))?;
         let (head, content) = self.data.get(at..)?.split_once("\n\n")?;
-        let content = content.split("\n--").next()?;
+        // The line before the part, if it is one of several. Other lines may begin with dashes as well.
+        let delimiter = self.data.get(..at)?.lines().rev().find(|line| line.starts_with("--"));
+        let content = delimiter.map_or(content, |line| {
+            content.split_once(&format!("\n{line}")).map_or(content, |(part, _)| part)
+        });
         if head.contains("quoted-printable") {
             Some(unquote(content))
         } else if head.contains("base64") {
@@ -196,6 +200,20 @@ impl MailServer {
         self.shared.mails.borrow().clone()
     }
 
+    /// What it has taken, from the mail with this index on.
+    #[must_use]
+    pub fn mails_from(&self, index: usize) -> Vec<ReceivedMail> {
+        self.shared.mails.borrow().get(index..).unwrap_or_default().to_vec()
+    }
+
+    /// Stops it; all that it had taken. When this returns, its port is free and its connections are closed.
+    pub async fn stop(mut self) -> Vec<ReceivedMail> {
+        self.serving.abort();
+        // An aborted task ends with an error, which is what was asked for.
+        let _ = (&mut self.serving).await;
+        self.mails()
+    }
+
     /// The latest mail to `to`, as soon as there is one; `None` if there is none in time.
     pub async fn wait_for(&self, to: &str, patience: Duration) -> Option<ReceivedMail> {
         let is_for = |mail: &ReceivedMail| mail.to.iter().any(|recipient| recipient == to);
@@ -228,7 +246,7 @@ impl Shared {
     }
 }
 
-fn certificate() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn certificate() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send + Sync>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -475,4 +493,18 @@ fn unquote(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_dashes_does_not_end_a_part() {
+        let data = "Content-Type: multipart/alternative; boundary=\"abc\"\n\n--abc\nContent-Type: text/plain\n\
+                    Content-Transfer-Encoding: quoted-printable\n\ntoken=3Dx=\n--y\n--abc\nContent-Type: text/html\n\n<p>\n--abc--\n";
+        let mail = ReceivedMail { from: String::new(), to: Vec::new(), data: data.to_owned() };
+        assert_eq!(mail.part("text/plain").as_deref(), Some("token=x--y"));
+        assert_eq!(mail.part("text/html").as_deref(), Some("<p>"));
+    }
 }

@@ -638,11 +638,15 @@ pub async fn a_failure_in_doubt_is_tried_again_at_once<S: Storage + Outbox>(stor
     assert!(!storage.record_delivery(&elsewhere).await.unwrap(), "another provider's failure");
     assert!(storage.claim(9, Duration::from_secs(30), after(59)).await.unwrap().is_empty());
     assert!(storage.record_delivery(&failed).await.unwrap());
-    assert_eq!(storage.claim(9, Duration::from_secs(30), after(9)).await.unwrap().len(), 1);
+    assert!(storage.record_delivery(&failed).await.unwrap(), "said again");
+    let claimed = storage.claim(9, Duration::from_secs(30), after(9)).await.unwrap();
+    assert_eq!((claimed.len(), claimed[0].doubted.as_deref()), (1, Some("a")));
     assert!(!storage.record_delivery(&failed).await.unwrap(), "it is in doubt no more");
     storage.settle(message, 2, in_doubt(after(120))).await.unwrap();
     let again = storage.claim(9, Duration::from_secs(30), after(120)).await.unwrap();
     assert_eq!(again.len(), 1, "no report came, so it is tried again");
+    let late = storage.claim(9, Duration::from_secs(30), after(150)).await.unwrap();
+    assert_eq!((late[0].tries, late[0].doubted.as_deref()), (4, None), "the lease has ended the doubt");
 }
 
 pub async fn the_newest_message_of_an_attempt_tells_its_delivery<S: Storage + Outbox>(storage: Arc<S>) {

@@ -3,6 +3,7 @@
 //! Not here: the routes, which the server adds in development only.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,16 +11,21 @@ use async_trait::async_trait;
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
-use vestibule_domain::{EmailAddress, PhoneNumber};
+use vestibule_domain::{DeliveryState, EmailAddress, PhoneNumber};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::Clock;
-use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
+use vestibule_port_sms::{
+    Delivery, DeliveryReport, DeliveryReports, Reported, Sms, SmsError, SmsReceipt, SmsSender,
+};
 
 /// The page that shows the messages as they come. It loads nothing from anywhere.
 pub const PAGE: &str = include_str!("page.html");
 
 /// Messages that are kept; older ones are forgotten.
 const CAPACITY: usize = 500;
+
+/// How long a report of delivery may take; it must not hold up the message.
+const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A message that was caught.
 #[derive(Debug, Clone, Serialize)]
@@ -43,20 +49,43 @@ pub struct Caught {
     pub link: Option<String>,
     /// When it came, in RFC 3339.
     pub at: String,
+    /// How far it has come, as far as it is recorded: an SMS is `delivered` once it is here, a mail `sent`.
+    pub state: &'static str,
 }
 
 /// Keeps what would have been sent.
 pub struct Inbox {
     clock: Arc<dyn Clock>,
+    reports: Option<Arc<dyn DeliveryReports>>,
     caught: Mutex<VecDeque<Caught>>,
     last: watch::Sender<u64>,
+    closed: AtomicBool,
 }
 
 impl Inbox {
     /// An empty inbox.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, caught: Mutex::new(VecDeque::new()), last: watch::Sender::new(0) }
+        Self {
+            clock,
+            reports: None,
+            caught: Mutex::new(VecDeque::new()),
+            last: watch::Sender::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Reports every SMS as delivered, as a gateway would.
+    #[must_use]
+    pub fn with_reports(self, reports: Arc<dyn DeliveryReports>) -> Self {
+        Self { reports: Some(reports), ..self }
+    }
+
+    /// Sends everybody away who waits for a message: the service stops, and a page that is open in a browser must not hold
+    /// it up.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.last.send_modify(|_| {});
     }
 
     /// The messages to `to` (to anybody, if `None`) that came after message number `after`. Waits up to `wait` until there is
@@ -68,7 +97,8 @@ impl Inbox {
             loop {
                 last.borrow_and_update();
                 let found = self.select(to.as_deref(), after);
-                if !found.is_empty() || last.changed().await.is_err() {
+                let is_closed = self.closed.load(Ordering::SeqCst);
+                if !found.is_empty() || is_closed || last.changed().await.is_err() {
                     return found;
                 }
             }
@@ -83,7 +113,29 @@ impl Inbox {
         caught.iter().filter(wanted).cloned().collect()
     }
 
-    fn keep(&self, kind: &'static str, to: &str, subject: Option<&str>, text: &str) -> u64 {
+    /// How far the message has come now that it is here. It is told before the message is shown, so that whoever sees it can rely on it.
+    async fn report(&self, sms: &Sms) -> DeliveryState {
+        let Some(reports) = &self.reports else {
+            return DeliveryState::Sent;
+        };
+        let report = DeliveryReport {
+            provider: SmsSender::name(self),
+            message: Reported::Message(sms.id),
+            delivery: Delivery::Delivered,
+        };
+        match tokio::time::timeout(REPORT_PATIENCE, reports.record(report)).await {
+            Ok(true) => DeliveryState::Delivered,
+            Ok(false) | Err(_) => DeliveryState::Sent,
+        }
+    }
+
+    fn keep(
+        &self,
+        (kind, state): (&'static str, DeliveryState),
+        to: &str,
+        subject: Option<&str>,
+        text: &str,
+    ) -> u64 {
         let at = self.clock.now().to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default();
         let mut caught = self.lock();
         let number = caught.back().map_or(1, |message| message.number + 1);
@@ -102,6 +154,7 @@ impl Inbox {
                 .map(str::to_owned),
             text: text.to_owned(),
             at,
+            state: state.as_str(),
         });
         drop(caught);
         self.last.send_replace(number);
@@ -120,7 +173,8 @@ impl SmsSender for Inbox {
     }
 
     async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
-        let number = self.keep("sms", sms.to.as_str(), None, &sms.text);
+        let state = self.report(sms).await;
+        let number = self.keep(("sms", state), sms.to.as_str(), None, &sms.text);
         Ok(SmsReceipt { reference: number.to_string() })
     }
 }
@@ -132,7 +186,7 @@ impl EmailSender for Inbox {
     }
 
     async fn send(&self, email: &Email) -> Result<(), EmailError> {
-        self.keep("email", email.to.as_str(), Some(&email.subject), &email.text);
+        self.keep(("email", DeliveryState::Sent), email.to.as_str(), Some(&email.subject), &email.text);
         Ok(())
     }
 }
@@ -148,6 +202,7 @@ fn canonical(to: &str) -> String {
 #[cfg(test)]
 mod tests {
     use vestibule_domain::MessageId;
+    use vestibule_port_sms::MockDeliveryReports;
     use vestibule_testkit::ManualClock;
 
     use super::*;
@@ -179,6 +234,37 @@ mod tests {
         assert_eq!(caught.len(), 1);
         assert_eq!((caught[0].number, caught[0].code.as_deref()), (2, Some("123456")));
         assert!(inbox.messages(None, 2, Duration::ZERO).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_closed_inbox() {
+        let inbox = inbox();
+        let minute = Duration::from_mins(1);
+        let waiting = {
+            let inbox = Arc::clone(&inbox);
+            tokio::spawn(async move { inbox.messages(None, 0, minute).await })
+        };
+        tokio::task::yield_now().await;
+        inbox.close();
+        let soon = Duration::from_secs(5);
+        assert!(tokio::time::timeout(soon, waiting).await.unwrap().unwrap().is_empty());
+        assert!(tokio::time::timeout(soon, inbox.messages(None, 0, minute)).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_sms_is_reported_and_shows_what_was_recorded() {
+        for (recorded, state) in [(true, "delivered"), (false, "sent")] {
+            let mut reports = MockDeliveryReports::new();
+            let expected = DeliveryReport {
+                provider: "inbox",
+                message: Reported::Message(MessageId::new(uuid::Uuid::from_u128(7))),
+                delivery: Delivery::Delivered,
+            };
+            reports.expect_record().withf(move |report| *report == expected).return_const(recorded);
+            let inbox = Inbox::new(Arc::new(ManualClock::default())).with_reports(Arc::new(reports));
+            SmsSender::send(&inbox, &sms("+447871234567", "text")).await.unwrap();
+            assert_eq!(inbox.messages(None, 0, Duration::ZERO).await[0].state, state);
+        }
     }
 
     #[tokio::test]

@@ -138,7 +138,16 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let deadline = Instant::now() + PATIENCE;
+        self.lend_for(PATIENCE, work).await
+    }
+
+    /// As [`Self::lend`], for work that no client waits for.
+    pub(crate) async fn lend_for<T, E: From<Unavailable>>(
+        &self,
+        patience: Duration,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let deadline = Instant::now() + patience;
         let mut connection = self.0.get().await.map_err(|error| match error {
             bb8::RunError::TimedOut => Unavailable("no connection was free in time".to_owned()),
             bb8::RunError::User(error) => Unavailable(error.to_string()),

@@ -8,6 +8,7 @@
 //! instance would need.
 
 mod address;
+mod archive;
 mod commit;
 mod connection;
 mod listen;

@@ -18,9 +18,10 @@ use crate::{Failure, Postgres};
 /// Leases what is due. Rows that another instance is leasing are passed over, not waited for.
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
-      SELECT id FROM messages WHERE NOT dead AND due_at <= $1 ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
+      SELECT id, in_doubt_with AS doubted FROM messages WHERE NOT dead AND due_at <= $1
+      ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
     UPDATE messages SET due_at = $3, tries = tries + 1, in_doubt_with = NULL FROM due WHERE messages.id = due.id
-    RETURNING messages.*";
+    RETURNING messages.*, due.doubted";
 
 /// Moves a message from the queue to the record of what became of it, if this is still its lease.
 const LEAVE: &str = "
@@ -40,9 +41,17 @@ const RECORD: &str = "
 const RETRY_IN_DOUBT: &str = "
     WITH waiting AS (SELECT id, in_doubt_with = $2 AS in_doubt FROM messages WHERE id = $1 AND NOT dead FOR UPDATE),
     retried AS (
-      UPDATE messages SET due_at = $3, reason = $4, in_doubt_with = NULL FROM waiting
+      UPDATE messages SET due_at = $3, reason = $4 FROM waiting
       WHERE messages.id = waiting.id AND waiting.in_doubt)
     SELECT coalesce((SELECT coalesce(in_doubt, false) FROM waiting), true) AS yes";
+
+#[derive(QueryableByName)]
+struct ClaimedRow {
+    #[diesel(embed)]
+    message: MessageRow,
+    #[diesel(sql_type = Nullable<Text>)]
+    doubted: Option<String>,
+}
 
 #[derive(QueryableByName)]
 struct Answer {
@@ -113,12 +122,12 @@ async fn claim(
         .bind::<Timestamptz, _>(stamp(now))
         .bind::<BigInt, _>(limit)
         .bind::<Timestamptz, _>(stamp(leased_until));
-    let mut rows: Vec<MessageRow> = Prepared(claim).load(&mut &*connection).await?;
-    rows.sort_by_key(|row| (row.queued_at, row.id));
+    let mut rows: Vec<ClaimedRow> = Prepared(claim).load(&mut &*connection).await?;
+    rows.sort_by_key(|row| (row.message.queued_at, row.message.id));
     let mut claimed = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for ClaimedRow { message: row, doubted } in rows {
         if let (Ok(message), Ok(tries)) = (row.message(), row.tries()) {
-            claimed.push(Claimed { message, tries });
+            claimed.push(Claimed { message, tries, doubted });
         } else {
             // A row that nobody can read, of a newer version perhaps, must not hold up the others.
             tracing::error!("dead letter: the message cannot be read");

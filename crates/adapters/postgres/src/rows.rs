@@ -7,13 +7,17 @@ use time::{Date, OffsetDateTime, UtcDateTime};
 use uuid::Uuid;
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::{
-    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, EmailAddress, EmailState,
-    EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin, PasswordHash,
-    PhoneNumber, Profile, ProfileRecord, Recipient, Session, SessionId, UserId,
+    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
+    EmailAddress, EmailState, EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin,
+    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session, SessionId,
+    UserId,
 };
+use vestibule_port_storage::archive::{Delivery, QueuedMessage};
 use vestibule_port_storage::{Loaded, NewPassword, NewRefreshToken, Unavailable, Version};
 
-use crate::schema::{accounts, attempts, messages, passwords, refresh_tokens, registrations, sessions};
+use crate::schema::{
+    accounts, attempts, deliveries, messages, passwords, refresh_tokens, registrations, sessions,
+};
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = registrations, primary_key(phone), treat_none_as_null = true)]
@@ -39,7 +43,7 @@ pub(crate) struct RegistrationRow {
 #[diesel(table_name = attempts, treat_none_as_null = true)]
 pub(crate) struct AttemptRow {
     pub(crate) id: Uuid,
-    phone: String,
+    pub(crate) phone: String,
     password: String,
     fingerprint: Option<Vec<u8>>,
     address: String,
@@ -78,7 +82,7 @@ pub(crate) struct AccountRow {
     created_at: OffsetDateTime,
 }
 
-#[derive(Insertable)]
+#[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = passwords)]
 pub(crate) struct PasswordRow {
     user_id: Uuid,
@@ -86,7 +90,7 @@ pub(crate) struct PasswordRow {
     hash: String,
 }
 
-#[derive(Insertable)]
+#[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = sessions)]
 pub(crate) struct SessionRow {
     id: Uuid,
@@ -96,7 +100,7 @@ pub(crate) struct SessionRow {
     created_at: OffsetDateTime,
 }
 
-#[derive(Insertable)]
+#[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = refresh_tokens)]
 pub(crate) struct RefreshTokenRow {
     hash: Vec<u8>,
@@ -126,6 +130,23 @@ pub(crate) struct MessageRow {
     masked: String,
 }
 
+/// The record of a message that has left the queue.
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = deliveries)]
+pub(crate) struct DeliveryRow {
+    id: Uuid,
+    kind: String,
+    attempt: Option<Uuid>,
+    recipient: String,
+    provider: Option<String>,
+    reference: Option<String>,
+    state: String,
+    reason: Option<String>,
+    tries: i64,
+    queued_at: OffsetDateTime,
+    changed_at: OffsetDateTime,
+}
+
 /// A value in a row that nothing could have written there.
 #[derive(Debug)]
 pub(crate) struct Unreadable(pub(crate) &'static str);
@@ -148,6 +169,10 @@ pub(crate) fn moment(stamp: OffsetDateTime) -> UtcDateTime {
 
 fn count(value: i64) -> Result<u32, Unreadable> {
     u32::try_from(value).map_err(|_| Unreadable("a count"))
+}
+
+pub(crate) fn digest(bytes: Vec<u8>) -> Result<[u8; 32], Unreadable> {
+    bytes.try_into().map_err(|_| Unreadable("a digest"))
 }
 
 fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
@@ -382,6 +407,11 @@ impl PasswordRow {
             hash: password.hash.expose().to_owned(),
         }
     }
+
+    pub(crate) fn load(self) -> NewPassword {
+        let (user, set_at) = (UserId::new(self.user_id), moment(self.set_at));
+        NewPassword { user, hash: PasswordHash::new(self.hash), set_at }
+    }
 }
 
 impl SessionRow {
@@ -394,6 +424,15 @@ impl SessionRow {
             created_at: stamp(session.created_at),
         }
     }
+
+    pub(crate) fn load(self) -> Result<Session, Unreadable> {
+        Ok(Session {
+            id: SessionId::new(self.id),
+            user: UserId::new(self.user_id),
+            origin: origin(self.fingerprint, &self.address)?,
+            created_at: moment(self.created_at),
+        })
+    }
 }
 
 impl RefreshTokenRow {
@@ -404,6 +443,15 @@ impl RefreshTokenRow {
             issued_at: stamp(token.issued_at),
             expires_at: stamp(token.expires_at),
         }
+    }
+
+    pub(crate) fn load(self) -> Result<NewRefreshToken, Unreadable> {
+        Ok(NewRefreshToken {
+            hash: RefreshTokenHash::restore(digest(self.hash)?),
+            session: SessionId::new(self.session_id),
+            issued_at: moment(self.issued_at),
+            expires_at: moment(self.expires_at),
+        })
     }
 }
 
@@ -473,5 +521,62 @@ impl MessageRow {
 
     pub(crate) fn tries(&self) -> Result<u32, Unreadable> {
         count(self.tries)
+    }
+
+    /// With how it stands in the queue.
+    pub(crate) fn of_queued(queued: QueuedMessage) -> Self {
+        Self {
+            due_at: stamp(queued.due_at),
+            tries: queued.tries.into(),
+            dead: queued.dead,
+            reason: queued.reason,
+            in_doubt_with: queued.in_doubt_with,
+            ..Self::of(&queued.message)
+        }
+    }
+
+    pub(crate) fn queued(self) -> Result<QueuedMessage, Unreadable> {
+        Ok(QueuedMessage {
+            message: self.message()?,
+            due_at: moment(self.due_at),
+            tries: self.tries()?,
+            dead: self.dead,
+            reason: self.reason,
+            in_doubt_with: self.in_doubt_with,
+        })
+    }
+}
+
+impl DeliveryRow {
+    pub(crate) fn of(delivery: Delivery) -> Self {
+        Self {
+            id: delivery.id.uuid(),
+            kind: delivery.kind,
+            attempt: delivery.attempt.map(AttemptId::uuid),
+            recipient: delivery.recipient,
+            provider: delivery.provider,
+            reference: delivery.reference,
+            state: delivery.state.as_str().to_owned(),
+            reason: delivery.reason,
+            tries: delivery.tries.into(),
+            queued_at: stamp(delivery.queued_at),
+            changed_at: stamp(delivery.changed_at),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Delivery, Unreadable> {
+        Ok(Delivery {
+            id: MessageId::new(self.id),
+            kind: self.kind,
+            attempt: self.attempt.map(AttemptId::new),
+            recipient: self.recipient,
+            provider: self.provider,
+            reference: self.reference,
+            state: DeliveryState::parse(&self.state).ok_or(Unreadable("a message's state"))?,
+            reason: self.reason,
+            tries: count(self.tries)?,
+            queued_at: moment(self.queued_at),
+            changed_at: moment(self.changed_at),
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
-use vestibule_testkit::storage_contract;
+use vestibule_testkit::{archive_contract, archive_target_contract, storage_contract};
 
 async fn migrated() -> TestDatabase {
     let database =
@@ -20,3 +20,10 @@ async fn open() -> (Arc<Postgres>, TestDatabase) {
 }
 
 storage_contract!(open);
+
+async fn read(storage: &Arc<Postgres>, _: &TestDatabase) -> Arc<Postgres> {
+    std::future::ready(Arc::clone(storage)).await
+}
+
+archive_contract!(open, read);
+archive_target_contract!(open);

@@ -6,6 +6,7 @@
 //!
 //! Not here: what may change and why, which is the domain's; the tables, which are in `migrations/sqlite`.
 
+mod archive;
 mod commit;
 mod connection;
 mod outbox;
@@ -30,6 +31,8 @@ use vestibule_domain::{
 use vestibule_port_storage::{
     Changes, CommitError, Limit, Loaded, NumberDigest, SignUpState, Storage, Sweep, Unavailable,
 };
+
+pub use archive::SqliteArchive;
 
 use connection::{Readers, Writer, connect, unavailable};
 use rows::{AccountRow, AttemptRow, RegistrationRow, Unreadable, bytes, moment};
@@ -68,6 +71,12 @@ pub enum OpenError {
     /// Its tables are older than this version needs.
     #[error("the database is not up to date; run `vestibule migrate`")]
     Outdated,
+    /// Its tables were migrated by a newer version.
+    #[error("the tables are of a newer version: use that version")]
+    Newer,
+    /// There is none.
+    #[error("there is no such file")]
+    Missing,
     /// No thread can be started.
     #[error("cannot start the writer's thread")]
     Thread,

@@ -160,11 +160,7 @@ fn record_queued(connection: &mut SqliteConnection, id: MessageId, report: &Repo
         return Ok(true);
     }
     let in_doubt = queued().filter(messages::in_doubt_with.eq(report.provider));
-    let set = (
-        messages::due_at.eq(millis(report.at)),
-        messages::reason.eq(report.reason.as_deref()),
-        messages::in_doubt_with.eq(None::<String>),
-    );
+    let set = (messages::due_at.eq(millis(report.at)), messages::reason.eq(report.reason.as_deref()));
     let retried = diesel::update(in_doubt).set(set).execute(connection)?;
     if retried > 0 {
         return Ok(true);
@@ -197,7 +193,8 @@ fn claim(
     let mut claimed = Vec::with_capacity(due.len());
     for row in &due {
         if let (Ok(message), Ok(tries)) = (row.load(), row.tries()) {
-            claimed.push(Claimed { message, tries: tries.saturating_add(1) });
+            let doubted = row.in_doubt_with.clone();
+            claimed.push(Claimed { message, tries: tries.saturating_add(1), doubted });
         } else {
             // A row that nobody can read, of a newer version perhaps, must not hold up the others.
             tracing::error!("dead letter: the message cannot be read");

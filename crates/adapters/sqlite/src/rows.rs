@@ -9,11 +9,15 @@ use vestibule_domain::registration::{Attempt, Opened, Registration, Registration
 use vestibule_domain::{
     Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
     EmailAddress, EmailState, EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin,
-    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, SessionId, UserId,
+    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session, SessionId,
+    UserId,
 };
-use vestibule_port_storage::{Loaded, Unavailable, Version};
+use vestibule_port_storage::archive::{Delivery, QueuedMessage};
+use vestibule_port_storage::{Loaded, NewPassword, NewRefreshToken, Unavailable, Version};
 
-use crate::schema::{accounts, attempts, deliveries, messages, registrations};
+use crate::schema::{
+    accounts, attempts, deliveries, messages, passwords, refresh_tokens, registrations, sessions,
+};
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = registrations, primary_key(phone), treat_none_as_null = true)]
@@ -95,7 +99,7 @@ pub(crate) struct MessageRow {
     pub(crate) tries: i64,
     dead: bool,
     pub(crate) reason: Option<String>,
-    in_doubt_with: Option<String>,
+    pub(crate) in_doubt_with: Option<String>,
 }
 
 /// What is kept of a message that has left the queue: nobody can be reached by it.
@@ -113,6 +117,50 @@ pub(crate) struct DeliveryRow {
     tries: i64,
     queued_at: i64,
     changed_at: i64,
+}
+
+/// The record of a message that has left the queue, as it is read.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = deliveries)]
+pub(crate) struct DeliveryRecordRow {
+    id: Vec<u8>,
+    kind: String,
+    attempt: Option<Vec<u8>>,
+    recipient: String,
+    provider: Option<String>,
+    reference: Option<String>,
+    state: String,
+    reason: Option<String>,
+    tries: i64,
+    queued_at: i64,
+    changed_at: i64,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = passwords)]
+pub(crate) struct PasswordRow {
+    user_id: Vec<u8>,
+    set_at: i64,
+    hash: String,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions)]
+pub(crate) struct SessionRow {
+    id: Vec<u8>,
+    user_id: Vec<u8>,
+    fingerprint: Option<Vec<u8>>,
+    address: String,
+    created_at: i64,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = refresh_tokens)]
+pub(crate) struct RefreshTokenRow {
+    hash: Vec<u8>,
+    session_id: Vec<u8>,
+    issued_at: i64,
+    expires_at: i64,
 }
 
 /// A value in a row that nothing could have written there.
@@ -138,6 +186,10 @@ pub(crate) fn bytes(id: Uuid) -> Vec<u8> {
 
 pub(crate) fn origin_columns(origin: &Origin) -> (Option<Vec<u8>>, String) {
     (origin.fingerprint.map(|fingerprint| fingerprint.digest().to_vec()), origin.address.ip().to_string())
+}
+
+pub(crate) fn digest(bytes: Vec<u8>) -> Result<[u8; 32], Unreadable> {
+    bytes.try_into().map_err(|_| Unreadable("a digest"))
 }
 
 fn optional_moment(millis: Option<i64>) -> Result<Option<UtcDateTime>, Unreadable> {
@@ -466,5 +518,64 @@ impl MessageRow {
 
     pub(crate) fn tries(&self) -> Result<u32, Unreadable> {
         count(self.tries)
+    }
+
+    /// With how it stands in the queue.
+    pub(crate) fn queued(self) -> Result<QueuedMessage, Unreadable> {
+        Ok(QueuedMessage {
+            message: self.load()?,
+            due_at: moment(self.due_at)?,
+            tries: self.tries()?,
+            dead: self.dead,
+            reason: self.reason,
+            in_doubt_with: self.in_doubt_with,
+        })
+    }
+}
+
+impl DeliveryRecordRow {
+    pub(crate) fn load(self) -> Result<Delivery, Unreadable> {
+        Ok(Delivery {
+            id: MessageId::new(uuid(&self.id)?),
+            kind: self.kind,
+            attempt: self.attempt.map(|attempt| uuid(&attempt).map(AttemptId::new)).transpose()?,
+            recipient: self.recipient,
+            provider: self.provider,
+            reference: self.reference,
+            state: DeliveryState::parse(&self.state).ok_or(Unreadable("a message's state"))?,
+            reason: self.reason,
+            tries: count(self.tries)?,
+            queued_at: moment(self.queued_at)?,
+            changed_at: moment(self.changed_at)?,
+        })
+    }
+}
+
+impl PasswordRow {
+    pub(crate) fn load(self) -> Result<NewPassword, Unreadable> {
+        let (user, set_at) = (UserId::new(uuid(&self.user_id)?), moment(self.set_at)?);
+        Ok(NewPassword { user, hash: PasswordHash::new(self.hash), set_at })
+    }
+}
+
+impl SessionRow {
+    pub(crate) fn load(self) -> Result<Session, Unreadable> {
+        Ok(Session {
+            id: SessionId::new(uuid(&self.id)?),
+            user: UserId::new(uuid(&self.user_id)?),
+            origin: origin(self.fingerprint, &self.address)?,
+            created_at: moment(self.created_at)?,
+        })
+    }
+}
+
+impl RefreshTokenRow {
+    pub(crate) fn load(self) -> Result<NewRefreshToken, Unreadable> {
+        Ok(NewRefreshToken {
+            hash: RefreshTokenHash::restore(digest(self.hash)?),
+            session: SessionId::new(uuid(&self.session_id)?),
+            issued_at: moment(self.issued_at)?,
+            expires_at: moment(self.expires_at)?,
+        })
     }
 }

@@ -15,9 +15,10 @@ use tempfile::TempDir;
 use time::UtcDateTime;
 use uuid::Uuid;
 use vestibule_domain::{Content, Locale, Message, MessageId, PhoneNumber, Recipient};
-use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
-use vestibule_sqlite::{Migrate, Sqlite};
-use vestibule_testkit::storage_contract;
+use vestibule_port_storage::archive::{Archive as _, ArchiveSource as _, Table};
+use vestibule_port_storage::{Changes, NumberDigest, Outbox as _, Storage as _};
+use vestibule_sqlite::{Migrate, OpenError, Sqlite, SqliteArchive};
+use vestibule_testkit::{archive_contract, storage_contract};
 
 async fn open() -> (Arc<Sqlite>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
@@ -26,6 +27,39 @@ async fn open() -> (Arc<Sqlite>, TempDir) {
 }
 
 storage_contract!(open);
+
+async fn read(_: &Sqlite, directory: &TempDir) -> Arc<SqliteArchive> {
+    Arc::new(SqliteArchive::open(&directory.path().join("test.db")).unwrap())
+}
+
+archive_contract!(open, read);
+
+#[tokio::test]
+async fn an_archive_is_a_snapshot_and_notices_who_writes() {
+    let (storage, directory) = open().await;
+    let archive = read(&storage, &directory).await;
+    assert!(!archive.has_changed().await.unwrap());
+    let used = Changes { used_number: Some(NumberDigest([1; 32])), ..Changes::default() };
+    storage.commit(used).await.unwrap();
+    assert_eq!(archive.count(Table::UsedNumbers).await.unwrap(), 0);
+    assert!(archive.has_changed().await.unwrap());
+}
+
+#[tokio::test]
+async fn an_archive_is_of_tables_that_this_version_knows() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("50% of?#.db");
+    assert!(matches!(SqliteArchive::open(&path).err(), Some(OpenError::Missing)));
+    assert!(!path.exists());
+    drop(Sqlite::open(&path, 1, Migrate::Yes).unwrap());
+    drop(SqliteArchive::open(&path).unwrap());
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let mut change = |statement: &str| connection.batch_execute(statement).unwrap();
+    change("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')");
+    assert!(matches!(SqliteArchive::open(&path).err(), Some(OpenError::Newer)));
+    change("DELETE FROM __diesel_schema_migrations");
+    assert!(matches!(SqliteArchive::open(&path).err(), Some(OpenError::Outdated)));
+}
 
 #[tokio::test]
 async fn a_message_that_nobody_can_read_holds_up_no_other() {

@@ -67,6 +67,24 @@ fn every_sms_is_one_gsm7_segment_and_ends_in_the_domain_bound_code() {
 }
 
 #[test]
+fn a_domain_that_an_sms_has_no_room_for_is_refused() {
+    let url = |length: usize| format!("https://{}.example", "a".repeat(length - 8));
+    assert!(Wording::new(&url(70), Some("FA+9qCX9VSu".to_owned())).is_ok());
+    let refusal = Wording::new(&url(120), None).unwrap_err().to_string();
+    assert!(refusal.contains("longer than 160") && refusal.contains("aaa.example"), "{refusal}");
+}
+
+#[rstest]
+#[case("https://id.example.com", "id.example.com")]
+#[case("https://id.example.com:8443/base", "id.example.com")]
+#[case("http://127.0.0.1:8080", "127.0.0.1")]
+#[case("http://[::1]:8080", "[::1]")]
+#[case("http://[2001:db8::1]", "[2001:db8::1]")]
+fn the_domain_is_the_host(#[case] url: &str, #[case] domain: &str) {
+    assert_eq!(Wording::new(url, None).unwrap().domain, domain);
+}
+
+#[test]
 fn a_mail_has_the_link_in_both_parts_and_escapes_what_it_repeats() {
     let wording = wording(None);
     let to = EmailAddress::parse("an&na+x@example.com").unwrap();

@@ -115,7 +115,7 @@ impl Ledger {
     }
 
     /// How long until the origin may cause another message.
-    pub(super) fn cool_down(&self, origin: &Origin, rules: &Rules, now: UtcDateTime) -> Duration {
+    fn cool_down(&self, origin: &Origin, rules: &Rules, now: UtcDateTime) -> Duration {
         let last =
             self.open(now).filter(|attempt| attempt.origin.is_same(origin)).map(|a| a.last_message_at).max();
         last.map_or(Duration::ZERO, |last| wait(now, last + rules.resend_cooldown))

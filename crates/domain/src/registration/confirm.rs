@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-use super::attempt::{Attempt, Ledger};
+use super::attempt::{Attempt, Ledger, MessageRefusal};
 use super::{Concealed, Confirmed, Opened, Pending, Registration, Rules, wait};
 use crate::{Account, AttemptId, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId};
 
@@ -239,15 +239,18 @@ fn left<'a>(
 
 /// How long until a resend can make a new code that may be guessed at.
 fn exhausted_for(ledger: &Ledger, reached: &[AttemptId], rules: &Rules, now: UtcDateTime) -> Duration {
-    let cool_down = ledger
+    let messages = ledger
         .attempts
         .iter()
         .filter(|attempt| reached.contains(&attempt.id))
-        .map(|attempt| ledger.cool_down(&attempt.origin, rules, now))
+        .filter_map(|attempt| ledger.admit_message(&attempt.origin, rules, now).err())
+        .map(|refusal| match refusal {
+            MessageRefusal::CoolDown(wait) | MessageRefusal::TooMany(wait) => wait,
+        })
         .max()
         .unwrap_or(Duration::ZERO);
     let budget = rules.guesses.charge(ledger.guesses_full_at, now).err().unwrap_or(Duration::ZERO);
-    cool_down.max(budget)
+    messages.max(budget)
 }
 
 fn open(ledger: Ledger, attempt: Attempt, confirm: &Confirm, now: UtcDateTime) -> Confirmation {

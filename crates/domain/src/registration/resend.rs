@@ -3,7 +3,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use super::attempt::{Attempt, Ledger, MessageRefusal};
-use super::{Outgoing, Registration, Rules};
+use super::{Outgoing, Pending, Registration, Rules};
 use crate::{AttemptId, Claim, OneTimeCodes};
 
 /// A wish for another message.
@@ -64,7 +64,7 @@ impl Registration {
             Self::Concealed(concealed) => (&mut concealed.ledger, true),
         };
         ledger.close_old(now);
-        let chosen = choose(ledger, &resend.claim).ok_or(ResendRefusal::NotFound)?.clone();
+        let chosen = choose(ledger, &resend.claim, now).ok_or(ResendRefusal::NotFound)?.clone();
         ledger.admit_message(&chosen.origin, rules, now).map_err(|refusal| match refusal {
             MessageRefusal::CoolDown(retry_after) => ResendRefusal::CoolDown { retry_after },
             MessageRefusal::TooMany(retry_after) => ResendRefusal::TooMany { retry_after },
@@ -80,16 +80,31 @@ impl Registration {
         replace(ledger, attempt);
         Ok(Resent { registration: self, message: (!concealed).then_some(message) })
     }
+
+    /// The attempt that a resend means, provided that the claim proves it to be the caller's own: who knows no more than a number must not
+    /// learn of somebody else's messages. A concealed number has no messages.
+    #[must_use]
+    pub fn claimed_attempt(&self, claim: &Claim, now: UtcDateTime) -> Option<AttemptId> {
+        match self {
+            Self::Pending(Pending { ledger }) => claimed(ledger, claim, now).map(|attempt| attempt.id),
+            Self::Confirmed(_) | Self::Concealed(_) => None,
+        }
+    }
 }
 
-fn choose<'a>(ledger: &'a Ledger, claim: &Claim) -> Option<&'a Attempt> {
-    let newest = |wanted: &dyn Fn(&Attempt) -> bool| {
-        ledger.attempts.iter().filter(|attempt| wanted(attempt)).max_by_key(|attempt| attempt.created_at)
-    };
+fn choose<'a>(ledger: &'a Ledger, claim: &Claim, now: UtcDateTime) -> Option<&'a Attempt> {
     match claim.attempt {
-        Some(id) => newest(&|attempt| attempt.id == id),
-        None => newest(&|attempt| attempt.is_claimed_by(claim)).or_else(|| newest(&|_| true)),
+        Some(_) => claimed(ledger, claim, now),
+        None => claimed(ledger, claim, now).or_else(|| newest(ledger.open(now))),
     }
+}
+
+fn claimed<'a>(ledger: &'a Ledger, claim: &Claim, now: UtcDateTime) -> Option<&'a Attempt> {
+    newest(ledger.open(now).filter(|attempt| attempt.is_claimed_by(claim)))
+}
+
+fn newest<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Option<&'a Attempt> {
+    attempts.max_by_key(|attempt| attempt.created_at)
 }
 
 /// The attempt with a new code and new guesses.

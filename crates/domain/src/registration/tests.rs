@@ -166,6 +166,23 @@ fn an_exhausted_code_is_replaced_at_the_next_resend_and_the_new_one_has_guesses(
 }
 
 #[test]
+fn an_exhausted_code_that_no_message_can_replace_says_so() {
+    let mut pending = signed_up(None, 2, "a", NOW);
+    let resend = Resend { claim: claim("a") };
+    for at in 1..5 {
+        pending = pending.resend(&resend, &PlainCodes, &RULES, after(60 * at)).unwrap().registration;
+    }
+    for _ in 0..5 {
+        pending = refused(pending, "999999", claim("a"), after(310)).1;
+    }
+    let (refusal, pending) = refused(pending, "002000", claim("a"), after(310));
+    let retry_after = Duration::from_secs(86_400 - 310);
+    assert_eq!(refusal, ConfirmRefusal::Exhausted { retry_after });
+    let resent = pending.resend(&resend, &PlainCodes, &RULES, after(310)).unwrap_err();
+    assert_eq!(resent, ResendRefusal::TooMany { retry_after }, "both say the same");
+}
+
+#[test]
 fn a_resend_repeats_the_living_code_and_gives_no_guesses() {
     let pending = refused(signed_up(None, 2, "a", NOW), "999999", claim("a"), after(1)).1;
     let resent = pending.resend(&Resend { claim: claim("a") }, &PlainCodes, &RULES, after(60)).unwrap();
@@ -185,6 +202,25 @@ fn an_expired_code_is_told_and_renewed_and_an_old_attempt_is_closed() {
     let next_day = NOW + OPEN_FOR;
     assert_eq!(refused(pending.clone(), "002000", claim("a"), next_day).0, ConfirmRefusal::NotFound);
     assert_eq!(pending.resend(&resend, &PlainCodes, &RULES, next_day).unwrap_err(), ResendRefusal::NotFound);
+}
+
+#[test]
+fn an_attempt_is_told_to_its_own_client_only() {
+    let both = signed_up(Some(signed_up(None, 2, "a", NOW)), 4, "b", after(1));
+    let named = |attempt| Claim { attempt: Some(attempt), origin: origin("c") };
+    let claimed = |claim: Claim| both.claimed_attempt(&claim, after(2));
+    assert_eq!((claimed(claim("a")), claimed(claim("b"))), (Some(id(2)), Some(id(4))));
+    assert_eq!((claimed(named(id(2))), claimed(named(id(9)))), (Some(id(2)), None));
+    assert_eq!(
+        claimed(claim("c")),
+        None,
+        "a resend from there means the newest of all, which is not its own"
+    );
+    assert_eq!(both.claimed_attempt(&claim("a"), NOW + OPEN_FOR), None);
+    let again = signed_up(Some(both.clone()), 6, "a", after(60));
+    assert_eq!(again.claimed_attempt(&claim("a"), after(61)), Some(id(6)), "the newest of its own");
+    let confirmed = opened(both, "002000", claim("a"), after(61)).1;
+    assert_eq!(confirmed.claimed_attempt(&claim("a"), after(62)), None);
 }
 
 #[test]

@@ -1,16 +1,11 @@
-use std::time::Duration;
-
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use vestibule_port_sms::{CallbackRequest, DeliveryReport};
+use vestibule_application::CallbackRequest;
 
 use super::in_time;
 use crate::body::read_bytes;
 use crate::problem::Problem;
-use crate::{Deliveries, Http, api};
-
-/// How long a gateway is asked to wait before it says again what could not be recorded.
-const SAY_AGAIN: Duration = Duration::from_secs(5);
+use crate::{Http, api};
 
 /// For gateways: what became of a message that a provider took. The provider signs it, each in its own way.
 #[utoipa::path(post, path = "/callbacks/sms/{provider}", tag = "operations", params(
@@ -31,21 +26,13 @@ pub(crate) async fn sms_delivery(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let Some(deliveries) = &http.deliveries else { return Err(Problem::not_found()) };
-    let callbacks = deliveries.callbacks.iter().find(|callbacks| callbacks.name() == provider.as_str());
-    let callbacks = callbacks.ok_or_else(Problem::not_found)?;
+    let callbacks = http.callbacks.as_ref().ok_or_else(Problem::not_found)?;
     let body = read_bytes(&request, payload).await?;
     let headers = headers(&request);
     let path_and_query = request.uri().path_and_query().map_or("/", |both| both.as_str());
     let callback = CallbackRequest { path_and_query, headers: &headers, body: &body };
-    if let Some(report) = callbacks.read(&callback)? {
-        record(deliveries, report).await?;
-    }
+    in_time(callbacks.receive(&provider, &callback)).await??;
     Ok(HttpResponse::NoContent().finish())
-}
-
-async fn record(deliveries: &Deliveries, report: DeliveryReport) -> Result<(), Problem> {
-    if in_time(deliveries.reports.record(report)).await? { Ok(()) } else { Err(Problem::busy(SAY_AGAIN)) }
 }
 
 /// The headers that are text, which is all that providers sign with. Actix has their names in lower case.

@@ -73,11 +73,12 @@ pub(crate) async fn confirm_phone(
     })))
 }
 
-/// Send the code once more: the same while it lives, else a new one.
+/// Send the code once more: the same while it lives, else a new one. `data.delivery` tells how far the message before has come, so that an
+/// app can say "it has arrived" or "check the number"; only to who signed up, and not where accounts are concealed.
 #[utoipa::path(post, path = "/v2/mobile/phone/verify/resend", tag = "registration", request_body = api::ResendCode, responses(
-    (status = 200, description = "It is on its way.", body = api::Done),
+    (status = 200, description = "It is on its way.", body = api::ResentCode),
     (status = 400, description = "2 (nothing pending), 123, 422", body = api::Error),
-    (status = 429, description = "157 (sooner than the cool-down), 167 (too many messages)", body = api::Error),
+    (status = 429, description = "157 (sooner than the cool-down), 167 (too many messages); `data.delivery` as in the 200 answer", body = api::Error),
     (status = 503, description = "503, with `Retry-After`", body = api::Error),
 ))]
 pub(crate) async fn resend_code(
@@ -90,8 +91,13 @@ pub(crate) async fn resend_code(
     let registration = registration_id(&mut fields)?;
     let (fingerprint, client) = origin(&http, &request, &mut fields)?;
     let resend = ResendCode { phone, registration, fingerprint, client, locale: locale(&http, &request) };
-    in_time(http.application.resend_code(resend)).await??;
-    Ok(done())
+    let resent = in_time(http.application.resend_code(resend)).await??;
+    Ok(match resent.delivery {
+        Some(delivery) => {
+            HttpResponse::Ok().json(json!({ "result": "ok", "data": { "delivery": delivery.as_str() } }))
+        }
+        None => done(),
+    })
 }
 
 /// Where the request comes from: the body's fingerprint counts before the header's.

@@ -36,7 +36,7 @@ pub(crate) async fn patch(
 
 /// The customer's details; what is not set is left out.
 #[utoipa::path(get, path = "/v2/customer/profile", tag = "customer", security(("bearer" = [])), responses(
-    (status = 200, body = api::CustomerProfile),
+    (status = 200, description = "What is set.", body = api::CustomerProfile),
     (status = 401, description = "401", body = api::Error),
     (status = 503, description = "503, with `Retry-After`", body = api::Error),
 ))]
@@ -58,7 +58,7 @@ pub(crate) async fn read(http: Data<Http>, request: HttpRequest) -> Result<HttpR
 
 /// How far the customer is known, and what is missing for the next level.
 #[utoipa::path(get, path = "/v2/customer/kyc/data", tag = "customer", security(("bearer" = [])), responses(
-    (status = 200, body = api::Kyc),
+    (status = 200, description = "The level, and what is missing for the next.", body = api::Kyc),
     (status = 401, description = "401", body = api::Error),
     (status = 503, description = "503, with `Retry-After`", body = api::Error),
 ))]

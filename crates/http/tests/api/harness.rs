@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -14,18 +14,21 @@ use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
 use vestibule_application::{
-    Application, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
+    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
 };
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
-use vestibule_domain::{Content, Country, EmailRules, OneTimeCodes as _, PasswordPolicy, Recipient, Zxcvbn};
-use vestibule_http::{Deliveries, Http};
+use vestibule_domain::{
+    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, Recipient,
+    Zxcvbn,
+};
+use vestibule_http::Http;
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
     CallbackError, Delivery, DeliveryReport, MockDeliveryCallbacks, MockDeliveryReports, Reported,
 };
-use vestibule_port_storage::{Outbox as _, Settlement};
+use vestibule_port_storage::{Outbox as _, Report, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
@@ -43,14 +46,14 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn deliveries(&self) -> Option<Deliveries> {
+    fn callbacks(&self) -> Option<Callbacks> {
         let records = self.records?;
         let mut reports = MockDeliveryReports::new();
         reports.expect_record().returning(move |report| {
             assert_eq!((report.provider, report.delivery), ("gateway", Delivery::Delivered));
             records
         });
-        Some(Deliveries { callbacks: vec![Arc::new(gateway())], reports: Arc::new(reports) })
+        Some(Callbacks { providers: vec![Arc::new(gateway())], reports: Arc::new(reports) })
     }
 }
 
@@ -86,6 +89,7 @@ pub(crate) struct Backstage {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) storage: Arc<InMemoryStorage>,
     derivation: Arc<Derivation>,
+    last_received: Mutex<Option<MessageId>>,
     pub(crate) http: Data<Http>,
 }
 
@@ -113,9 +117,9 @@ impl Backstage {
             application: Arc::new(application),
             wording,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-            deliveries: options.deliveries(),
+            callbacks: options.callbacks(),
         };
-        Self { clock, storage, derivation, http: Data::new(http) }
+        Self { clock, storage, derivation, last_received: Mutex::default(), http: Data::new(http) }
     }
 
     /// The routes, as the service serves them.
@@ -124,6 +128,13 @@ impl Backstage {
     ) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
         let app = App::new().app_data(self.http.clone()).wrap(from_fn(vestibule_http::finish));
         test::init_service(app.configure(vestibule_http::public)).await
+    }
+
+    /// The gateway reports of the message that was received last.
+    pub(crate) async fn reported(&self, state: DeliveryState) {
+        let message = vestibule_port_storage::Reported::Message(self.last_received.lock().unwrap().unwrap());
+        let report = Report { provider: "gateway", message, state, reason: None, at: self.clock.now() };
+        assert!(self.storage.record_delivery(&report).await.unwrap());
     }
 
     /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
@@ -137,7 +148,7 @@ impl Backstage {
                 Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
             };
             if is_for {
-                let sent = Settlement::Expired { at: self.clock.now() };
+                let sent = Settlement::Sent { provider: "gateway", reference: None, at: self.clock.now() };
                 self.storage.settle(message.id, claimed.tries, sent).await.unwrap();
                 latest = Some(message);
             } else {
@@ -146,6 +157,7 @@ impl Backstage {
             }
         }
         let message = latest?;
+        *self.last_received.lock().unwrap() = Some(message.id);
         Some(match (message.content, &message.recipient) {
             (Content::SignUpCode { attempt, generation }, _) => {
                 self.derivation.code(attempt, generation).expose().to_owned()

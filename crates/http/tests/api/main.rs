@@ -13,6 +13,8 @@ use harness::{
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use vestibule_domain::{AttemptId, DeliveryState};
+use vestibule_port_storage::Storage as _;
 
 /// Signs up and confirms; the access token.
 macro_rules! customer {
@@ -135,7 +137,7 @@ async fn every_refusal_of_a_confirmation_or_resend() {
     refused!("157_resend", resend(PHONE), routes);
     for _ in 0..4 {
         backstage.clock.advance(Duration::from_mins(1));
-        assert_eq!(resend(PHONE).send(&routes).await.text, r#"{"result":"ok"}"#);
+        assert_eq!(resend(PHONE).send(&routes).await.status, 200);
     }
     backstage.clock.advance(Duration::from_mins(1));
     refused!("167_resend", resend(PHONE), routes);
@@ -329,6 +331,52 @@ async fn a_strangers_attempt_is_out_of_reach() {
 }
 
 #[actix_web::test]
+async fn a_resend_tells_what_became_of_the_message_before() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let signed_up = sign_up(PHONE).send(&routes).await.json();
+    refused!("157_resend_queued", resend(PHONE), routes);
+    backstage.received(PHONE).await.unwrap();
+    let attempt = AttemptId::new(signed_up["registrationId"].as_str().unwrap().parse().unwrap());
+    for state in [DeliveryState::Failed, DeliveryState::Delivered] {
+        backstage.reported(state).await;
+        let refused = resend(PHONE).send(&routes).await.json();
+        assert_eq!(refused["data"]["delivery"], state.as_str());
+    }
+    backstage.clock.advance(Duration::from_mins(1));
+    assert_snapshot!("resend_delivered", resend(PHONE).send(&routes).await.shown());
+    // That was about the message before; the one that it queued counts from now on.
+    assert_eq!(resend(PHONE).send(&routes).await.json()["data"]["delivery"], "queued");
+    assert_eq!(backstage.storage.delivery(attempt).await.unwrap(), Some(DeliveryState::Queued));
+}
+
+#[actix_web::test]
+async fn a_stranger_is_not_told_what_became_of_somebody_elses_message() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let own = sign_up(PHONE).header("x-fingerprint", "own").send(&routes).await.json();
+    backstage.received(PHONE).await.unwrap();
+    let from = |fingerprint: &str| resend(PHONE).header("x-fingerprint", fingerprint).from("203.0.113.9");
+    let named = |id: &Value| {
+        let body = json!({ "phone": PHONE, "registrationId": id });
+        call(Method::POST, "/v2/mobile/phone/verify/resend").json(&body).from("203.0.113.9")
+    };
+    for (own, told) in [
+        (from("own"), true),
+        (named(&own["registrationId"]), true),
+        (from("stranger"), false),
+        (resend(PHONE).from("203.0.113.9"), false),
+    ] {
+        let refused = own.send(&routes).await;
+        assert_eq!(refused.status, 429);
+        assert_eq!(refused.json()["data"].get("delivery").is_some(), told, "{}", refused.text);
+    }
+    assert_eq!(named(&json!("nonsense")).send(&routes).await.json()["errorId"], 2);
+    backstage.clock.advance(Duration::from_mins(1));
+    assert_eq!(from("stranger").send(&routes).await.text, r#"{"result":"ok"}"#);
+}
+
+#[actix_web::test]
 async fn a_concealed_number_is_answered_as_any_other() {
     let backstage = Backstage::new(&Options { conceal: true, ..Options::default() });
     let routes = backstage.routes().await;
@@ -341,10 +389,13 @@ async fn a_concealed_number_is_answered_as_any_other() {
         }
         body
     };
-    for step in 0..8 {
+    for step in 0..9 {
+        if step == 3 {
+            backstage.clock.advance(Duration::from_mins(1));
+        }
         let make = |phone: &str| match step {
             0 | 1 => sign_up(phone),
-            2 => resend(phone),
+            2 | 3 => resend(phone),
             _ => confirm(phone, "banana"),
         };
         let (concealed, other) = (make(PHONE).send(&routes).await, make(fresh).send(&routes).await);
@@ -415,6 +466,30 @@ async fn every_answer_has_a_request_id_of_its_own() {
         let id = answer.header("x-request-id").unwrap().to_owned();
         assert!(id != "mine" && seen.insert(id), "{path}");
     }
+}
+
+#[actix_web::test]
+async fn the_document_describes_every_answer() {
+    let backstage = Backstage::new(&Options::default());
+    let document = call(Method::GET, "/openapi.json").send(&backstage.routes().await).await.json();
+    let paths = document["paths"].as_object().unwrap().iter();
+    for (path, method, operation) in paths.flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+    }) {
+        let answers = operation["responses"].as_object().unwrap();
+        for (status, answer) in answers {
+            // OpenAPI 3.1 demands it, and generators stumble where it is missing.
+            assert!(answer["description"].is_string(), "{method} {path}: {status} is not described");
+        }
+        if operation.get("requestBody").is_some() {
+            for status in ["400", "408", "413", "415", "503"] {
+                let schema = &answers[status]["content"]["application/json"]["schema"];
+                assert_eq!(schema["$ref"], "#/components/schemas/Error", "{method} {path}: {status}");
+            }
+        }
+    }
+    let patch = &document["paths"]["/v2/customer/profile"]["patch"]["requestBody"]["content"];
+    assert_eq!(patch["application/merge-patch+json"], patch["application/json"]);
 }
 
 #[actix_web::test]

@@ -3,10 +3,11 @@
 //! A use case reads what it needs, lets the domain decide, and hands everything that changed to
 //! [`Storage::commit`] as one [`Changes`] value. There is no transaction object, so none can be held open over a
 //! network call; and nothing is checked before it is written that the write does not check itself. Messages that follow from a commit
-//! are part of it, and leave by the [`Outbox`].
+//! are part of it, and leave by the [`Outbox`]. A whole installation moves to another database by the [`archive`].
 //!
 //! Not here: SQL, rows, retries, or a rule about what may change.
 
+pub mod archive;
 mod outbox;
 
 use std::time::Duration;
@@ -75,6 +76,13 @@ impl Limit {
         match self {
             Self::SignUpsFrom(address) => format!("sign-ups-from:{}", address.ip()),
         }
+    }
+
+    /// The limit that stands under the key.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        let address = key.strip_prefix("sign-ups-from:")?.parse().ok()?;
+        Some(Self::SignUpsFrom(ClientAddress::of(address)))
     }
 }
 

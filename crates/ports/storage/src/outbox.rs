@@ -13,6 +13,8 @@ pub struct Claimed {
     pub message: Message,
     /// How often it was claimed, this time included; together with the id it names the lease.
     pub tries: u32,
+    /// The provider that the try before left it in doubt with, if it did.
+    pub doubted: Option<String>,
 }
 
 /// What came of a try.
@@ -96,7 +98,7 @@ pub trait Outbox: Send + Sync {
     /// Leases up to `limit` messages that are due, the longest due first.
     ///
     /// A message MUST NOT be leased to two callers at once; it is due again when its lease ends unsettled (the
-    /// caller has died).
+    /// caller has died). A lease ends the doubt about the try before, which is told in [`Claimed::doubted`].
     async fn claim(
         &self,
         limit: usize,

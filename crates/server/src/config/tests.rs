@@ -30,6 +30,17 @@ fn a_list_is_a_list_or_a_text_with_commas() {
 }
 
 #[test]
+fn a_country_may_have_an_order_of_its_own() {
+    let twilio = "twilio = { account_sid = 'AC1', auth_token = 'x', from = '+15005550006' }";
+    let config =
+        load(&format!("[sms]\n{twilio}\n[sms.countries]\nde = 'twilio, inbox'\nGBR = ['twilio']")).unwrap();
+    let orders = config.sms.country_orders().unwrap();
+    let order = |code: &str| orders[&Country::parse(code).unwrap()];
+    assert_eq!(order("DE"), [SmsProvider::Twilio, SmsProvider::Inbox]);
+    assert_eq!(order("GB"), [SmsProvider::Twilio]);
+}
+
+#[test]
 fn an_error_names_the_key_and_not_a_secret() {
     for (text, key) in [
         ("[http]\nlistn = '127.0.0.1:1'", "listn"),
@@ -46,8 +57,23 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[password]\nmin_strength = 5", "password.min_strength"),
         ("[sms]\nproviders = ['pigeon']", "sms.providers"),
         ("[sms]\nproviders = ['twilio']", "sms.twilio"),
+        ("[sms]\nproviders = ['inbox', 'inbox']", "sms.providers"),
+        ("[sms.countries]\nDE = ['pigeon']", "sms.countries.DE"),
+        ("[sms.countries]\nXX = ['inbox']", "sms.countries: `XX`"),
+        ("[sms.countries]\nDE = []", "sms.countries: DE"),
+        ("[sms.countries]\nDE = ['inbox']\nDEU = ['inbox']", "sms.countries: DE"),
+        ("[sms.countries]\nDE = ['twilio']", "sms.twilio"),
+        ("[sms]\nproviders = ['webhook']", "sms.webhook"),
+        ("[sms]\nproviders = ['smpp']", "sms.smpp"),
+        ("[sms.webhook]\nurl = 'https://x'", "sms.webhook"),
+        ("[sms.smpp]\nurl = ['smpp://user:hush@host']", "sms.smpp"),
         ("[sms.twilio]\nauth_token = 'hush-hush'", "sms.twilio"),
         ("[sms.twilio]\nauth_token = ['hush-hush']", "sms.twilio"),
+        ("[sms.twilio]\nauth_token = \"hush-hush", "line 2, column"),
+        ("[sms.twilio]\nauth_token = hush-hush\nfrom = ''", "line 2, column"),
+        ("[email.smtp]\nurl = 'smtp://user:hush|hush@mail.example.com", "line 2, column"),
+        ("[hashing]\nmemory_kib = 7", "hashing.memory_kib"),
+        ("[hashing]\niterations = 17", "hashing.iterations"),
         ("[email]\ntransport = 'smtp'", "email.smtp.url"),
         ("[http]\nlisten = '0.0.0.0:8080'", "http.listen"),
     ] {

@@ -63,6 +63,7 @@ impl World {
     }
 
     /// On Postgres, through a pooler; `None`, and why is printed, where this machine has none that can do it.
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
     pub(crate) async fn behind_pgbouncer(pooling: Pooling) -> Option<Self> {
         match (PgBouncer::version(), pooling) {
             (None, _) => println!("skipped: PgBouncer is not installed"),
@@ -104,6 +105,19 @@ impl World {
         Service::start(self.directory.path(), &self.variables, "trace")
     }
 
+    /// As [`World::start`], with files that can't grow over so many blocks of 512 bytes: for it, the disk is full then.
+    pub(crate) fn start_on_a_small_disk(&self, blocks: u32) -> Service {
+        let mut shell = Command::new("sh");
+        // Without the trap the signal would end the process before it sees the error.
+        shell.args([
+            "-c",
+            "trap '' XFSZ; ulimit -S -f $1; exec \"$0\"",
+            env!("CARGO_BIN_EXE_vestibule"),
+            &blocks.to_string(),
+        ]);
+        Service::start_by(shell, self.directory.path(), &self.variables, "trace")
+    }
+
     /// The code that the gateway was given for the number.
     pub(crate) async fn code(&self, phone: &str) -> String {
         let sms = self.gateway.wait_for(phone, 1, PATIENCE).await.expect("no SMS came");
@@ -133,8 +147,12 @@ pub(crate) struct Answer {
 
 impl Service {
     pub(crate) fn start(directory: &Path, variables: &[(String, String)], log_level: &str) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_vestibule")), directory, variables, log_level)
+    }
+
+    fn start_by(mut by: Command, directory: &Path, variables: &[(String, String)], log_level: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+        let mut process = by
             .current_dir(directory)
             .env("RUST_LOG", log_level)
             .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
@@ -245,7 +263,7 @@ impl Drop for Service {
 }
 
 /// The files of a directory and below.
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(directory)
         .unwrap()
         .flat_map(|entry| {

@@ -8,10 +8,14 @@
     reason = "a failure fails the test"
 )]
 
+mod copy;
 mod failover;
 mod harness;
+mod providers;
 
 use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,6 +91,8 @@ async fn from_a_phone_number_to_kyc_0_and_nothing_of_it_in_a_log(#[case] databas
             None,
         )
         .await;
+
+    service.get(&format!("/v2/customer/{PHONE}/wonder.woman@example.com"), &token).await;
 
     let code = world.code(PHONE).await;
     let link = world.link("wonder.woman+app@example.com").await;
@@ -293,6 +299,49 @@ async fn a_gateway_that_was_away_gets_the_message_when_it_is_back(#[case] databa
     assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
 }
 
+/// The newest message that the inbox has caught for the number.
+async fn caught(service: &Service, phone: &str) -> Value {
+    let path = format!("/dev/inbox/messages?wait=30&to={}", phone.replace('+', "%2B"));
+    let answer = service.call(Method::GET, &path, None, None).await;
+    answer.body["messages"].as_array().unwrap().last().expect("the inbox has caught nothing").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_provider_takes_over_and_what_became_of_a_message_is_told() {
+    let world = World::new(Database::Sqlite).await.with("SMS__PROVIDERS", "twilio,inbox");
+    world.gateway.set_behaviour(Behaviour::RespondWith { status: 503, headers: vec![], body: String::new() });
+    let service = world.start();
+    for number in 0..7 {
+        let phone = phone(number);
+        assert_eq!(service.sign_up(&phone).await.status, 200);
+        let sms = caught(&service, &phone).await;
+        assert_eq!(sms["state"], "delivered", "{sms}");
+        // Too early for another, and told at once that the first has arrived.
+        let body = json!({ "phone": phone });
+        let refused = service.call(Method::POST, "/v2/mobile/phone/verify/resend", None, Some(body)).await;
+        assert_eq!((refused.status, &refused.body["data"]["delivery"]), (429, &json!("delivered")));
+        assert_eq!(service.confirm(&phone, sms["code"].as_str().unwrap()).await.status, 200);
+    }
+    assert_eq!(world.gateway.requests(), 5, "a gateway that fails again and again is left alone");
+    let log = service.stop();
+    assert_eq!(log.matches("the provider fails and is left alone").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_country_may_have_a_provider_of_its_own() {
+    let world = World::new(Database::Sqlite)
+        .await
+        .with("SMS__PROVIDERS", "inbox")
+        .with("SMS__COUNTRIES__GB", "twilio");
+    let service = world.start();
+    assert_eq!(service.sign_up(PHONE).await.status, 200);
+    assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
+    let elsewhere = "+4915112345678";
+    assert_eq!(service.sign_up(elsewhere).await.status, 200);
+    assert_eq!(caught(&service, elsewhere).await["to"], elsewhere);
+    assert_eq!(world.gateway.requests(), 1);
+}
+
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
@@ -371,6 +420,44 @@ async fn nothing_that_is_sent_makes_it_stumble(#[case] database: Database) {
         }
     }
     assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
+    for garbage in
+        [&b"\x16\x03\x01\x02\0\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", &vec![b'a'; 200_000]]
+    {
+        let mut connection = TcpStream::connect(service.url.trim_start_matches("http://")).unwrap();
+        // It may be closed before all of it is sent, or read.
+        let _ = connection.write_all(garbage).and_then(|()| connection.shutdown(Shutdown::Write));
+        let _ = connection.read_to_end(&mut Vec::new());
+    }
+    let log = service.stop();
+    let alarm = log.lines().find(|line| line.contains("ERROR"));
+    assert!(alarm.is_none(), "a client can cause an error: {}", alarm.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_and_nothing_else() {
+    let world = World::new(Database::Sqlite).await;
+    let service = world.start_on_a_small_disk(2048);
+    let (token, _) = live(&world, &service, PHONE, "anna@example.com").await;
+    let mut taken = 0;
+    let refused = loop {
+        let answer = service.sign_up(&phone(taken)).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 1000, "the disk never filled");
+    };
+    assert_eq!((refused.status, &refused.body["errorId"]), (503, &json!(503)), "{}", refused.body);
+    assert!(refused.retry_after.is_some());
+    assert_eq!(service.get("/v2/customer/profile", &token).await.status, 200);
+
+    let room = ["--pid", &service.id().to_string(), "--fsize=unlimited:"];
+    assert!(std::process::Command::new("prlimit").args(room).status().unwrap().success());
+    assert_eq!(service.sign_up(&phone(taken)).await.status, 200, "there is room again");
+    for number in [0, taken - 1, taken] {
+        let code = world.code(&phone(number)).await;
+        assert_eq!(service.confirm(&phone(number), &code).await.status, 200);
+    }
 }
 
 #[rstest]
@@ -388,6 +475,43 @@ async fn limits_hold_and_say_how_long_to_wait(#[case] database: Database) {
     let seconds = refused.body["data"]["retryAfterSeconds"].as_u64().unwrap();
     assert!((1..=1200).contains(&seconds));
     assert_eq!(refused.retry_after.unwrap(), seconds.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_of_the_readme_leads_to_kyc_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path(), &[], "info");
+    let readme = include_str!("../../../../README.md");
+    let walk = &readme[readme.find("API=").expect("no walk")..];
+    let walk = walk.split("```").next().unwrap().replace("http://127.0.0.1:8080", &service.url);
+    let pasted = std::process::Command::new("bash").args(["-c", &walk]).output().unwrap();
+    let said = String::from_utf8_lossy(&pasted.stdout);
+    let end = r#"{"kyc1ClientData":{"status":"UNDEFINED"},"kycLevel":"KYC_0","missing":[]}"#;
+    assert!(said.ends_with(end), "{said}{}", String::from_utf8_lossy(&pasted.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_is_watched_does_not_hold_up_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Arc::new(Service::start(directory.path(), &[], "info"));
+    let page = reqwest::get(format!("{}/dev/inbox", service.url)).await.unwrap().text().await.unwrap();
+    for asset in ["src=", "href=\"", "url(", "@import", "http:", "https:"] {
+        assert!(!page.contains(asset), "the page loads something: {asset}");
+    }
+    let watching = {
+        let service = Arc::clone(&service);
+        tokio::spawn(
+            async move { service.try_call(Method::GET, "/dev/inbox/messages?wait=60", None, None).await },
+        )
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let process = service.id().to_string();
+    let begun = Instant::now();
+    assert!(std::process::Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    let seen = watching.await.unwrap().expect("it was cut off");
+    assert_eq!((seen.status, &seen.body["messages"]), (200, &json!([])));
+    Arc::into_inner(service).unwrap().stop();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -411,7 +535,9 @@ fn a_setting_that_makes_no_sense_is_named() {
         assert!(said.contains(key), "{variable}={value}: {said}");
     }
     let help = run("RUST_LOG", "info", &["--help"]);
-    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("migrate"));
+    let said = String::from_utf8_lossy(&help.stdout);
+    assert!(help.status.success() && said.contains("migrate"));
+    assert!(said.starts_with("From a phone number to a verified account"), "{said}");
     for command in ["migrate", "check"] {
         let output = run("RUST_LOG", "info", &[command]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -144,6 +144,17 @@ impl TestDatabase {
         let row = client.query_one(dump, &[]).await.map_err(|error| refused(&error))?;
         Ok(row.get(0))
     }
+
+    /// Runs a statement behind the back of whatever uses the database; how many rows it has changed.
+    ///
+    /// # Errors
+    /// [`PostgresError`]
+    pub async fn tamper(&self, statement: &str) -> Result<u64, PostgresError> {
+        let (client, connection) =
+            tokio_postgres::connect(&self.url, NoTls).await.map_err(|error| refused(&error))?;
+        tokio::spawn(connection);
+        client.execute(statement, &[]).await.map_err(|error| refused(&error))
+    }
 }
 
 impl Drop for TestDatabase {

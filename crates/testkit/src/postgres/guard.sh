@@ -41,7 +41,7 @@ while read -r command argument; do
     start) start "$argument" ;;
     stop) stop ;;
   esac
-  if [ $? -eq 0 ]; then echo ok; else echo "no $(tail -n 4 log | tr '\n' ' ')"; fi
+  if [ $? -eq 0 ]; then echo ok; else echo "no $(tail -n 12 log | tr '\n' ' ')"; fi
 done
 stop
 cd /

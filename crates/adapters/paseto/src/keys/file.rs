@@ -29,17 +29,27 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 }
 
 /// Writes a new file under a name of its own and gives it its place only when it is whole and on disk, so that no other
-/// start and no crash can meet half of it. A file that already has the place keeps it.
+/// start and no crash can meet half of it. A file that already has the place keeps it; a directory that is not there is made.
 pub(super) fn create(path: &Path, text: &str, unique: &str) -> Result<(), KeyFileError> {
     let failed = |source| KeyFileError::Write { path: path.to_owned(), source };
     let directory = directory_of(path);
     let draft = directory.join(format!(".{unique}.new"));
+    make(&directory).map_err(failed)?;
     let written = write_durably(&draft, text).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     });
     let removed = fs::remove_file(&draft);
     written.and(removed).and_then(|()| sync_directory(&directory)).map_err(failed)
+}
+
+/// Makes a directory that is not there yet, for the owner only.
+fn make(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
 }
 
 fn directory_of(path: &Path) -> PathBuf {

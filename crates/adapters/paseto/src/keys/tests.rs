@@ -86,6 +86,19 @@ fn a_generated_file_is_private_and_loads() {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_made_for_the_owner_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deep/er/token.keys");
+    KeyRing::generate_file(&path).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let made = std::fs::metadata(path.parent().unwrap()).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o700);
+    }
+}
+
+#[test]
 fn starts_at_once_get_the_same_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token.keys");
@@ -108,6 +121,7 @@ fn a_file_that_cannot_be_read_or_made_is_named() {
     let path = directory.path().join("missing").join("token.keys");
     let error = KeyRing::load(&path).unwrap_err();
     assert!(matches!(error, KeyFileError::Read { .. }) && error.to_string().contains("missing"), "{error}");
+    std::fs::write(directory.path().join("missing"), "a file, where a directory should be").unwrap();
     let error = KeyRing::generate_file(&path).unwrap_err();
     assert!(matches!(error, KeyFileError::Write { .. }) && error.to_string().contains("missing"), "{error}");
     let huge = directory.path().join("huge");

@@ -1,0 +1,310 @@
+//! The whole installation, record by record: to be copied here, and to be compared.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::dsl::sql;
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_types::{Bool, Text};
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, SelectableHelper as _, Table as _,
+};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+use time::OffsetDateTime;
+use vestibule_port_storage::archive::{Archive, ArchiveTarget, Budget, ImportError, Key, Record, Table};
+use vestibule_port_storage::{Limit, NumberDigest, Unavailable};
+
+use crate::connection::unavailable;
+use crate::rows::{
+    AccountRow, AttemptRow, DeliveryRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
+    SessionRow, Unreadable, digest, moment, stamp,
+};
+use crate::schema::{
+    accounts, attempts, deliveries, limits, messages, passwords, refresh_tokens, registrations, sessions,
+    used_numbers,
+};
+use crate::{Failure, Postgres};
+
+/// How long the records of one import may take.
+const IMPORT_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Rows in a statement: the protocol numbers at most 65535 values.
+const ROWS: usize = 1000;
+
+#[async_trait]
+impl Archive for Postgres {
+    async fn export(
+        &self,
+        table: Table,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Record>, Unavailable> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(async |connection| page(connection, table, after, limit).await).await
+    }
+
+    async fn count(&self, table: Table) -> Result<u64, Unavailable> {
+        let count = self.read(async |mut connection| {
+            let connection = &mut connection;
+            Ok(match table {
+                Table::Registrations => registrations::table.count().get_result::<i64>(connection).await,
+                Table::Accounts => accounts::table.count().get_result(connection).await,
+                Table::Passwords => passwords::table.count().get_result(connection).await,
+                Table::UsedNumbers => used_numbers::table.count().get_result(connection).await,
+                Table::Sessions => sessions::table.count().get_result(connection).await,
+                Table::RefreshTokens => refresh_tokens::table.count().get_result(connection).await,
+                Table::Limits => limits::table.count().get_result(connection).await,
+                Table::Messages => messages::table.count().get_result(connection).await,
+                Table::Deliveries => deliveries::table.count().get_result(connection).await,
+            }?)
+        });
+        Ok(count.await?.try_into().unwrap_or(0))
+    }
+}
+
+#[async_trait]
+impl ArchiveTarget for Postgres {
+    async fn import(&self, records: Vec<Record>) -> Result<(), ImportError> {
+        let rows = Rows::of(records);
+        let import = async |connection: &mut AsyncPgConnection| {
+            let written = connection.transaction(async |connection| rows.write(connection).await).await;
+            written.map_err(|error| match error {
+                Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => ImportError::Conflict,
+                other => unavailable(&other).into(),
+            })
+        };
+        self.writes.lend_for(IMPORT_PATIENCE, import).await
+    }
+}
+
+/// Loads a page of rows, from the first after the key on.
+macro_rules! rows {
+    ($connection:ident, $limit:ident, $table:ident as $row:ty, $after:expr) => {{
+        let query =
+            $table::table.select(<$row>::as_select()).order($table::table.primary_key()).limit($limit);
+        let query = query.into_boxed();
+        let query = match $after {
+            Some(after) => query.filter(after),
+            None => query,
+        };
+        query.load::<$row>(&mut &*$connection).await?
+    }};
+}
+
+async fn page(
+    connection: &AsyncPgConnection,
+    table: Table,
+    after: Option<&Key>,
+    limit: i64,
+) -> Result<Vec<Record>, Failure> {
+    match table {
+        Table::Registrations => registrations_page(connection, after, limit).await,
+        Table::Accounts => {
+            let rows = rows!(
+                connection,
+                limit,
+                accounts as AccountRow,
+                match after {
+                    Some(Key::Account(user)) => Some(accounts::user_id.gt(user.uuid())),
+                    _ => None,
+                }
+            );
+            rows.into_iter().map(|row| Ok(Record::Account(Box::new(row.load()?)))).collect()
+        }
+        Table::Passwords => {
+            let rows = rows!(
+                connection,
+                limit,
+                passwords as PasswordRow,
+                match after {
+                    Some(Key::Password(user, set_at)) => {
+                        let later =
+                            passwords::user_id.eq(user.uuid()).and(passwords::set_at.gt(stamp(*set_at)));
+                        Some(passwords::user_id.gt(user.uuid()).or(later))
+                    }
+                    _ => None,
+                }
+            );
+            Ok(rows.into_iter().map(|row| Record::Password(row.load())).collect())
+        }
+        Table::UsedNumbers => {
+            let mut query = used_numbers::table
+                .select(used_numbers::digest)
+                .order(used_numbers::digest)
+                .limit(limit)
+                .into_boxed();
+            if let Some(Key::UsedNumber(NumberDigest(after))) = after {
+                query = query.filter(used_numbers::digest.gt(after.to_vec()));
+            }
+            let rows: Vec<Vec<u8>> = query.load(&mut &*connection).await?;
+            rows.into_iter().map(|row| Ok(Record::UsedNumber(NumberDigest(digest(row)?)))).collect()
+        }
+        Table::Sessions => {
+            let rows = rows!(
+                connection,
+                limit,
+                sessions as SessionRow,
+                match after {
+                    Some(Key::Session(id)) => Some(sessions::id.gt(id.uuid())),
+                    _ => None,
+                }
+            );
+            rows.into_iter().map(|row| Ok(Record::Session(row.load()?))).collect()
+        }
+        Table::RefreshTokens => {
+            let rows = rows!(
+                connection,
+                limit,
+                refresh_tokens as RefreshTokenRow,
+                match after {
+                    Some(Key::RefreshToken(hash)) => Some(refresh_tokens::hash.gt(hash.digest().to_vec())),
+                    _ => None,
+                }
+            );
+            rows.into_iter().map(|row| Ok(Record::RefreshToken(row.load()?))).collect()
+        }
+        Table::Limits => limits_page(connection, after, limit).await,
+        Table::Messages => {
+            let rows = rows!(
+                connection,
+                limit,
+                messages as MessageRow,
+                match after {
+                    Some(Key::Message(id)) => Some(messages::id.gt(id.uuid())),
+                    _ => None,
+                }
+            );
+            rows.into_iter().map(|row| Ok(Record::Message(Box::new(row.queued()?)))).collect()
+        }
+        Table::Deliveries => {
+            let rows = rows!(
+                connection,
+                limit,
+                deliveries as DeliveryRow,
+                match after {
+                    Some(Key::Delivery(id)) => Some(deliveries::id.gt(id.uuid())),
+                    _ => None,
+                }
+            );
+            rows.into_iter().map(|row| Ok(Record::Delivery(Box::new(row.load()?)))).collect()
+        }
+    }
+}
+
+/// The numbers' own index serves: a plus sign and digits have one order in every collation.
+async fn registrations_page(
+    connection: &AsyncPgConnection,
+    after: Option<&Key>,
+    limit: i64,
+) -> Result<Vec<Record>, Failure> {
+    let rows = rows!(
+        connection,
+        limit,
+        registrations as RegistrationRow,
+        match after {
+            Some(Key::Registration(phone)) => Some(registrations::phone.gt(phone.as_str().to_owned())),
+            _ => None,
+        }
+    );
+    let phones: Vec<&str> = rows.iter().map(|row| row.phone.as_str()).collect();
+    let mut attempt_rows: Vec<AttemptRow> = attempts::table
+        .filter(attempts::phone.eq_any(phones))
+        .select(AttemptRow::as_select())
+        .load(&mut &*connection)
+        .await?;
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        let own = attempt_rows.extract_if(.., |attempt| attempt.phone == row.phone).collect();
+        records.push(Record::Registration(Box::new(row.load(own)?)));
+    }
+    Ok(records)
+}
+
+/// In the order of bytes, whatever the database's collation.
+async fn limits_page(
+    connection: &AsyncPgConnection,
+    after: Option<&Key>,
+    limit: i64,
+) -> Result<Vec<Record>, Failure> {
+    let mut query = limits::table.order(sql::<Text>("key COLLATE \"C\"")).limit(limit).into_boxed();
+    if let Some(Key::Budget(after)) = after {
+        query = query.filter(sql::<Bool>("key COLLATE \"C\" > ").bind::<Text, _>(after.key()));
+    }
+    let rows: Vec<(String, OffsetDateTime)> = query.load(&mut &*connection).await?;
+    let budget = |(key, full_at): (String, _)| {
+        let limit = Limit::parse(&key).ok_or(Unreadable("a limit"))?;
+        Ok(Record::Budget(Budget { limit, full_at: moment(full_at) }))
+    };
+    rows.into_iter().map(budget).collect()
+}
+
+/// Records as rows, by table.
+#[derive(Default)]
+struct Rows {
+    registrations: Vec<RegistrationRow>,
+    attempts: Vec<AttemptRow>,
+    accounts: Vec<AccountRow>,
+    passwords: Vec<PasswordRow>,
+    used_numbers: Vec<Vec<u8>>,
+    sessions: Vec<SessionRow>,
+    refresh_tokens: Vec<RefreshTokenRow>,
+    limits: Vec<(String, OffsetDateTime)>,
+    messages: Vec<MessageRow>,
+    deliveries: Vec<DeliveryRow>,
+}
+
+impl Rows {
+    fn of(records: Vec<Record>) -> Self {
+        let mut rows = Self::default();
+        for record in records {
+            match record {
+                Record::Registration(loaded) => {
+                    let (row, attempts) = RegistrationRow::of(loaded.value, loaded.version);
+                    rows.registrations.push(row);
+                    rows.attempts.extend(attempts);
+                }
+                Record::Account(loaded) => {
+                    rows.accounts.push(AccountRow::of(loaded.value, loaded.version));
+                }
+                Record::Password(password) => rows.passwords.push(PasswordRow::of(&password)),
+                Record::UsedNumber(NumberDigest(digest)) => rows.used_numbers.push(digest.to_vec()),
+                Record::Session(session) => rows.sessions.push(SessionRow::of(&session)),
+                Record::RefreshToken(token) => rows.refresh_tokens.push(RefreshTokenRow::of(&token)),
+                Record::Budget(Budget { limit, full_at }) => rows.limits.push((limit.key(), stamp(full_at))),
+                Record::Message(queued) => rows.messages.push(MessageRow::of_queued(*queued)),
+                Record::Delivery(delivery) => rows.deliveries.push(DeliveryRow::of(*delivery)),
+            }
+        }
+        rows
+    }
+
+    async fn write(self, connection: &mut AsyncPgConnection) -> Result<(), Error> {
+        macro_rules! insert {
+            ($($table:ident),*) => {
+                $(
+                    let mut rows = self.$table.into_iter();
+                    loop {
+                        let some: Vec<_> = rows.by_ref().take(ROWS).collect();
+                        if some.is_empty() {
+                            break;
+                        }
+                        diesel::insert_into($table::table).values(some).execute(connection).await?;
+                    }
+                )*
+            };
+        }
+        insert!(registrations, attempts, accounts, passwords, sessions, refresh_tokens, messages, deliveries);
+        for some in self.used_numbers.chunks(ROWS) {
+            let values: Vec<_> = some.iter().map(|digest| used_numbers::digest.eq(digest)).collect();
+            diesel::insert_into(used_numbers::table).values(values).execute(connection).await?;
+        }
+        for some in self.limits.chunks(ROWS) {
+            let row = |(key, full_at): &(String, OffsetDateTime)| {
+                (limits::key.eq(key.clone()), limits::full_at.eq(*full_at))
+            };
+            let values: Vec<_> = some.iter().map(row).collect();
+            diesel::insert_into(limits::table).values(values).execute(connection).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Moving an installation, against archives in memory that fail and change on the way.
+
+use vestibule_application::{CopyInstallationError, CopyPhase, CopyProgress, copy_installation};
+use vestibule_port_storage::archive::{Record, Table};
+use vestibule_testkit::InMemoryArchive;
+use vestibule_testkit::archive_contract::{export_all, records};
+
+fn source() -> InMemoryArchive {
+    let source = InMemoryArchive::of(records());
+    source.settle();
+    source
+}
+
+async fn copy(
+    source: &InMemoryArchive,
+    target: &InMemoryArchive,
+) -> Result<Vec<(Table, u64)>, CopyInstallationError> {
+    copy_installation(source, target, 2, &mut |_| {}).await
+}
+
+#[tokio::test]
+async fn everything_arrives_and_is_counted() {
+    let target = InMemoryArchive::default();
+    let mut said = Vec::new();
+    let copied = copy_installation(&source(), &target, 2, &mut |progress| said.push(progress)).await.unwrap();
+    assert_eq!(export_all(&target, 10).await, records());
+    assert_eq!(copied.iter().map(|(_, records)| records).sum::<u64>(), records().len() as u64);
+    for phase in [CopyPhase::Copying, CopyPhase::Checking] {
+        for (table, total) in &copied {
+            let end = CopyProgress { phase, table: *table, done: *total, total: *total };
+            assert!(said.contains(&end), "{end:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_was_interrupted_anywhere_goes_on_and_one_that_is_complete_stays() {
+    for pages in 0..15 {
+        let (source, target) = (source(), InMemoryArchive::default());
+        target.fail_after(pages);
+        assert!(matches!(copy(&source, &target).await, Err(CopyInstallationError::Target(_))), "{pages}");
+        let left = export_all(&target, 10).await;
+        target.recover();
+        copy(&source, &target).await.unwrap();
+        assert_eq!(export_all(&target, 10).await, records());
+        assert!(left.len() >= pages && left.len() < records().len());
+        // Nothing is left to write.
+        target.fail_after(0);
+        copy(&source, &target).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_target_with_something_of_its_own_is_left_alone() {
+    let others = records().into_iter().filter(|record| !matches!(record, Record::Registration(_)));
+    for foreign in [vec![records().pop().unwrap()], others.collect(), records().split_off(7)] {
+        let source = InMemoryArchive::of(records()[..6].to_vec());
+        let target = InMemoryArchive::of(foreign.clone());
+        let refused = copy(&source, &target).await;
+        assert!(matches!(refused, Err(CopyInstallationError::Foreign { .. })), "{refused:?}");
+        assert_eq!(export_all(&target, 10).await, foreign);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_was_altered_is_found() {
+    let target = InMemoryArchive::default();
+    copy(&source(), &target).await.unwrap();
+    target.tamper(|records| {
+        let Some(Record::Message(last)) =
+            records.iter_mut().rfind(|record| matches!(record, Record::Message(_)))
+        else {
+            return;
+        };
+        last.tries += 1;
+    });
+    let found = CopyInstallationError::Foreign { table: Table::Messages, record: 3 };
+    assert_eq!(copy(&source(), &target).await, Err(found));
+}
+
+#[tokio::test]
+async fn whoever_writes_to_either_meanwhile_is_noticed() {
+    let writing = source();
+    let target = InMemoryArchive::default();
+    let mut write = |progress: CopyProgress| {
+        if progress.phase == CopyPhase::Checking && progress.table == Table::Registrations {
+            writing.tamper(|records| drop(records.pop()));
+        }
+    };
+    let noticed = copy_installation(&writing, &target, 100, &mut write).await;
+    assert!(matches!(noticed, Err(CopyInstallationError::Different { .. })), "{noticed:?}");
+
+    // What a snapshot does not show is asked for at the end.
+    let touched = source();
+    touched.tamper(|_| {});
+    let noticed = copy(&touched, &InMemoryArchive::default()).await;
+    assert_eq!(noticed, Err(CopyInstallationError::Changed));
+
+    let target = InMemoryArchive::default();
+    let mut alter = |progress: CopyProgress| {
+        if progress.phase == CopyPhase::Checking && progress.done == 0 && progress.table == Table::Passwords {
+            target.tamper(|records| records.retain(|record| !matches!(record, Record::Password(_))));
+        }
+    };
+    let noticed = copy_installation(&source(), &target, 100, &mut alter).await;
+    let missing = CopyInstallationError::Different { table: Table::Passwords, record: 1 };
+    assert_eq!(noticed, Err(missing));
+
+    let target = InMemoryArchive::default();
+    let mut rival = |progress: CopyProgress| {
+        if progress.phase == CopyPhase::Copying && progress.table == Table::Accounts && progress.done == 0 {
+            target.tamper(|kept| kept.push(records()[4].clone()));
+        }
+    };
+    let noticed = copy_installation(&source(), &target, 100, &mut rival).await;
+    assert_eq!(noticed, Err(CopyInstallationError::Rivalled { table: Table::Accounts }));
+}

@@ -1,0 +1,108 @@
+//! `vestibule copy`: moves a whole installation from SQLite to Postgres.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use secrecy::{ExposeSecret as _, SecretString};
+use vestibule_application::{CopyPhase, CopyProgress, copy_installation};
+use vestibule_postgres::Postgres;
+use vestibule_sqlite::SqliteArchive;
+
+use crate::config::DatabaseKind;
+
+/// Where from and where to. Whatever the configuration names stays as it is.
+#[derive(clap::Args)]
+pub(crate) struct Copy {
+    /// The database to read: `sqlite://` and a path. Nothing in it is changed; the service on it must be stopped.
+    #[arg(long)]
+    from: SecretString,
+    /// The database to fill: `postgres://user:password@host:port/database`. It must be empty, or hold the beginning of the same copy.
+    #[arg(long)]
+    to: SecretString,
+    /// Records in each transaction.
+    #[arg(long, hide = true, default_value_t = 500)]
+    page: usize,
+}
+
+/// Connections to the target: what is read and written there comes one after another.
+const POOL_SIZE: u32 = 2;
+
+pub(crate) async fn copy(arguments: &Copy) -> anyhow::Result<()> {
+    let (Some(DatabaseKind::Sqlite(from)), Some(DatabaseKind::Postgres(to))) =
+        (DatabaseKind::parse(&arguments.from), DatabaseKind::parse(&arguments.to))
+    else {
+        anyhow::bail!(
+            "it copies from `sqlite://` and a path to `postgres://user:password@host:port/database`"
+        );
+    };
+    let source =
+        SqliteArchive::open(&from).with_context(|| format!("--from: cannot read {}", from.display()))?;
+    let target = Postgres::open(to.expose_secret(), POOL_SIZE, vestibule_postgres::Migrate::Yes).await;
+    let target = target.context("--to")?;
+    let mut display = Display::new();
+    let mut show = |progress| display.show(progress);
+    let copied = copy_installation(&source, &target, arguments.page, &mut show).await;
+    display.end();
+    let mut out = std::io::stdout().lock();
+    for (table, records) in copied? {
+        writeln!(out, "{}: {records} copied and equal", table.as_str())?;
+    }
+    writeln!(
+        out,
+        "The copy is complete. Copy the key files too: codes, links and used numbers depend on them."
+    )?;
+    Ok(())
+}
+
+/// A bar on a terminal; elsewhere a line for each table.
+struct Display {
+    bar: ProgressBar,
+    last: Option<CopyProgress>,
+}
+
+impl Display {
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{msg:28} [{bar:40}] {human_pos}/{human_len} {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, last: None }
+    }
+
+    fn show(&mut self, progress: CopyProgress) {
+        let begins =
+            self.last.is_none_or(|last| (last.phase, last.table) != (progress.phase, progress.table));
+        if begins {
+            self.line();
+            self.bar.set_message(format!("{} {}", doing(progress.phase), progress.table.as_str()));
+        }
+        self.bar.set_length(progress.total);
+        self.bar.set_position(progress.done);
+        self.last = Some(progress);
+    }
+
+    /// Says how far the last table came, where no bar has shown it.
+    fn line(&self) {
+        if let Some(CopyProgress { phase, table, done, total }) = self.last
+            && self.bar.is_hidden()
+        {
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "{} {}: {done} of {total}", doing(phase), table.as_str());
+        }
+    }
+
+    fn end(&self) {
+        self.line();
+        self.bar.finish_and_clear();
+    }
+}
+
+fn doing(phase: CopyPhase) -> &'static str {
+    match phase {
+        CopyPhase::Resuming => "looking through",
+        CopyPhase::Copying => "copying",
+        CopyPhase::Checking => "checking",
+    }
+}

@@ -1,0 +1,176 @@
+//! An installation moves from SQLite to Postgres, and its people notice nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use vestibule_port_storage::{Changes, NumberDigest, Storage as _};
+use vestibule_sqlite::{Migrate, Sqlite};
+use vestibule_testkit::archive_contract;
+use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
+use vestibule_testkit::{Behaviour, FakeGateway};
+
+use super::harness::{Database, Service, World, files};
+use super::{PHONE, live, phone, text};
+
+async fn empty_database() -> TestDatabase {
+    TestDatabases::create(async |_| {}).await.unwrap()
+}
+
+fn copying(directory: &Path, file: &str, to: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    command.current_dir(directory).args(["copy", "--from", &format!("sqlite://{file}"), "--to", to]);
+    command
+}
+
+/// Copies; standard output. It must succeed.
+fn copy(directory: &Path, file: &str, to: &str) -> String {
+    let output = copying(directory, file, to).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("checking deliveries: "), "{}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Copies, which must be refused; the sentence.
+fn refused(directory: &Path, file: &str, to: &str) -> String {
+    let output = copying(directory, file, to).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let said = said(&output);
+    said.lines().last().unwrap().strip_prefix("vestibule: ").expect(&said).to_owned()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The database and the log beside it.
+fn kept(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let of_database =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "db" || extension == "db-wal");
+    let read = |path: PathBuf| (path.clone(), std::fs::read(path).unwrap());
+    files(directory)
+        .into_iter()
+        .filter(of_database)
+        .map(read)
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_go_on_where_they_were_before_the_move() {
+    let mut world = World::new(Database::Sqlite).await.with("TOKENS__ISSUER", "https://example.com");
+    let service = world.start();
+    let (token, user) = live(&world, &service, PHONE, "anna@example.com").await;
+    assert_eq!(service.sign_up(&phone(1)).await.status, 200);
+    let pending = world.code(&phone(1)).await;
+    let wrong = if pending == "000000" { "000001" } else { "000000" };
+    assert_eq!(service.confirm(&phone(1), wrong).await.body["data"]["attemptsLeft"], 4);
+    world.gateway.set_behaviour(Behaviour::RespondWith {
+        status: 400,
+        headers: vec![],
+        body: r#"{"code":21211,"message":"no such number"}"#.to_owned(),
+    });
+    let requests = world.gateway.requests();
+    assert_eq!(service.sign_up(&phone(2)).await.status, 200);
+    assert!(world.gateway.wait_for_requests(requests + 1, super::PATIENCE).await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let gateway = world.gateway.address();
+    world.gateway.stop().await;
+    assert_eq!(service.sign_up(&phone(3)).await.status, 200);
+    service.kill();
+
+    let before = kept(world.directory.path());
+    let target = empty_database().await;
+    let out = copy(world.directory.path(), "data/vestibule.db", &target.url);
+    assert!(out.contains("registrations: 4 copied and equal\naccounts: 1 copied and equal\n"), "{out}");
+    assert!(out.contains("messages: 2 copied and equal\n"), "{out}");
+    assert!(out.contains("Copy the key files too"), "{out}");
+    assert_eq!(kept(world.directory.path()), before, "the source has changed");
+    assert_eq!(target.tamper("UPDATE messages SET kind = kind WHERE dead").await.unwrap(), 1);
+
+    world.gateway = FakeGateway::start_on(gateway).await.unwrap();
+    let moved = world.with("DATABASE__URL", &target.url);
+    let service = moved.start();
+    let seen = service.get("/v2/customer/profile", &token).await;
+    assert_eq!(text(&seen, "userId"), user);
+    assert_eq!(text(&seen, "firstName"), "Annabella");
+    assert_eq!(seen.body["confirmedEmail"], true);
+    assert_eq!(text(&service.get("/v2/customer/kyc/data", &token).await, "kycLevel"), "KYC_0");
+    assert_eq!(service.confirm(&phone(1), wrong).await.body["data"]["attemptsLeft"], 3);
+    let confirmed = service.confirm(&phone(1), &pending).await;
+    assert_eq!(
+        text(&service.get("/v2/customer/profile", &text(&confirmed, "access_token")).await, "phone"),
+        phone(1)
+    );
+    assert_eq!(service.sign_up(PHONE).await.body["errorId"], 115);
+    // The message that waited leaves from here.
+    assert_eq!(service.confirm(&phone(3), &moved.code(&phone(3)).await).await.status, 200);
+    drop::<Service>(service);
+    let late = refused(moved.directory.path(), "data/vestibule.db", &target.url);
+    assert!(late.contains("is no part of a copy of this source"), "{late}");
+}
+
+/// A database with something of everything, and many used numbers.
+async fn fill(path: &Path, numbers: u16) {
+    let storage = Arc::new(Sqlite::open(path, 1, Migrate::Yes).unwrap());
+    archive_contract::commit(&*storage).await;
+    let commits: Vec<_> = (0..numbers)
+        .map(|number| {
+            let [high, low] = number.to_be_bytes();
+            let mut digest = [0; 32];
+            (digest[0], digest[1]) = (high, low);
+            let storage = Arc::clone(&storage);
+            let changes = Changes { used_number: Some(NumberDigest(digest)), ..Changes::default() };
+            tokio::spawn(async move { storage.commit(changes).await })
+        })
+        .collect();
+    for commit in commits {
+        commit.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&directory.path().join("a.db"), 1500).await;
+    let before = kept(directory.path());
+    let target = empty_database().await;
+    let arrived = async || target.tamper("UPDATE used_numbers SET digest = digest").await.unwrap_or_default();
+    let mut first = copying(directory.path(), "a.db", &target.url);
+    let mut first = first.args(["--page", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while arrived().await < 5 {
+        assert!(first.try_wait().unwrap().is_none(), "it has ended");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(arrived().await < 1502, "it was complete already");
+
+    let out = copy(directory.path(), "a.db", &target.url);
+    assert!(out.contains("used_numbers: 1502 copied and equal\n"), "{out}");
+    assert_eq!(copy(directory.path(), "a.db", &target.url), out, "again");
+    assert_eq!(kept(directory.path()), before, "the source has changed");
+
+    target.tamper("UPDATE messages SET tries = 9 WHERE dead").await.unwrap();
+    let found = refused(directory.path(), "a.db", &target.url);
+    assert!(found.contains("record 3 of `messages`"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_makes_no_sense_is_refused_with_a_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&directory.path().join("a.db"), 0).await;
+    std::fs::write(directory.path().join("text.db"), "no database, and a good deal of it").unwrap();
+    let target = empty_database().await;
+    for (file, to, sentence) in [
+        ("b.db", target.url.as_str(), "--from: cannot read b.db: there is no such file"),
+        ("text.db", &target.url, "file is not a database"),
+        ("a.db", "sqlite://b.db", "it copies from `sqlite://` and a path to `postgres://"),
+        ("a.db", "postgres://nobody:hush@127.0.0.1:1/a", "--to: the server cannot be reached"),
+    ] {
+        let refused = refused(directory.path(), file, to);
+        assert!(refused.contains(sentence) && !refused.contains("hush"), "{refused}");
+    }
+    assert!(!directory.path().join("b.db").exists());
+}

@@ -1,0 +1,399 @@
+//! The clauses of the storage port's archive, as plain functions over any implementation: for what reads an installation that
+//! commits have made, and for what takes one in.
+
+#![expect(missing_docs, reason = "the name of a clause says what it holds")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a clause that does not hold panics: these are tests"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::UtcDateTime;
+use time::macros::{date, utc_datetime};
+use uuid::Uuid;
+use vestibule_domain::quota::Quota;
+use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
+use vestibule_domain::{
+    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
+    EmailAddress, EmailState, EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin,
+    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session, SessionId,
+    UserId,
+};
+use vestibule_port_storage::archive::{
+    Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
+};
+use vestibule_port_storage::{
+    Changes, Charge, Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Save, Settlement,
+    Storage, Version,
+};
+
+/// Stamps the tests of what commits leave in an archive. `$open` makes a storage afresh, and `$read` opens an archive of what it holds: an
+/// async function of whatever `$open` returned.
+#[macro_export]
+macro_rules! archive_contract {
+    ($open:path, $read:path) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn whatever_was_committed_is_exported() {
+            let (storage, keep) = $open().await;
+            let committed = $crate::archive_contract::commit(&*storage).await;
+            let archive = $read(&storage, &keep).await;
+            $crate::archive_contract::whatever_was_committed_is_exported(&*archive, &committed).await;
+        }
+    };
+}
+
+/// Stamps the tests of what takes an installation in. `$open` makes an empty one.
+#[macro_export]
+macro_rules! archive_target_contract {
+    ($open:path) => {
+        $crate::archive_target_contract!(@stamp $open:
+            what_was_imported_is_exported,
+            pages_follow_each_other_in_the_order_of_keys,
+            a_record_that_is_there_already_is_a_conflict,
+            a_page_is_whole_or_not_at_all,
+        );
+    };
+    (@stamp $open:path: $($clause:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $clause() {
+                let (archive, _keep) = $open().await;
+                $crate::archive_contract::$clause(archive).await;
+            }
+        )*
+    };
+}
+
+const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00:00.123);
+
+fn id(number: u32) -> Uuid {
+    Uuid::from_u128(u128::from(number) << 64 | 7)
+}
+
+fn after(seconds: u64) -> UtcDateTime {
+    NOW + Duration::from_secs(seconds)
+}
+
+fn phone(number: u32) -> PhoneNumber {
+    PhoneNumber::restore(&format!("+4478712{number:05}")).unwrap()
+}
+
+fn origin(device: &str) -> Origin {
+    Origin { fingerprint: Fingerprint::of(device), address: ClientAddress::of([192, 0, 2, 1].into()) }
+}
+
+fn attempt(number: u32) -> Attempt {
+    Attempt {
+        id: AttemptId::new(id(number)),
+        password: PasswordHash::new(format!("hash {number}")),
+        origin: origin(if number.is_multiple_of(2) { "" } else { "device" }),
+        created_at: after(number.into()),
+        generation: number % 3,
+        expires_at: after(600),
+        guesses: number % 5,
+        messages: 1 + number,
+        last_message_at: after(30),
+    }
+}
+
+fn registration(number: u32, version: i64, stage: Stage, attempts: Vec<Attempt>) -> Record {
+    let record = RegistrationRecord {
+        phone: phone(number),
+        stage,
+        attempts,
+        sign_ups_full_at: (version > 1).then(|| after(3600)),
+        guesses_full_at: (version > 2).then(|| after(60)),
+    };
+    Record::Registration(Box::new(Loaded { value: Registration::restore(record), version: Version(version) }))
+}
+
+fn opened(number: u32) -> Opened {
+    Opened {
+        attempt: AttemptId::new(id(number)),
+        generation: 2,
+        origin: origin("device"),
+        user: UserId::new(id(number)),
+        session: SessionId::new(id(number)),
+        at: after(9),
+        wrong_repeats: 3,
+    }
+}
+
+fn account(number: u32, version: i64, email: EmailState, profile: ProfileRecord, kyc: KycLevel) -> Record {
+    let record = AccountRecord {
+        user: UserId::new(id(number)),
+        phone: phone(number),
+        email,
+        kyc,
+        created_at: NOW,
+        mails_full_at: (version > 1).then(|| after(7200)),
+        profile: Profile::restore(profile),
+    };
+    Record::Account(Box::new(Loaded { value: Account::restore(record), version: Version(version) }))
+}
+
+fn full_profile() -> ProfileRecord {
+    ProfileRecord {
+        first_name: Some("Zoë".to_owned()),
+        last_name: Some("O\u{2019}Neil".to_owned()),
+        date_of_birth: Some(date!(1990 - 05 - 17)),
+        primary_currency: Currency::parse("EUR").ok(),
+        residence_country: Country::parse("GB").ok(),
+        citizenship_country: Country::parse("DE").ok(),
+        residence_state: Some("Kent".to_owned()),
+        residence_city: Some("東京".to_owned()),
+        residence_street: Some("1 High Street".to_owned()),
+        residence_zip_code: Some("SW1A 1AA".to_owned()),
+    }
+}
+
+fn message(number: u32, recipient: Recipient, content: Content) -> Message {
+    Message {
+        id: MessageId::new(id(number)),
+        recipient,
+        content,
+        locale: Locale::new("de"),
+        queued_at: NOW,
+        expires_at: after(600),
+    }
+}
+
+fn sms(number: u32) -> Message {
+    let content = Content::SignUpCode { attempt: AttemptId::new(id(number)), generation: 3 };
+    message(number, Recipient::Phone(phone(number)), content)
+}
+
+fn delivery(number: u32, state: DeliveryState) -> Delivery {
+    Delivery {
+        id: MessageId::new(id(number)),
+        kind: "sign_up_code".to_owned(),
+        attempt: Some(AttemptId::new(id(number))),
+        recipient: phone(number).masked(),
+        provider: Some("twilio".to_owned()),
+        reference: Some(format!("SM{number}")),
+        state,
+        reason: (state == DeliveryState::Failed).then(|| "30003".to_owned()),
+        tries: 2,
+        queued_at: NOW,
+        changed_at: after(4),
+    }
+}
+
+fn queued(message: Message) -> QueuedMessage {
+    QueuedMessage {
+        due_at: message.queued_at,
+        message,
+        tries: 0,
+        dead: false,
+        reason: None,
+        in_doubt_with: None,
+    }
+}
+
+/// Records of every kind and stage, in the order of tables and keys.
+#[must_use]
+pub fn records() -> Vec<Record> {
+    let address = EmailAddress::parse("Zoë+x@Müller.example").unwrap();
+    let verification = |number| EmailVerificationId::new(id(number));
+    let unconfirmed = EmailState::Unconfirmed {
+        address: address.clone(),
+        verification: verification(1),
+        expires_at: after(86_400),
+        last_mail_at: after(5),
+    };
+    let confirmed = EmailState::Confirmed { address: address.clone(), verification: verification(2) };
+    let told = Stage::Concealed { opened: Some(opened(3)), owner_told_at: Some(after(2)) };
+    let untold = Stage::Concealed { opened: None, owner_told_at: None };
+    let user = |number| UserId::new(id(number));
+    let password = |of, seconds| {
+        Record::Password(NewPassword {
+            user: user(of),
+            hash: PasswordHash::new(format!("hash {of} {seconds}")),
+            set_at: after(seconds),
+        })
+    };
+    let session = |number, device| {
+        let (origin, session) = (origin(device), SessionId::new(id(number)));
+        Record::Session(Session { id: session, user: user(number), origin, created_at: NOW })
+    };
+    let token = |number: u8| {
+        Record::RefreshToken(NewRefreshToken {
+            hash: RefreshTokenHash::restore([number; 32]),
+            session: SessionId::new(id(1)),
+            issued_at: NOW,
+            expires_at: after(number.into()),
+        })
+    };
+    let budget = |address: &str, seconds| {
+        let limit = Limit::SignUpsFrom(ClientAddress::of(address.parse().unwrap()));
+        Record::Budget(Budget { limit, full_at: after(seconds) })
+    };
+    let mail =
+        message(2, Recipient::Email(address), Content::EmailConfirmation { verification: verification(1) });
+    let notice = message(3, Recipient::Phone(phone(3)), Content::AlreadyRegistered);
+    let in_doubt = QueuedMessage {
+        due_at: after(30),
+        tries: 1,
+        reason: Some("no answer".to_owned()),
+        in_doubt_with: Some("twilio".to_owned()),
+        ..queued(mail)
+    };
+    let dead =
+        QueuedMessage { dead: true, tries: 8, reason: Some("no such number".to_owned()), ..queued(notice) };
+    let unnamed = Delivery {
+        attempt: None,
+        provider: None,
+        reference: None,
+        kind: "already_registered".to_owned(),
+        ..delivery(5, DeliveryState::Expired)
+    };
+    vec![
+        registration(1, 1, Stage::Pending, vec![attempt(1), attempt(2), attempt(5)]),
+        registration(2, 7, Stage::Confirmed(opened(2)), vec![]),
+        registration(3, 2, told, vec![attempt(3)]),
+        registration(4, 3, untold, vec![attempt(4)]),
+        account(1, 1, EmailState::None, ProfileRecord::default(), KycLevel::None),
+        account(2, 3, unconfirmed, full_profile(), KycLevel::None),
+        account(3, 12, confirmed, full_profile(), KycLevel::Kyc0),
+        password(1, 0),
+        password(1, 60),
+        password(2, 30),
+        Record::UsedNumber(NumberDigest([1; 32])),
+        Record::UsedNumber(NumberDigest([200; 32])),
+        session(1, "device"),
+        session(3, ""),
+        token(9),
+        token(130),
+        budget("192.0.2.1", 60),
+        budget("192.0.2.10", 61),
+        budget("2001:db8::", 62),
+        budget("2001:db8:a::", 63),
+        Record::Message(Box::new(queued(sms(1)))),
+        Record::Message(Box::new(in_doubt)),
+        Record::Message(Box::new(dead)),
+        Record::Delivery(Box::new(delivery(3, DeliveryState::Failed))),
+        Record::Delivery(Box::new(delivery(4, DeliveryState::Delivered))),
+        Record::Delivery(Box::new(unnamed)),
+    ]
+}
+
+/// Everything that an archive holds, read by pages.
+pub async fn export_all(archive: &impl Archive, page: usize) -> Vec<Record> {
+    let mut records = Vec::new();
+    for table in Table::ALL {
+        let mut last = None;
+        loop {
+            let next = archive.export(table, last.as_ref(), page).await.unwrap();
+            assert!(next.len() <= page);
+            let Some(record) = next.last() else { break };
+            last = Some(record.key());
+            records.extend(next);
+        }
+    }
+    records
+}
+
+/// Commits what storage can be made to keep; the records that it makes.
+pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
+    let lease = Duration::from_secs(30);
+    let mut committed = Vec::new();
+    // What a commit saves anew has the first version, so that only the second save of an aggregate shows another.
+    for record in records() {
+        let mut changes = Changes::default();
+        match record.clone() {
+            Record::Registration(loaded) => changes.registration = Some(Save::new(loaded.value)),
+            Record::Account(loaded) => changes.account = Some(Save::new(loaded.value)),
+            Record::Password(password) => changes.password = Some(password),
+            Record::UsedNumber(digest) => changes.used_number = Some(digest),
+            Record::Session(session) => changes.session = Some(session),
+            Record::RefreshToken(token) => changes.refresh_token = Some(token),
+            Record::Budget(Budget { limit, full_at }) => {
+                let quota = Quota { burst: 1, period: Duration::from_mins(1) };
+                changes.charge = Some(Charge { limit, quota, now: full_at - quota.period });
+            }
+            Record::Message(_) | Record::Delivery(_) => continue,
+        }
+        storage.commit(changes).await.unwrap();
+        committed.push(match record {
+            Record::Registration(loaded) => {
+                let again = Save::over(Version(1), loaded.value.clone());
+                storage.commit(Changes { registration: Some(again), ..Changes::default() }).await.unwrap();
+                Record::Registration(Box::new(Loaded { version: Version(2), ..*loaded }))
+            }
+            Record::Account(loaded) => Record::Account(Box::new(Loaded { version: Version(1), ..*loaded })),
+            other => other,
+        });
+    }
+    let messages: Vec<_> = (1..=4).map(sms).collect();
+    storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
+    assert_eq!(storage.claim(9, lease, NOW).await.unwrap().len(), 4);
+    let settle =
+        async |number, settlement| storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
+    let reason = "no answer".to_owned();
+    settle(2, Settlement::InDoubt { provider: "twilio", until: after(60), reason: reason.clone() }).await;
+    settle(3, Settlement::Dead { reason: reason.clone() }).await;
+    let reference = Some("SM4".to_owned());
+    settle(4, Settlement::Sent { provider: "twilio", reference, at: after(4) }).await;
+    let leased = |number| QueuedMessage { due_at: NOW + lease, tries: 1, ..queued(sms(number)) };
+    let in_doubt = QueuedMessage {
+        due_at: after(60),
+        reason: Some(reason.clone()),
+        in_doubt_with: Some("twilio".to_owned()),
+        ..leased(2)
+    };
+    let dead = QueuedMessage { dead: true, reason: Some(reason), ..leased(3) };
+    committed.extend([leased(1), in_doubt, dead].map(|queued| Record::Message(Box::new(queued))));
+    committed.push(Record::Delivery(Box::new(Delivery { tries: 1, ..delivery(4, DeliveryState::Sent) })));
+    committed
+}
+
+pub async fn whatever_was_committed_is_exported<A: Archive>(archive: &A, committed: &[Record]) {
+    for page in [1, 2, 1000] {
+        assert_eq!(export_all(archive, page).await, committed);
+    }
+    for table in Table::ALL {
+        let exported = archive.export(table, None, 1000).await.unwrap();
+        assert_eq!(archive.count(table).await.unwrap(), exported.len() as u64);
+    }
+}
+
+pub async fn what_was_imported_is_exported<A: ArchiveTarget>(archive: Arc<A>) {
+    assert_eq!(export_all(&*archive, 10).await, []);
+    archive.import(records()).await.unwrap();
+    whatever_was_committed_is_exported(&*archive, &records()).await;
+}
+
+pub async fn pages_follow_each_other_in_the_order_of_keys<A: ArchiveTarget>(archive: Arc<A>) {
+    // A table after those that it refers to, and within a table from the end.
+    let (independent, dependent): (Vec<_>, Vec<_>) = records().into_iter().partition(|record| {
+        !matches!(record, Record::Password(_) | Record::Session(_) | Record::RefreshToken(_))
+    });
+    let (tokens, others): (Vec<_>, Vec<_>) =
+        dependent.into_iter().partition(|record| matches!(record, Record::RefreshToken(_)));
+    for records in [independent, others, tokens] {
+        for record in records.into_iter().rev() {
+            archive.import(vec![record]).await.unwrap();
+        }
+    }
+    for page in [1, 2, 3, 1000] {
+        assert_eq!(export_all(&*archive, page).await, records());
+    }
+}
+
+pub async fn a_record_that_is_there_already_is_a_conflict<A: ArchiveTarget>(archive: Arc<A>) {
+    archive.import(records()).await.unwrap();
+    for record in records() {
+        assert_eq!(archive.import(vec![record]).await, Err(ImportError::Conflict));
+    }
+    assert_eq!(export_all(&*archive, 10).await, records());
+}
+
+pub async fn a_page_is_whole_or_not_at_all<A: ArchiveTarget>(archive: Arc<A>) {
+    let last = records().pop().unwrap();
+    archive.import(vec![last.clone()]).await.unwrap();
+    assert_eq!(archive.import(records()).await, Err(ImportError::Conflict));
+    assert_eq!(export_all(&*archive, 10).await, [last]);
+}
