@@ -60,7 +60,6 @@ fn assert_refused(url: &str, migrate_on_start: bool, advice: &str) {
     let (status, said) = run(directory.path(), url, "serve", migrate_on_start);
     assert_eq!(status, Some(2), "{url}: {said}");
     let last = said.lines().last().unwrap();
-    println!("{last}");
     assert!(last.starts_with("vestibule: database.url: "), "{url}: {said}");
     assert!(last.contains(advice), "{url}: {said}");
 }
