@@ -30,8 +30,9 @@ const MAX_WAIT: Duration = Duration::from_mins(5);
 /// How long the report of a message in doubt is waited for before it is sent again, which may make a second copy.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the dispatcher sleeps at most without looking: another instance may have queued something and died.
-const MAX_SLEEP: Duration = Duration::from_secs(30);
+/// How long the dispatcher sleeps at most without looking: another instance may have queued something and died, and nobody may
+/// hear of it behind a pooler.
+const MAX_SLEEP: Duration = Duration::from_secs(5);
 
 /// How long it waits when storage does not answer.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);

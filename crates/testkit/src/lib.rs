@@ -1,9 +1,11 @@
-//! For tests only: fakes, a fixed clock, protocol-true servers, throwaway Postgres, and the contract suite of the storage port.
+//! For tests only: fakes, a fixed clock, protocol-true servers, throwaway Postgres, a network that fails, and the contract suite of
+//! the storage port.
 
 pub mod archive_contract;
 mod clock;
 pub mod fake_gateway;
 pub mod fake_smsc;
+mod fault_proxy;
 mod in_memory;
 mod in_memory_archive;
 pub mod postgres;
@@ -14,6 +16,7 @@ pub mod storage_contract;
 pub use clock::ManualClock;
 pub use fake_gateway::{Behaviour, FakeGateway, Report, SentSms, Via};
 pub use fake_smsc::{FakeSmsc, SmscBehaviour};
+pub use fault_proxy::{Fault, FaultProxy};
 pub use in_memory::InMemoryStorage;
 pub use in_memory_archive::InMemoryArchive;
 pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry};

@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use tokio_postgres::{Client, NoTls};
+
 mod databases;
+mod pooler;
 
 pub use databases::{EXTERNAL_SERVER, TestDatabase, TestDatabases};
+pub use pooler::{PgBouncer, Pooling};
 
 /// Names the directory with `initdb` and `postgres`, if it shall be this one.
 pub const PROGRAMS: &str = "VESTIBULE_POSTGRES_BIN";
@@ -116,6 +120,17 @@ impl PostgresServer {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A session of its superuser.
+    ///
+    /// # Errors
+    /// [`PostgresError::Refused`]
+    pub async fn client(&self, database: &str) -> Result<Client, PostgresError> {
+        let connected = tokio_postgres::connect(&self.url(database), NoTls).await;
+        let (client, connection) = connected.map_err(|error| PostgresError::Refused(error.to_string()))?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     /// Ends it as `pg_ctl stop -m immediate` does: every process exits at once and nothing is written any more.

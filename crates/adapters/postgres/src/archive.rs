@@ -1,5 +1,7 @@
 //! The whole installation, record by record: to be copied here, and to be compared.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use diesel::dsl::sql;
 use diesel::result::{DatabaseErrorKind, Error};
@@ -22,6 +24,9 @@ use crate::schema::{
     used_numbers,
 };
 use crate::{Failure, Postgres};
+
+/// How long the records of one import may take.
+const IMPORT_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Rows in a statement: the protocol numbers at most 65535 values.
 const ROWS: usize = 1000;
@@ -61,12 +66,14 @@ impl Archive for Postgres {
 impl ArchiveTarget for Postgres {
     async fn import(&self, records: Vec<Record>) -> Result<(), ImportError> {
         let rows = Rows::of(records);
-        let mut connection = self.writes.take().await?;
-        let written = connection.transaction(async |connection| rows.write(connection).await).await;
-        written.map_err(|error| match error {
-            Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => ImportError::Conflict,
-            other => unavailable(&other).into(),
-        })
+        let import = async |connection: &mut AsyncPgConnection| {
+            let written = connection.transaction(async |connection| rows.write(connection).await).await;
+            written.map_err(|error| match error {
+                Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => ImportError::Conflict,
+                other => unavailable(&other).into(),
+            })
+        };
+        self.writes.lend_for(IMPORT_PATIENCE, import).await
     }
 }
 

@@ -3,22 +3,30 @@
 use std::time::Duration;
 
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error};
-use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
+use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolableConnection as _, RecyclingMethod,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _};
 use futures_util::FutureExt as _;
-use tokio_postgres::NoTls;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::{Config, NoTls};
 use vestibule_port_storage::Unavailable;
 
 use crate::address::{Address, Security, describe};
 
-/// How long work may wait for a connection.
-const POOL_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a caller waits for an answer, whatever happens to server and network: a client waits 5 s at most.
+const PATIENCE: Duration = Duration::from_millis(4500);
 
-/// How long the server works at one statement, and how long that waits for a lock: a client waits 5 s at most.
-const SESSION: &str = "SET statement_timeout = '4s'; SET lock_timeout = '3s';
+/// How long work may wait for a connection.
+const POOL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a server that was reached may take to let us in.
+const WELCOME: Duration = Duration::from_secs(1);
+
+/// How long the server works at one statement, and how long that waits for a lock. A wait for the pool and one for a lock
+/// are over before the caller's patience is.
+const SESSION: &str = "SET statement_timeout = '4s'; SET lock_timeout = '2s';
     SET idle_in_transaction_session_timeout = '10s'";
 
 /// Why there is no connection.
@@ -29,10 +37,20 @@ pub(crate) enum ConnectError {
     Setup(String),
 }
 
+impl ConnectError {
+    /// Whether the server itself has said so.
+    fn was_said(&self) -> bool {
+        matches!(self, Self::Server(error) if error.as_db_error().is_some())
+    }
+}
+
 impl std::fmt::Display for ConnectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Server(error) => f.write_str(&describe(error)),
+            Self::Server(error) => match error.as_db_error() {
+                Some(told) => f.write_str(told.message()),
+                None => f.write_str(&describe(error)),
+            },
             Self::Setup(problem) => f.write_str(problem),
         }
     }
@@ -40,25 +58,52 @@ impl std::fmt::Display for ConnectError {
 
 /// Makes a connection with the limits of a session that serves requests.
 pub(crate) async fn connect(address: &Address) -> Result<AsyncPgConnection, ConnectError> {
-    let mut connection = connect_unlimited(address).await?;
-    connection.batch_execute(SESSION).await.map_err(|error| ConnectError::Setup(error.to_string()))?;
-    Ok(connection)
+    connect_and(address, Some(SESSION)).await
 }
 
 /// Makes a connection whose statements may take as long as they need.
 pub(crate) async fn connect_unlimited(address: &Address) -> Result<AsyncPgConnection, ConnectError> {
-    let adopted = match &address.security {
+    connect_and(address, None).await
+}
+
+/// Tries one server after another.
+async fn connect_and(address: &Address, setup: Option<&str>) -> Result<AsyncPgConnection, ConnectError> {
+    let mut failure = ConnectError::Setup("no server is named".to_owned());
+    for server in &address.servers {
+        let patience = server.get_connect_timeout().copied().unwrap_or_default() + WELCOME;
+        let error = match timeout(patience, connect_to(server, &address.security, setup)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => error,
+            Err(_) => ConnectError::Setup("it does not answer".to_owned()),
+        };
+        // What a server has said tells more than that another one is away.
+        if !failure.was_said() {
+            failure = error;
+        }
+    }
+    Err(failure)
+}
+
+async fn connect_to(
+    server: &Config,
+    security: &Security,
+    setup: Option<&str>,
+) -> Result<AsyncPgConnection, ConnectError> {
+    let adopted = match security {
         Security::Plain => {
-            let (client, connection) = address.server.connect(NoTls).await.map_err(ConnectError::Server)?;
+            let (client, connection) = server.connect(NoTls).await.map_err(ConnectError::Server)?;
             AsyncPgConnection::try_from_client_and_connection(client, connection).await
         }
         Security::Verified(tls) => {
-            let connected = address.server.connect(tls.clone()).await;
-            let (client, connection) = connected.map_err(ConnectError::Server)?;
+            let (client, connection) = server.connect(tls.clone()).await.map_err(ConnectError::Server)?;
             AsyncPgConnection::try_from_client_and_connection(client, connection).await
         }
     };
-    adopted.map_err(|error| ConnectError::Setup(error.to_string()))
+    let mut connection = adopted.map_err(|error| ConnectError::Setup(error.to_string()))?;
+    if let Some(setup) = setup {
+        connection.batch_execute(setup).await.map_err(|error| ConnectError::Setup(error.to_string()))?;
+    }
+    Ok(connection)
 }
 
 /// Connections that are taken for one piece of work and given back. A broken one is replaced.
@@ -87,10 +132,30 @@ impl Connections {
         Self(Pool::builder().max_size(size.max(1)).connection_timeout(POOL_PATIENCE).build_unchecked(manager))
     }
 
-    pub(crate) async fn take(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, Unavailable> {
-        self.0.get().await.map_err(|error| match error {
+    /// Does work on a connection, and answers in time. A connection that did not is closed: nobody may wait behind the answer
+    /// that it still owes.
+    pub(crate) async fn lend<T, E: From<Unavailable>>(
+        &self,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.lend_for(PATIENCE, work).await
+    }
+
+    /// As [`Self::lend`], for work that no client waits for.
+    pub(crate) async fn lend_for<T, E: From<Unavailable>>(
+        &self,
+        patience: Duration,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let deadline = Instant::now() + patience;
+        let mut connection = self.0.get().await.map_err(|error| match error {
             bb8::RunError::TimedOut => Unavailable("no connection was free in time".to_owned()),
             bb8::RunError::User(error) => Unavailable(error.to_string()),
+        })?;
+        let answered = timeout_at(deadline, work(&mut connection)).await;
+        answered.unwrap_or_else(|_| {
+            discard(&mut connection);
+            Err(Unavailable("the server did not answer in time".to_owned()).into())
         })
     }
 }
@@ -99,11 +164,13 @@ impl Connections {
 pub(crate) fn discard_on(error: &Error, connection: &mut AsyncPgConnection) {
     if let Error::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) = error {
         // A server that was demoted serves on; a fresh connection finds the new primary.
-        <AsyncPgConnection as AsyncConnection>::TransactionManager::transaction_manager_status_mut(
-            connection,
-        )
-        .set_in_error();
+        discard(connection);
     }
+}
+
+fn discard(connection: &mut AsyncPgConnection) {
+    <AsyncPgConnection as AsyncConnection>::TransactionManager::transaction_manager_status_mut(connection)
+        .set_in_error();
 }
 
 /// Whether somebody else was in the way, so that the same work may succeed when it is decided again.

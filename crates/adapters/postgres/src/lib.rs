@@ -65,6 +65,12 @@ pub enum OpenError {
     /// The server cannot be reached.
     #[error("the server cannot be reached: {0}; is it running, and are host and port right?")]
     Unreachable(String),
+    /// The server's certificate is not one to trust.
+    #[error(
+        "the server's certificate is refused ({0}): name its authority's PEM file with `sslrootcert`, and the host by a name that \
+         the certificate holds"
+    )]
+    Certificate(String),
     /// The server does not speak TLS.
     #[error(
         "the server does not speak TLS: enable it there, or write `sslmode=disable` if the network is safe"
@@ -73,6 +79,9 @@ pub enum OpenError {
     /// User or password are wrong, or the user may not connect.
     #[error("the server refuses the user: check user and password, and that `pg_hba.conf` lets it in ({0})")]
     Refused(String),
+    /// The server has as many connections as it takes.
+    #[error("the server has no connection left: lower `database.pool_size`, or raise its limit ({0})")]
+    Full(String),
     /// There is no such database.
     #[error("there is no such database: create it first ({0})")]
     NoDatabase(String),
@@ -82,6 +91,11 @@ pub enum OpenError {
     /// Its tables cannot be brought up to date.
     #[error("the tables cannot be brought up to date: {0}")]
     Migration(String),
+    /// The user may not make tables.
+    #[error(
+        "the tables cannot be made: the user must own the database, or be allowed to create in its schema ({0})"
+    )]
+    Forbidden(String),
     /// Its tables are older than this version needs.
     #[error("the tables are not up to date: run `vestibule migrate`")]
     Outdated,
@@ -139,15 +153,17 @@ async fn on<T>(
     connections: &Connections,
     work: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
 ) -> Result<T, Unavailable> {
-    let mut connection = connections.take().await?;
-    match work(&connection).await {
-        Ok(done) => Ok(done),
-        Err(Failure::Database(error)) => {
-            discard_on(&error, &mut connection);
-            Err(unavailable(&error))
-        }
-        Err(Failure::Unreadable(unreadable)) => Err(unreadable.into()),
-    }
+    connections
+        .lend(async |connection| {
+            work(connection).await.map_err(|failure| match failure {
+                Failure::Database(error) => {
+                    discard_on(&error, connection);
+                    unavailable(&error)
+                }
+                Failure::Unreadable(unreadable) => unreadable.into(),
+            })
+        })
+        .await
 }
 
 /// Why work failed.
@@ -175,15 +191,37 @@ impl From<ConnectError> for OpenError {
         let ConnectError::Server(server) = &error else {
             return Self::Unreachable(error.to_string());
         };
+        if let Some(problem) = certificate_problem(server) {
+            return Self::Certificate(problem);
+        }
         match server.code() {
             Some(&SqlState::INVALID_CATALOG_NAME) => Self::NoDatabase(error.to_string()),
             Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
                 Self::Refused(error.to_string())
             }
+            Some(&SqlState::TOO_MANY_CONNECTIONS) => Self::Full(error.to_string()),
+            // The driver has no names for these.
             None if error.to_string().contains("server does not support TLS") => Self::NoTls,
+            None if error.to_string().contains("password missing") => {
+                Self::Refused("it wants a password".to_owned())
+            }
             _ => Self::Unreachable(error.to_string()),
         }
     }
+}
+
+/// What is wrong with the server's certificate, if that is what went wrong.
+fn certificate_problem(error: &tokio_postgres::Error) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        // An I/O error hides the error that it was made of.
+        let within = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        if let Some(refused) = within.and_then(|error| error.downcast_ref::<rustls::Error>()) {
+            return Some(refused.to_string());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 #[async_trait]
@@ -268,9 +306,7 @@ impl Storage for Postgres {
         // On its own feet: the caller may go away, and whoever waits for messages must hear of them all the same.
         let committing = tokio::spawn(async move {
             let queues = !changes.messages.is_empty();
-            let mut connection = writes.take().await?;
-            let committed = commit::apply(&mut connection, changes).await;
-            drop(connection);
+            let committed = writes.lend(async |connection| commit::apply(connection, changes).await).await;
             if committed.is_ok() && queues {
                 neighbours.tell();
             }

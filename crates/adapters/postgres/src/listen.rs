@@ -13,7 +13,7 @@ use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::address::Address;
 use crate::connection::connect_unlimited;
@@ -23,6 +23,9 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the sender of a message has before others look.
 const SENDERS_CHANCE: Duration = Duration::from_millis(500);
+
+/// How long an answer may take before the connection counts as lost.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long to wait before another connection is tried.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -86,8 +89,12 @@ impl Drop for Neighbours {
 async fn talk(address: &Address, queued: &Notify, told: &Notify) -> Result<(), String> {
     let said = |error: diesel::result::Error| error.to_string();
     let mut connection = connect_unlimited(address).await.map_err(|error| error.to_string())?;
-    connection.batch_execute("LISTEN vestibule_messages").await.map_err(said)?;
-    let own: i32 = diesel::select(pg_backend_pid()).get_result(&mut connection).await.map_err(said)?;
+    let listening = async {
+        connection.batch_execute("LISTEN vestibule_messages").await?;
+        diesel::select(pg_backend_pid()).get_result(&mut connection).await
+    };
+    let listening = timeout(PATIENCE, listening).await.map_err(|_| "the server does not answer")?;
+    let own: i32 = listening.map_err(said)?;
     // Something may have been said while nobody listened here.
     queued.notify_one();
     let (mut tell_from, mut look_at) = (Instant::now(), None);
@@ -115,7 +122,8 @@ async fn talk(address: &Address, queued: &Notify, told: &Notify) -> Result<(), S
             Heard::Other(_) => look_at = look_at.or_else(|| Some(Instant::now() + SENDERS_CHANCE)),
             Heard::Own => {
                 let tell = diesel::select(pg_notify("vestibule_messages", ""));
-                tell.execute(&mut connection).await.map_err(said)?;
+                let telling = timeout(PATIENCE, tell.execute(&mut connection)).await;
+                telling.map_err(|_| "the server does not answer")?.map_err(said)?;
                 tell_from = Instant::now() + TELL_EVERY;
             }
             Heard::Time => {

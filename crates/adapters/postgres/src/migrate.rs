@@ -51,12 +51,24 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
     check_server(&connection).await?;
     if migrate == Migrate::Yes {
         // The lock belongs to a transaction that stays open beside the migrations: a session's lock would not survive a pooler.
+        // It may take long, whatever limits the server or a pooler has set.
         let mut guard = connect_unlimited(address).await?;
-        let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})");
+        let lock = format!(
+            "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+             SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})"
+        );
         guard.batch_execute(&lock).await.map_err(|error| OpenError::Migration(error.to_string()))?;
         if tables(&connection).await.map_err(failed)? == Tables::Older {
             let mut harness = AsyncMigrationHarness::new(connection);
-            harness.run_pending_migrations(MIGRATIONS).map_err(failed)?;
+            harness.run_pending_migrations(MIGRATIONS).map_err(|error| {
+                let problem = error.to_string();
+                // The error has lost its code on the way here.
+                if problem.contains("permission denied") {
+                    OpenError::Forbidden(problem)
+                } else {
+                    failed(problem)
+                }
+            })?;
             connection = harness.into_inner();
         }
     }
@@ -103,7 +115,7 @@ async fn check_server(connection: &AsyncPgConnection) -> Result<(), OpenError> {
     );
     let settings = diesel::select(settings).get_result(&mut &*connection).await;
     let (version, number, synchronous, fsync): (String, String, String, String) = settings.map_err(failed)?;
-    if number.parse::<i32>().is_ok_and(|number| number < OLDEST_SERVER) {
+    if is_too_old(&number) {
         return Err(OpenError::Server(version));
     }
     if synchronous == "off" || fsync == "off" {
@@ -116,6 +128,23 @@ async fn check_server(connection: &AsyncPgConnection) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// By the server's own number for its version: 120022 is 12.22.
+fn is_too_old(version_number: &str) -> bool {
+    version_number.parse::<i32>().is_ok_and(|number| number < OLDEST_SERVER)
+}
+
 fn failed(error: impl std::fmt::Display) -> OpenError {
     OpenError::Migration(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_before_13_is_too_old() {
+        for (number, too_old) in [("90624", true), ("120022", true), ("130000", false), ("180001", false)] {
+            assert_eq!(is_too_old(number), too_old, "{number}");
+        }
+    }
 }

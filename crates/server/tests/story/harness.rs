@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
+use vestibule_testkit::postgres::{PgBouncer, Pooling, TestDatabase, TestDatabases};
 use vestibule_testkit::{FakeGateway, MailServer, Options, fake_gateway};
 
 /// Longer than the lease of a message whose sender was killed.
@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) gateway: FakeGateway,
     pub(crate) mail: MailServer,
     pub(crate) variables: Vec<(String, String)>,
+    /// Between the service and its database.
+    _pooler: Option<PgBouncer>,
     server: Option<TestDatabase>,
 }
 
@@ -47,7 +49,8 @@ impl World {
             ("LIMITS__SIGNUP_PER_IP_PER_HOUR", "10000".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (format!("VESTIBULE__{name}"), value)).to_vec();
-        let world = Self { directory: tempfile::tempdir().unwrap(), gateway, mail, variables, server: None };
+        let directory = tempfile::tempdir().unwrap();
+        let world = Self { directory, gateway, mail, variables, _pooler: None, server: None };
         match database {
             Database::Sqlite => world,
             Database::Postgres => {
@@ -57,6 +60,28 @@ impl World {
                 Self { server: Some(server), ..world }
             }
         }
+    }
+
+    /// On Postgres, through a pooler; `None`, and why is printed, where this machine has none that can do it.
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+    pub(crate) async fn behind_pgbouncer(pooling: Pooling) -> Option<Self> {
+        match (PgBouncer::version(), pooling) {
+            (None, _) => println!("skipped: PgBouncer is not installed"),
+            (Some(version), Pooling::Transaction) if version < (1, 21) => {
+                println!(
+                    "skipped: PgBouncer {version:?} does not keep prepared statements in transaction mode"
+                );
+            }
+            (Some(_), _) => {
+                let world = Self::new(Database::Postgres).await;
+                let direct = &world.server.as_ref().unwrap().url;
+                let pooler = PgBouncer::start(direct, pooling).unwrap();
+                let pooled = pooler.url(direct.rsplit('/').next().unwrap());
+                let world = world.with("DATABASE__URL", &pooled);
+                return Some(Self { _pooler: Some(pooler), ..world });
+            }
+        }
+        None
     }
 
     /// Every file and every row, with where it is.

@@ -9,6 +9,7 @@
 )]
 
 mod copy;
+mod failover;
 mod harness;
 mod providers;
 
@@ -22,6 +23,7 @@ use harness::{Answer, Database, PASSWORD, PATIENCE, Service, World};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
+use vestibule_testkit::postgres::Pooling;
 use vestibule_testkit::{Behaviour, FakeGateway, Stage, fake_gateway};
 
 const PHONE: &str = "+447871234567";
@@ -185,7 +187,26 @@ async fn of_64_wrong_guesses_five_are_evaluated(#[case] database: Database) {
 #[case::postgres(Database::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_was_acknowledged_survives_a_kill(#[case] database: Database) {
-    let world = World::new(database).await;
+    survive_kills(&World::new(database).await).await;
+}
+
+#[rstest]
+#[case::session(Pooling::Session)]
+#[case::transaction(Pooling::Transaction)]
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_pgbouncer_nothing_is_different(#[case] pooling: Pooling) {
+    let Some(world) = World::behind_pgbouncer(pooling).await else {
+        return;
+    };
+    let service = world.start();
+    let (token, _) = live(&world, &service, PHONE, "anna@example.com").await;
+    let kyc = service.get("/v2/customer/kyc/data", &token).await;
+    assert_eq!(text(&kyc, "kycLevel"), "KYC_0");
+    service.kill();
+    survive_kills(&world).await;
+}
+
+async fn survive_kills(world: &World) {
     let mut acknowledged = Vec::new();
     for round in 0..3 {
         let service = Arc::new(world.start());

@@ -1,0 +1,407 @@
+//! What becomes of calls when the server, the network or another session is in trouble.
+
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use time::UtcDateTime;
+use time::macros::utc_datetime;
+use tokio_postgres::Client;
+use uuid::Uuid;
+use vestibule_domain::{
+    Account, AttemptId, ClientAddress, Content, Locale, Message, MessageId, PhoneNumber, Recipient, UserId,
+};
+use vestibule_port_storage::{Changes, CommitError, Limit, NumberDigest, Outbox as _, Save, Storage as _};
+use vestibule_postgres::{Migrate, OpenError, Postgres};
+use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
+use vestibule_testkit::{Fault, FaultProxy};
+
+const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
+
+/// In which every call answers, and in which everything works again once the trouble is over.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A server for the tests that leave it alone, and a database of its own on it.
+async fn database() -> (&'static PostgresServer, String) {
+    static SERVER: OnceLock<PostgresServer> = OnceLock::new();
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let server = tokio::task::spawn_blocking(|| {
+        SERVER.get_or_init(|| PostgresServer::start(&PostgresOptions::default()).unwrap())
+    });
+    let server = server.await.unwrap();
+    let name = format!("failures_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let client = server.client("postgres").await.unwrap();
+    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    (server, name)
+}
+
+async fn open(url: &str, pool_size: u32) -> Arc<Postgres> {
+    Arc::new(Postgres::open(url, pool_size, Migrate::Yes).await.unwrap())
+}
+
+fn id(number: u32) -> Uuid {
+    Uuid::from_u128(u128::from(number) + 1)
+}
+
+fn phone(number: u32) -> PhoneNumber {
+    PhoneNumber::restore(&format!("+4478{number:08}")).unwrap()
+}
+
+fn digest(number: u32) -> NumberDigest {
+    let mut digest = [0; 32];
+    digest[..4].copy_from_slice(&number.to_be_bytes());
+    NumberDigest(digest)
+}
+
+fn message(number: u32) -> Message {
+    Message {
+        id: MessageId::new(id(number)),
+        recipient: Recipient::Phone(phone(number)),
+        content: Content::SignUpCode { attempt: AttemptId::new(id(number)), generation: 1 },
+        locale: Locale::new("en"),
+        queued_at: NOW,
+        expires_at: NOW + Duration::from_mins(10),
+    }
+}
+
+/// A row in each of three tables.
+fn changes(number: u32) -> Changes {
+    Changes {
+        account: Some(Save::new(Account::open(UserId::new(id(number)), phone(number), NOW))),
+        used_number: Some(digest(number)),
+        messages: vec![message(number)],
+        ..Changes::default()
+    }
+}
+
+/// Commits, in time.
+async fn commit(storage: &Postgres, number: u32) -> Result<(), CommitError> {
+    in_time(storage.commit(changes(number))).await
+}
+
+/// Reads, in time.
+async fn read(storage: &Postgres) -> bool {
+    in_time(storage.registration(&phone(0))).await.is_ok()
+}
+
+async fn is_there(storage: &Postgres, number: u32) -> bool {
+    let client = Limit::SignUpsFrom(ClientAddress::of([192, 0, 2, 1].into()));
+    storage.sign_up_state(&phone(number), &digest(number), &client).await.unwrap().number_used
+}
+
+async fn in_time<T>(call: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let answer = call.await;
+    assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
+    answer
+}
+
+/// Waits for it, and tells how long that took.
+async fn until(mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never came to that");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    begun.elapsed()
+}
+
+fn assert_unavailable(outcome: &Result<(), CommitError>) {
+    assert!(matches!(outcome, Err(CommitError::Unavailable(_))), "{outcome:?}");
+}
+
+async fn count(client: &Client, query: &str) -> i64 {
+    client.query_one(&format!("SELECT count(*) FROM {query}"), &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_ten_that_open_an_empty_database_one_migrates() {
+    let (server, name) = database().await;
+    let opening: Vec<_> = (0..10)
+        .map(|_| {
+            let url = server.url(&name);
+            tokio::spawn(async move { open(&url, 1).await })
+        })
+        .collect();
+    for (number, opened) in (0..).zip(opening) {
+        commit(&*opened.await.unwrap(), number).await.unwrap();
+    }
+    let migrations = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../migrations/postgres");
+    let migrations = std::fs::read_dir(migrations).unwrap().count();
+    let client = server.client(&name).await.unwrap();
+    assert_eq!(count(&client, "__diesel_schema_migrations").await, i64::try_from(migrations).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_restarts_loses_nothing_and_is_found_again() {
+    let options = PostgresOptions { durability: Durability::Durable, ..PostgresOptions::default() };
+    let server = PostgresServer::start(&options).unwrap();
+    let storage = open(&server.url("postgres"), 4).await;
+    let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let committed = Arc::new(AtomicU32::new(0));
+    let writing: Vec<_> = (0..4_u32)
+        .map(|writer| {
+            let (storage, stop) = (Arc::clone(&storage), Arc::clone(&stop));
+            let (refused, committed) = (Arc::clone(&refused), Arc::clone(&committed));
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for number in writer * 1_000_000.. {
+                    match commit(&storage, number).await {
+                        Ok(()) => {
+                            committed.fetch_add(1, Ordering::Relaxed);
+                            acknowledged.push(number);
+                        }
+                        unavailable => {
+                            assert_unavailable(&unavailable);
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    let reading = {
+        let (storage, stop) = (Arc::clone(&storage), Arc::clone(&stop));
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                read(&storage).await;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    let commits = async |more: u32| {
+        let now = committed.load(Ordering::Relaxed);
+        until(async || committed.load(Ordering::Relaxed) >= now + more).await
+    };
+    for _ in 0..2 {
+        commits(50).await;
+        let now = refused.load(Ordering::Relaxed);
+        server.stop_immediately().unwrap();
+        until(async || refused.load(Ordering::Relaxed) >= now + 4).await;
+        server.start_again().unwrap();
+        let back = commits(1).await;
+        println!("a commit {back:?} after the server was back");
+        assert!(back < SOON, "{back:?}");
+        in_time(storage.registration(&phone(0))).await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    reading.await.unwrap();
+    let mut acknowledged = 0;
+    for written in writing {
+        for number in written.await.unwrap() {
+            assert!(is_there(&storage, number).await, "{number} was acknowledged and is lost");
+            acknowledged += 1;
+        }
+    }
+    println!("{acknowledged} commits acknowledged, {} not", refused.load(Ordering::Relaxed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_wait_for_a_lock_do_not_hold_up_reads() {
+    let (server, name) = database().await;
+    let storage = open(&server.url(&name), 2).await;
+    let other = server.client(&name).await.unwrap();
+    other.batch_execute("BEGIN; LOCK TABLE used_numbers IN EXCLUSIVE MODE").await.unwrap();
+    let committing: Vec<_> = (0..6)
+        .map(|number| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { commit(&storage, number).await })
+        })
+        .collect();
+    let waiting = "pg_locks WHERE relation = 'used_numbers'::regclass AND NOT granted";
+    until(async || count(&other, waiting).await == 2).await;
+    let begun = Instant::now();
+    assert!(read(&storage).await);
+    assert!(begun.elapsed() < Duration::from_secs(1), "a read took {:?}", begun.elapsed());
+    for outcome in committing {
+        assert_unavailable(&outcome.await.unwrap());
+    }
+    println!("the last commit was refused {:?} after the first one came", begun.elapsed());
+    other.batch_execute("ROLLBACK").await.unwrap();
+    let begun = Instant::now();
+    commit(&storage, 7).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "a commit took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_were_ended_are_replaced() {
+    let (server, name) = database().await;
+    let storage = open(&server.url(&name), 4).await;
+    let client = server.client("postgres").await.unwrap();
+    for round in 0..5 {
+        let (one, other) = tokio::join!(commit(&storage, round * 10), commit(&storage, round * 10 + 1));
+        (one.unwrap(), other.unwrap());
+        assert!(read(&storage).await);
+        let sessions = format!("pg_stat_activity WHERE datname = '{name}'");
+        client.batch_execute(&format!("SELECT pg_terminate_backend(pid) FROM {sessions}")).await.unwrap();
+        until(async || count(&client, &format!("{sessions} AND application_name = 'vestibule'")).await <= 1)
+            .await;
+        // Whoever comes before this process has noticed is refused, and nobody else.
+        let mut number = round * 10 + 2;
+        let back = until(async || {
+            number += 1;
+            read(&storage).await && commit(&storage, number).await.is_ok()
+        });
+        let back = back.await;
+        println!("back after {back:?}");
+        assert!(back < Duration::from_secs(1), "{back:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_writes_is_left() {
+    let server = PostgresServer::start(&PostgresOptions::default()).unwrap();
+    let storage = open(&server.url("postgres"), 1).await;
+    commit(&storage, 0).await.unwrap();
+    let client = server.client("postgres").await.unwrap();
+    let set = async |setting: &str| {
+        client.batch_execute(setting).await.unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    set("ALTER SYSTEM SET default_transaction_read_only = on").await;
+    let number = AtomicU32::new(1);
+    let is_refused = async || {
+        let outcome = commit(&storage, number.fetch_add(1, Ordering::Relaxed)).await;
+        outcome.inspect_err(|error| assert!(matches!(error, CommitError::Unavailable(_)), "{error}")).is_err()
+    };
+    until(is_refused).await;
+    assert!(is_refused().await);
+    assert!(read(&storage).await);
+    // Sessions that begin from now on may write, and those that there are may not: as if the name had passed to a new primary.
+    client.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+    client.batch_execute("ALTER ROLE postgres SET default_transaction_read_only = off").await.unwrap();
+    until(async || !is_refused().await).await;
+    assert!(!is_refused().await);
+    // And the whole server back, under the same sessions.
+    client.batch_execute("ALTER ROLE postgres RESET default_transaction_read_only").await.unwrap();
+    set("ALTER SYSTEM RESET default_transaction_read_only").await;
+    let back = until(async || !is_refused().await).await;
+    assert!(back < SOON, "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_hear_of_each_others_messages_and_share_them() {
+    let (server, name) = database().await;
+    let one = open(&server.url(&name), 4).await;
+    let other = open(&server.url(&name), 4).await;
+    // Both listen when they have been woken for what they may have missed.
+    tokio::time::timeout(SOON, async { tokio::join!(one.queued(), other.queued()) }).await.unwrap();
+    let begun = Instant::now();
+    commit(&one, 0).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(3), other.queued()).await.expect("nobody was told");
+    println!("another instance heard of it {:?} later", begun.elapsed());
+
+    for number in 1..40 {
+        commit(&one, number).await.unwrap();
+    }
+    let lease = Duration::from_mins(1);
+    let (mut claimed, mut rounds) = (Vec::new(), 0);
+    while claimed.len() < 40 {
+        let (some, more) = tokio::join!(one.claim(7, lease, NOW), other.claim(7, lease, NOW));
+        claimed.extend(some.unwrap().into_iter().chain(more.unwrap()).map(|claimed| claimed.message.id));
+        rounds += 1;
+        assert!(rounds <= 40, "only {} of 40 were claimed", claimed.len());
+    }
+    claimed.sort_unstable();
+    claimed.dedup();
+    assert_eq!(claimed.len(), 40, "a message was leased to both");
+}
+
+/// A storage behind a proxy, with one connection for commits.
+async fn behind_proxy() -> (Arc<Postgres>, FaultProxy, Client, String) {
+    let (server, name) = database().await;
+    let proxy = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await.unwrap();
+    let url = format!("postgres://postgres@{}/{name}", proxy.address());
+    let storage = open(&url, 1).await;
+    commit(&storage, 0).await.unwrap();
+    assert!(read(&storage).await);
+    (storage, proxy, server.client(&name).await.unwrap(), url)
+}
+
+/// The server's numbers of the sessions that commits ran in, or what they left open.
+const COMMITTING: &str =
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'WITH p0 %'
+    AND pid <> pg_backend_pid()";
+const OPEN_TRANSACTIONS: &str = "pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
+
+async fn pids(client: &Client) -> Vec<i32> {
+    client.query(COMMITTING, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_whole_or_not_at_all() {
+    let (storage, proxy, client, _) = behind_proxy().await;
+    let before = pids(&client).await;
+    assert_eq!(before.len(), 1);
+    proxy.set(Fault::LoseAnswers);
+    let begun = Instant::now();
+    assert_unavailable(&commit(&storage, 1).await);
+    println!("unavailable after {:?}", begun.elapsed());
+    let whole = async || {
+        let accounts = count(&client, &format!("accounts WHERE user_id = '{}'", id(1))).await;
+        let messages = count(&client, &format!("messages WHERE id = '{}'", id(1))).await;
+        assert_eq!(accounts, messages, "the commit is torn");
+        accounts == 1
+    };
+    // The statement had arrived, so it is there.
+    assert!(whole().await && is_there_by(&client, 1).await);
+    proxy.set(Fault::None);
+    until(async || pids(&client).await.iter().all(|pid| !before.contains(pid))).await;
+    assert_eq!(count(&client, OPEN_TRANSACTIONS).await, 0);
+    let begun = Instant::now();
+    until(async || commit(&storage, 2).await.is_ok()).await;
+    assert!(begun.elapsed() < SOON);
+}
+
+async fn is_there_by(client: &Client, number: u32) -> bool {
+    let digests = client.query("SELECT digest FROM used_numbers", &[]).await.unwrap();
+    digests.iter().any(|row| row.get::<_, Vec<u8>>(0) == digest(number).0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_swallows_everything_makes_nobody_wait_longer() {
+    let (storage, proxy, client, url) = behind_proxy().await;
+    proxy.set(Fault::BlackHole);
+    let opening = in_time(Postgres::open(&url, 1, Migrate::No));
+    let (commits, reads, opened) = tokio::join!(
+        async { (commit(&storage, 1).await, commit(&storage, 2).await) },
+        async { (read(&storage).await, read(&storage).await) },
+        opening,
+    );
+    assert_unavailable(&commits.0);
+    assert_unavailable(&commits.1);
+    assert_eq!(reads, (false, false));
+    assert!(matches!(opened, Err(OpenError::Unreachable(_))));
+    proxy.set(Fault::None);
+    let begun = Instant::now();
+    until(async || read(&storage).await && commit(&storage, 3).await.is_ok()).await;
+    println!("back after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    until(async || count(&client, OPEN_TRANSACTIONS).await == 0).await;
+    for (table, key) in [("accounts", "user_id"), ("messages", "id")] {
+        let whole = count(&client, &format!("{table} WHERE {key} = '{}'", id(1))).await == 1;
+        assert_eq!(whole, is_there_by(&client, 1).await, "the commit is torn");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_network_works_and_a_reset_one_is_answered_at_once() {
+    let (storage, proxy, client, _) = behind_proxy().await;
+    proxy.set(Fault::Delay(Duration::from_millis(100)));
+    commit(&storage, 1).await.unwrap();
+    proxy.set(Fault::Reset);
+    assert_unavailable(&commit(&storage, 2).await);
+    assert!(!read(&storage).await);
+    proxy.set(Fault::None);
+    let back = until(async || read(&storage).await && commit(&storage, 3).await.is_ok()).await;
+    println!("back after {back:?}");
+    assert!(back < SOON, "{back:?}");
+    assert_eq!(count(&client, OPEN_TRANSACTIONS).await, 0);
+}

@@ -1,0 +1,173 @@
+//! A database that cannot be used stops the start with a sentence that says what to do.
+
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_postgres::Client;
+use vestibule_testkit::postgres::{PostgresOptions, PostgresServer};
+
+/// Of the user that may not come without one.
+const PASSWORD: &str = "hush-hush";
+
+/// A server that demands passwords of everybody but its superuser, and a session of that one.
+async fn server() -> (Arc<PostgresServer>, Client) {
+    let server = tokio::task::spawn_blocking(|| PostgresServer::start(&PostgresOptions::default()));
+    let server = Arc::new(server.await.unwrap().unwrap());
+    let client = server.client("postgres").await.unwrap();
+    let role = format!("CREATE ROLE vestibule LOGIN PASSWORD '{PASSWORD}'");
+    client.batch_execute(&role).await.unwrap();
+    client.batch_execute("CREATE DATABASE vestibule OWNER vestibule").await.unwrap();
+    let rules = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    write(&client, "pg_hba.conf", rules).await;
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    (server, client)
+}
+
+/// Writes a file into the server's directory, as the server.
+async fn write(client: &Client, name: &str, text: &str) {
+    let lines: Vec<_> = text.lines().map(|line| format!("('{line}')")).collect();
+    let program = format!("umask 077; cat > {name}");
+    let copy = format!("COPY (VALUES {}) TO PROGRAM '{program}'", lines.join(", "));
+    client.batch_execute(&copy).await.unwrap();
+}
+
+/// Runs a command with this database in the directory; its status and what it complained of.
+fn run(directory: &Path, url: &str, command: &str, migrate_on_start: bool) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+        .current_dir(directory)
+        .arg(command)
+        .env("RUST_LOG", "trace")
+        .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
+        .env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0")
+        .env("VESTIBULE__DATABASE__URL", url)
+        .env("VESTIBULE__DATABASE__MIGRATE_ON_START", migrate_on_start.to_string())
+        .output()
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!said.contains("hush"), "the password is told: {said}");
+    (output.status.code(), said)
+}
+
+/// The service does not start, and its last line names the setting and says this.
+fn assert_refused(url: &str, migrate_on_start: bool, advice: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let (status, said) = run(directory.path(), url, "serve", migrate_on_start);
+    assert_eq!(status, Some(2), "{url}: {said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("vestibule: database.url: "), "{url}: {said}");
+    assert!(last.contains(advice), "{url}: {said}");
+}
+
+fn assert_accepted(url: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let (status, said) = run(directory.path(), url, "check", true);
+    assert_eq!(status, Some(0), "{url}: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses() {
+    let (server, client) = server().await;
+    let at = format!("127.0.0.1:{}", server.port());
+    assert_accepted(&format!("postgres://vestibule:{PASSWORD}@{at}/vestibule"));
+
+    assert_refused(&format!("postgres://vestibule:hush@{at}/vestibule"), true, "check user and password");
+    assert_refused(&format!("postgres://vestibule@{at}/vestibule"), true, "check user and password");
+    assert_refused(&format!("postgres://nobody:hush@{at}/vestibule"), true, "check user and password");
+    assert_refused(&format!("postgres://vestibule:{PASSWORD}@{at}/registry"), true, "create it first");
+    let tls = format!("postgres://vestibule:{PASSWORD}@{at}/vestibule?sslmode=verify-full");
+    assert_refused(&tls, true, "does not speak TLS");
+
+    // Nobody but the owner may make tables here, from version 15 on.
+    client.batch_execute("CREATE DATABASE others").await.unwrap();
+    let others = server.client("others").await.unwrap();
+    others.batch_execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
+    let others = format!("postgres://vestibule:{PASSWORD}@{at}/others");
+    assert_refused(&others, true, "must own the database");
+
+    client.batch_execute("ALTER ROLE vestibule CONNECTION LIMIT 0").await.unwrap();
+    let full = format!("postgres://vestibule:{PASSWORD}@{at}/vestibule");
+    assert_refused(&full, true, "no connection left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_another_version() {
+    let (server, client) = server().await;
+    let url = format!("postgres://vestibule:{PASSWORD}@127.0.0.1:{}/vestibule", server.port());
+    assert_refused(&url, false, "run `vestibule migrate`");
+    let directory = tempfile::tempdir().unwrap();
+    let (status, said) = run(directory.path(), &url, "migrate", false);
+    assert_eq!(status, Some(0), "{said}");
+    drop(client);
+    let client = server.client("vestibule").await.unwrap();
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')";
+    client.batch_execute(newer).await.unwrap();
+    assert_refused(&url, true, "start that version");
+    assert_refused(&url, false, "start that version");
+}
+
+#[test]
+fn nobody_at_the_address_and_no_address() {
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let away = format!("127.0.0.1:{port}");
+    assert_refused(&format!("postgres://vestibule:hush@{away}/vestibule"), true, "is it running");
+    assert_refused(&format!("postgres://vestibule:hush@{away},{away}/vestibule"), true, "is it running");
+    assert_refused(
+        "postgres://vestibule:hush@vestibule.invalid/vestibule?sslmode=disable",
+        true,
+        "is it running",
+    );
+    for nonsense in [
+        "hush",
+        "mysql://vestibule:hush@localhost/b",
+        "postgres://vestibule:hush@localhost",
+        "postgres://:hush@/b",
+    ] {
+        assert_refused(nonsense, true, "postgres://user:password@host:port/database");
+    }
+    assert_refused("postgres://a:hush@localhost/b?sslmode=prefer", true, "`verify-full` or `disable`");
+    let no_roots = "postgres://a:hush@localhost/b?sslmode=verify-full&sslrootcert=/no/such/file";
+    assert_refused(no_roots, true, "name a PEM file with `sslrootcert`");
+}
+
+/// An authority, and a certificate and key of a server of this name.
+fn certificates(name: &str) -> (String, String, String) {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    (authority.pem(), certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_must_be_of_a_trusted_authority_and_of_this_name() {
+    let (server, client) = server().await;
+    let (authority, certificate, key) = certificates("localhost");
+    write(&client, "server.crt", &certificate).await;
+    write(&client, "server.key", &key).await;
+    client.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong) = (file("right.pem", &authority), file("wrong.pem", &certificates("localhost").0));
+    let url = |host: &str, roots: &str| {
+        let port = server.port();
+        format!(
+            "postgres://vestibule:{PASSWORD}@{host}:{port}/vestibule?sslmode=verify-full&sslrootcert={roots}"
+        )
+    };
+    assert_accepted(&url("localhost", &right));
+    assert_refused(&url("localhost", &wrong), true, "`sslrootcert`");
+    assert_refused(&url("127.0.0.1", &right), true, "name");
+    assert_refused(&url("localhost", &file("empty.pem", "")), true, "name a PEM file with `sslrootcert`");
+}
