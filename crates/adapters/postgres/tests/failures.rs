@@ -127,7 +127,7 @@ async fn of_ten_that_open_an_empty_database_one_migrates() {
         })
         .collect();
     for (number, opened) in (0..).zip(opening) {
-        commit(&*opened.await.unwrap(), number).await.unwrap();
+        commit(&opened.await.unwrap(), number).await.unwrap();
     }
     let migrations = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../migrations/postgres");
     let migrations = std::fs::read_dir(migrations).unwrap().count();
@@ -237,7 +237,8 @@ async fn sessions_that_were_ended_are_replaced() {
     let client = server.client("postgres").await.unwrap();
     for round in 0..5 {
         let (one, other) = tokio::join!(commit(&storage, round * 10), commit(&storage, round * 10 + 1));
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
         assert!(read(&storage).await);
         let sessions = format!("pg_stat_activity WHERE datname = '{name}'");
         client.batch_execute(&format!("SELECT pg_terminate_backend(pid) FROM {sessions}")).await.unwrap();
