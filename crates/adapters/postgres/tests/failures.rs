@@ -237,7 +237,8 @@ async fn sessions_that_were_ended_are_replaced() {
     let client = server.client("postgres").await.unwrap();
     for round in 0..5 {
         let (one, other) = tokio::join!(commit(&storage, round * 10), commit(&storage, round * 10 + 1));
-        one.and(other).unwrap();
+        one.unwrap();
+        other.unwrap();
         assert!(read(&storage).await);
         let sessions = format!("pg_stat_activity WHERE datname = '{name}'");
         client.batch_execute(&format!("SELECT pg_terminate_backend(pid) FROM {sessions}")).await.unwrap();
