@@ -55,7 +55,11 @@ impl<W: Write> Figures<W> {
     /// How long requests took.
     pub(crate) fn latencies(&mut self, name: &str, latencies: &Latencies) -> io::Result<()> {
         let [p50, p95, p99] = [50, 95, 99].map(|percent| latencies.percentile(percent));
-        writeln!(self.out, "{name:38}p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms")
+        let refused = match latencies.refused {
+            0 => String::new(),
+            refused => format!(", {refused} refused with 503"),
+        };
+        writeln!(self.out, "{name:38}p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms{refused}")
     }
 
     /// What was missed, in one line.

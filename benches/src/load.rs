@@ -8,20 +8,30 @@ use anyhow::Context as _;
 
 use crate::client::Client;
 
-/// How long requests took.
+/// How long requests took, and how many were refused; a refused one took its time too.
 #[derive(Default)]
-pub(crate) struct Latencies(Vec<Duration>);
+pub(crate) struct Latencies {
+    sorted: Vec<Duration>,
+    pub(crate) refused: usize,
+}
 
 impl Latencies {
     /// The moment within which this share of all was answered, in milliseconds.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
-        let at = (self.0.len() * percent).div_ceil(100).saturating_sub(1);
-        self.0.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
+        let at = (self.sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        self.sorted.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
     }
 
-    fn of(mut parts: Vec<Duration>) -> Self {
-        parts.sort();
-        Self(parts)
+    fn count(&mut self, from: Instant, succeeded: bool) {
+        self.sorted.push(from.elapsed());
+        self.refused += usize::from(!succeeded);
+    }
+
+    fn of(parts: Vec<Self>) -> Self {
+        let refused = parts.iter().map(|part| part.refused).sum();
+        let mut sorted: Vec<_> = parts.into_iter().flat_map(|part| part.sorted).collect();
+        sorted.sort();
+        Self { sorted, refused }
     }
 }
 
@@ -38,8 +48,7 @@ pub(crate) struct Script {
     pub(crate) repeats: bool,
 }
 
-/// Each client sends its next request as soon as the last one is answered, until the time is over or it has done. An answer that
-/// is no success is an error.
+/// Each client sends its next request as soon as the last one is answered, until the time is over or it has done.
 pub(crate) fn as_fast_as_answered(
     address: SocketAddr,
     scripts: &[Script],
@@ -48,7 +57,7 @@ pub(crate) fn as_fast_as_answered(
     let begun = Instant::now();
     let latencies = at_once(scripts, |script| {
         let mut client = Client::connect(address)?;
-        let mut latencies = Vec::new();
+        let mut latencies = Latencies::default();
         let mut requests = script.requests.iter();
         while begun.elapsed() < span {
             let Some(request) = requests.next() else {
@@ -59,12 +68,12 @@ pub(crate) fn as_fast_as_answered(
                 break;
             };
             let sent = Instant::now();
-            succeed(&mut client, request)?;
-            latencies.push(sent.elapsed());
+            let succeeded = succeeds(&mut client, request)?;
+            latencies.count(sent, succeeded);
         }
         Ok(latencies)
     })?;
-    let rate = count(&latencies) / begun.elapsed().as_secs_f64();
+    let rate = successes(&latencies) / begun.elapsed().as_secs_f64();
     Ok(Load { rate, latencies })
 }
 
@@ -82,15 +91,15 @@ pub(crate) fn by_timetable(
     let numbered: Vec<_> = (0..clients).zip(scripts).collect();
     at_once(&numbered, |(number, script)| {
         let mut client = Client::connect(address)?;
-        let mut latencies = Vec::new();
+        let mut latencies = Latencies::default();
         for (turn, request) in (0..).zip(script.requests.iter().cycle()) {
             let due = step * (number + turn * clients);
             if due >= span {
                 break;
             }
             let from = wait_until(begun + due);
-            succeed(&mut client, request)?;
-            latencies.push(from.elapsed());
+            let succeeded = succeeds(&mut client, request)?;
+            latencies.count(from, succeeded);
         }
         Ok(latencies)
     })
@@ -108,7 +117,7 @@ pub(crate) fn disk_by_timetable(per_second: u32, span: Duration) -> anyhow::Resu
     }
     file.sync_all()?;
     let (step, begun) = (Duration::from_secs(1) / per_second, Instant::now());
-    let mut latencies = Vec::new();
+    let mut latencies = Latencies::default();
     for turn in 0.. {
         let due = step * turn;
         if due >= span {
@@ -117,9 +126,9 @@ pub(crate) fn disk_by_timetable(per_second: u32, span: Duration) -> anyhow::Resu
         let from = wait_until(begun + due);
         file.write_all_at(&BLOCK, u64::from(turn) % blocks * 8192)?;
         file.sync_data()?;
-        latencies.push(from.elapsed());
+        latencies.count(from, true);
     }
-    Ok(Latencies::of(latencies))
+    Ok(Latencies::of(vec![latencies]))
 }
 
 /// Sleeps until then; the moment to count from. To wake late is the sleeper's fault, to come late is not.
@@ -132,23 +141,26 @@ fn wait_until(due: Instant) -> Instant {
     Instant::now()
 }
 
-fn succeed(client: &mut Client, request: &[u8]) -> anyhow::Result<()> {
+/// Whether the request succeeds. What is refused for being too much at once is counted; any other refusal is an error.
+fn succeeds(client: &mut Client, request: &[u8]) -> anyhow::Result<bool> {
     let answer = client.send(request)?;
-    let succeeded = (200..300).contains(&answer.status);
-    anyhow::ensure!(succeeded, "answered {}: {}", answer.status, String::from_utf8_lossy(answer.body));
-    Ok(())
+    match answer.status {
+        200..300 => Ok(true),
+        503 => Ok(false),
+        status => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(answer.body)),
+    }
 }
 
 /// Runs a client for each, on a thread each.
 fn at_once<T: Sync>(
     clients: &[T],
-    run: impl Fn(&T) -> anyhow::Result<Vec<Duration>> + Sync,
+    run: impl Fn(&T) -> anyhow::Result<Latencies> + Sync,
 ) -> anyhow::Result<Latencies> {
     let run = &run;
     thread::scope(|scope| {
         let running: Vec<_> = clients.iter().map(|client| scope.spawn(move || run(client))).collect();
         let done: anyhow::Result<Vec<_>> = running.into_iter().map(joined).collect();
-        Ok(Latencies::of(done?.concat()))
+        Ok(Latencies::of(done?))
     })
 }
 
@@ -158,6 +170,6 @@ pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyh
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nobody sends so many requests")]
-fn count(latencies: &Latencies) -> f64 {
-    latencies.0.len() as f64
+fn successes(latencies: &Latencies) -> f64 {
+    (latencies.sorted.len() - latencies.refused) as f64
 }

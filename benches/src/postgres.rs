@@ -28,14 +28,17 @@ const FLOOD: Duration = Duration::from_secs(20);
 const CALM_RATE: u32 = 25;
 const CALM_CLIENTS: u32 = 5;
 
-/// Clients of the service, in each of the measurements.
-const CLIENTS: u32 = CONNECTIONS;
+/// Clients of the service, which shares its connections to the database among them.
+const CLIENTS: u32 = 64;
+
+/// Clients that sign up.
+const SIGN_UP_CLIENTS: u32 = 16;
 
 /// People with an account.
 const ACCOUNTS: Range<u32> = 0..4096;
 
-/// Confirmations of each client in one measurement.
-const CONFIRMATIONS: u32 = 400;
+/// Confirmations in one measurement; a multiple of both kinds of clients.
+const CONFIRMATIONS: u32 = 6400;
 
 /// The first of those who confirm: in pgbench before, through the service, in pgbench after.
 const CONFIRM_BEFORE: u32 = 100_000;
@@ -62,7 +65,7 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
         let storage = Postgres::open(&hasty, CONNECTIONS, Migrate::No).await?;
         people.register(&storage, ACCOUNTS).await?;
         for first in [CONFIRM_BEFORE, CONFIRM, CONFIRM_AFTER] {
-            people.sign_up(&storage, first..first + CLIENTS * CONFIRMATIONS).await?;
+            people.sign_up(&storage, first..first + CONFIRMATIONS).await?;
         }
     }
     let pgbench = Pgbench::new(url)?;
@@ -83,16 +86,18 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
 
     let confirmations: Vec<_> = (0..CLIENTS)
         .map(|client| {
-            let first = CONFIRM + client * CONFIRMATIONS;
-            let requests = (first..first + CONFIRMATIONS).map(|number| people.confirmation(number)).collect();
+            let share = CONFIRMATIONS / CLIENTS;
+            let first = CONFIRM + client * share;
+            let requests = (first..first + share).map(|number| people.confirmation(number)).collect();
             Script { requests, repeats: false }
         })
         .collect();
     let mut firsts = [CONFIRM_BEFORE, CONFIRM_AFTER].into_iter();
     let limit = || {
         let first = firsts.next().unwrap_or_default();
-        let variables = [("turn", 0), ("per_connection", CONFIRMATIONS), ("first", first)];
-        pgbench.rate("confirm.sql", Amount::TransactionsPerConnection(CONFIRMATIONS), &variables)
+        let share = CONFIRMATIONS / CONNECTIONS;
+        let variables = [("turn", 0), ("per_connection", share), ("first", first)];
+        pgbench.rate("confirm.sql", Amount::TransactionsPerConnection(share), &variables)
     };
     bracketed(figures, "confirmations", 0.60, limit, || {
         as_fast_as_answered(service.address, &confirmations, TOO_LONG)
@@ -101,7 +106,7 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
     figures.part("Postgres, sign-ups; in a second, against bare Argon2id")?;
     let limit = || hashing::bare(HASH_THREADS, SPAN / 2);
     bracketed(figures, "sign-ups", 0.95, limit, || {
-        as_fast_as_answered(service.address, &sign_ups(CLIENTS, 200_000), SPAN)
+        as_fast_as_answered(service.address, &sign_ups(SIGN_UP_CLIENTS, 200_000), SPAN)
     })?;
 
     figures.part("Postgres, while 16 clients sign up")?;
@@ -113,7 +118,7 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
 
 /// Reads and updates at an even pace, while as many sign up as can.
 fn flood(figures: &mut Figures<impl Write>, address: SocketAddr, tokens: &[String]) -> anyhow::Result<()> {
-    let flood = sign_ups(CLIENTS, 400_000);
+    let flood = sign_ups(SIGN_UP_CLIENTS, 400_000);
     let reads = scripts(CALM_CLIENTS, tokens, read_request);
     let updates = scripts(CALM_CLIENTS, tokens, update_request);
     let (signed_up, read, updated, disk) = thread::scope(|scope| {

@@ -3,7 +3,8 @@
 //! One hash keeps a core and 19 MiB busy for some 20 ms, so how many run at once, and how many may wait, decides what
 //! a flood of sign-ups can do to the rest of the service. The pool has a fixed number of threads of its own,
 //! each with memory that it keeps, and one queue with a limit. Beyond the limit a caller learns at once that it should
-//! come back later; a job whose caller has gone is not computed.
+//! come back later; a job whose caller has gone is not computed. The threads are less urgent to the system's scheduler
+//! than all others: a hash keeps a core busy for as long as it lasts, and what can be answered at once must not wait for it.
 //!
 //! The threads' memory comes from the allocator. Where glibc 2.35 or later is told so
 //! (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`), it is in huge pages, which saves page-table walks; asking the kernel from

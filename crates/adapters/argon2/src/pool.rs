@@ -15,6 +15,10 @@ use crate::queue::{Queue, Refusal};
 /// The shortest advice to a caller that is turned away: `Retry-After` counts whole seconds.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 
+/// How far the threads step back behind everything else, in the system's own measure (`nice`): where there is not enough
+/// for both, they get a tenth of what a request gets that wants to be answered now.
+pub(crate) const NICENESS: i32 = 10;
+
 /// Threads with memory of their own, and the queue before them.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
@@ -135,6 +139,10 @@ impl Pace {
 
 /// The life of one thread.
 fn work(shared: &Shared, mut memory: Memory) {
+    // On Linux this is a matter of the thread, not of the process. Without it the work is done all the same.
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(%error, "hashing is not less urgent than the rest");
+    }
     while let Some(job) = shared.queue.pop() {
         if job.is_abandoned() {
             continue;
