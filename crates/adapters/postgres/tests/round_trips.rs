@@ -1,0 +1,206 @@
+//! What the steps of a registration cost: counted on the wire, by a proxy between the adapter and the server.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure fails the test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use time::macros::utc_datetime;
+use time::{Date, UtcDateTime};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
+use uuid::Uuid;
+use vestibule_domain::quota::Quota;
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::{
+    AttemptId, Claim, ClientAddress, Generation, OneTimeCode, OneTimeCodes, Origin, PasswordHash,
+    PhoneNumber, ProfileField, ProfilePatch, RefreshToken, SessionId, UserId,
+};
+use vestibule_port_storage::{
+    Changes, Charge, Limit, NewPassword, NewRefreshToken, NumberDigest, Save, Storage as _,
+};
+use vestibule_postgres::{Migrate, Postgres};
+use vestibule_testkit::postgres::TestDatabases;
+
+const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
+const TODAY: Date = NOW.date();
+const QUOTA: Quota = Quota { burst: 100, period: Duration::from_hours(24) };
+const RULES: Rules = Rules {
+    code_ttl: Duration::from_mins(10),
+    code_guesses: 5,
+    resend_cooldown: Duration::from_mins(1),
+    max_messages: 5,
+    sign_ups: QUOTA,
+    guesses: QUOTA,
+};
+
+/// What the adapter has sent.
+#[derive(Default)]
+struct Sent {
+    /// `Parse`: statements that were prepared.
+    parses: AtomicU32,
+    /// `Sync`: statements that were run, and answered.
+    syncs: AtomicU32,
+}
+
+impl Sent {
+    fn take(&self) -> (u32, u32) {
+        (self.parses.swap(0, Ordering::SeqCst), self.syncs.swap(0, Ordering::SeqCst))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_is_a_read_and_a_commit_and_prepares_nothing_twice() {
+    let database =
+        TestDatabases::create(async |url| drop(Postgres::open(url, 1, Migrate::Yes).await.unwrap()));
+    let database = database.await.unwrap();
+    let sent = Arc::new(Sent::default());
+    let url = through_proxy(&database.url, Arc::clone(&sent)).await;
+    let storage = Postgres::open(&url, 1, Migrate::No).await.unwrap();
+
+    walk(&storage, 1, &sent).await;
+    for person in 2..5 {
+        let steps = walk(&storage, person, &sent).await;
+        for (step, parses, syncs) in steps {
+            assert_eq!(parses, 0, "{step} has prepared a statement again");
+            // The two statements of a sign-up's read leave together.
+            let allowed = if step == "sign-up, read" { 2 } else { 1 };
+            assert_eq!(syncs, allowed, "{step} takes more than it needs");
+        }
+    }
+}
+
+/// From a phone number to a changed profile; what each access to storage has sent.
+async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str, u32, u32)> {
+    let mut steps = Vec::new();
+    let mut count = |step| {
+        let (parses, syncs) = sent.take();
+        steps.push((step, parses, syncs));
+    };
+    let id = Uuid::from_u128(person.into());
+    let phone = PhoneNumber::restore(&format!("+4478712{person:05}")).unwrap();
+    let origin = Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) };
+    let limit = Limit::SignUpsFrom(origin.address);
+    let mut digest = [0; 32];
+    digest[..4].copy_from_slice(&person.to_be_bytes());
+    // What was sent before the first step, to open the connections.
+    sent.take();
+
+    storage.sign_up_state(&phone, &NumberDigest(digest), &limit).await.unwrap();
+    count("sign-up, read");
+    let sign_up = SignUp {
+        attempt: AttemptId::new(id),
+        phone: phone.clone(),
+        password: PasswordHash::new("$argon2id$hash".to_owned()),
+        origin,
+    };
+    let signed_up =
+        Registration::sign_up(None, NumberUse::Unused, sign_up, &OneCode, &RULES, NOW).expect("a sign-up");
+    let changes = Changes {
+        registration: Some(Save::new(signed_up.registration)),
+        charge: Some(Charge { limit, quota: QUOTA, now: NOW }),
+        ..Changes::default()
+    };
+    storage.commit(changes).await.unwrap();
+    count("sign-up, commit");
+
+    let loaded = storage.registration(&phone).await.unwrap().unwrap();
+    count("confirmation, read");
+    let confirm = Confirm {
+        code: OneTimeCode::parse("000000"),
+        claim: Claim { attempt: Some(AttemptId::new(id)), origin },
+        user: UserId::new(id),
+        session: SessionId::new(id),
+    };
+    let Confirmation::Opened { registration, account, password, session } =
+        loaded.value.confirm(&confirm, &OneCode, &RULES, NOW)
+    else {
+        unreachable!("the code is right");
+    };
+    let (user, session_id) = (account.user(), session.id);
+    let refresh_token = NewRefreshToken {
+        hash: RefreshToken::from_random(digest).hash(),
+        session: session_id,
+        issued_at: NOW,
+        expires_at: NOW + Duration::from_hours(1),
+    };
+    let changes = Changes {
+        registration: Some(Save::over(loaded.version, registration)),
+        account: Some(Save::new(*account)),
+        password: Some(NewPassword { user, hash: password, set_at: NOW }),
+        used_number: Some(NumberDigest(digest)),
+        session: Some(session),
+        refresh_token: Some(refresh_token),
+        ..Changes::default()
+    };
+    storage.commit(changes).await.unwrap();
+    count("confirmation, commit");
+
+    let account = storage.account_of_session(user, session_id).await.unwrap().unwrap();
+    count("profile, read");
+    let patch = ProfilePatch::default().with(ProfileField::FirstName, Some("Ada".to_owned()));
+    let patched = account.value.patch_profile(&patch, TODAY, 18).unwrap();
+    let changes = Changes { account: Some(Save::over(account.version, patched)), ..Changes::default() };
+    storage.commit(changes).await.unwrap();
+    count("profile, commit");
+    steps
+}
+
+/// Every code is the same, which is all that this test needs.
+struct OneCode;
+
+impl OneTimeCodes for OneCode {
+    fn code(&self, _: AttemptId, generation: Generation) -> OneTimeCode {
+        OneTimeCode::from_number(generation.into(), 6)
+    }
+
+    fn matches(&self, attempt: AttemptId, generation: Generation, candidate: &OneTimeCode) -> bool {
+        self.code(attempt, generation) == *candidate
+    }
+}
+
+/// The URL by which the database is reached through a proxy that counts.
+async fn through_proxy(url: &str, sent: Arc<Sent>) -> String {
+    let mut url = Url::parse(url).unwrap();
+    let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    url.query_pairs_mut().append_pair("sslmode", "disable");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (server, sent) = (TcpStream::connect(&server).await.unwrap(), Arc::clone(&sent));
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
+            tokio::spawn(async move {
+                // The first message has no type.
+                let mut message = message(&mut from_client, 0).await;
+                while let Some(bytes) = message.filter(|bytes| !bytes.is_empty()) {
+                    if to_server.write_all(&bytes).await.is_err() {
+                        break;
+                    }
+                    message = self::message(&mut from_client, 1).await;
+                    match message.as_ref().and_then(|bytes| bytes.first()) {
+                        Some(b'P') => sent.parses.fetch_add(1, Ordering::SeqCst),
+                        Some(b'S') => sent.syncs.fetch_add(1, Ordering::SeqCst),
+                        _ => 0,
+                    };
+                }
+            });
+        }
+    });
+    url.into()
+}
+
+/// The next message, whose length stands behind a type of `at` bytes and counts itself.
+async fn message(stream: &mut (impl AsyncRead + Unpin), at: usize) -> Option<Vec<u8>> {
+    let mut message = vec![0; at + 4];
+    stream.read_exact(&mut message).await.ok()?;
+    let length = u32::from_be_bytes(message[at..].try_into().ok()?) as usize;
+    message.resize(at + length, 0);
+    stream.read_exact(&mut message[at + 4..]).await.ok()?;
+    Some(message)
+}
