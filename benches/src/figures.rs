@@ -1,6 +1,7 @@
 //! The table of figures, printed row by row as they come.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crate::load::Latencies;
 
@@ -60,6 +61,13 @@ impl<W: Write> Figures<W> {
             refused => format!(", {refused} refused with 503"),
         };
         writeln!(self.out, "{name:38}p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms{refused}")
+    }
+
+    /// Processor time that the service has spent on each request, which says more than a rate where others keep the machine busy.
+    pub(crate) fn cost(&mut self, spent: Duration, requests: usize) -> io::Result<()> {
+        let each = spent / u32::try_from(requests).unwrap_or(u32::MAX).max(1);
+        let name = "  the service's processor time for each";
+        writeln!(self.out, "{name:38} {:.1} µs", each.as_secs_f64() * 1_000_000.0)
     }
 
     /// What was missed, in one line.

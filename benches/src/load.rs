@@ -16,6 +16,11 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
+    /// How many requests that were.
+    pub(crate) fn requests(&self) -> usize {
+        self.sorted.len()
+    }
+
     /// The moment within which this share of all was answered, in milliseconds.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let at = (self.sorted.len() * percent).div_ceil(100).saturating_sub(1);

@@ -76,12 +76,14 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
     let limit = || pgbench.rate("read.sql", Amount::Seconds(LIMIT_SECONDS), &accounts);
     let tokens: Vec<_> = ACCOUNTS.map(|number| people.token(number)).collect();
     let reads = scripts(CLIENTS, &tokens, read_request);
-    bracketed(figures, "profile reads", 0.55, limit, || as_fast_as_answered(service.address, &reads, SPAN))?;
+    bracketed(figures, &service, "profile reads", 0.55, limit, |address| {
+        as_fast_as_answered(address, &reads, SPAN)
+    })?;
 
     let limit = || pgbench.rate("update.sql", Amount::Seconds(LIMIT_SECONDS), &accounts);
     let updates = scripts(CLIENTS, &tokens, update_request);
-    bracketed(figures, "updates of a profile", 0.80, limit, || {
-        as_fast_as_answered(service.address, &updates, SPAN)
+    bracketed(figures, &service, "updates of a profile", 0.80, limit, |address| {
+        as_fast_as_answered(address, &updates, SPAN)
     })?;
 
     let confirmations: Vec<_> = (0..CLIENTS)
@@ -99,14 +101,14 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
         let variables = [("turn", 0), ("per_connection", share), ("first", first)];
         pgbench.rate("confirm.sql", Amount::TransactionsPerConnection(share), &variables)
     };
-    bracketed(figures, "confirmations", 0.60, limit, || {
-        as_fast_as_answered(service.address, &confirmations, TOO_LONG)
+    bracketed(figures, &service, "confirmations", 0.60, limit, |address| {
+        as_fast_as_answered(address, &confirmations, TOO_LONG)
     })?;
 
     figures.part("Postgres, sign-ups; in a second, against bare Argon2id")?;
     let limit = || hashing::bare(HASH_THREADS, SPAN / 2);
-    bracketed(figures, "sign-ups", 0.95, limit, || {
-        as_fast_as_answered(service.address, &sign_ups(SIGN_UP_CLIENTS, 200_000), SPAN)
+    bracketed(figures, &service, "sign-ups", 0.95, limit, |address| {
+        as_fast_as_answered(address, &sign_ups(SIGN_UP_CLIENTS, 200_000), SPAN)
     })?;
 
     figures.part("Postgres, while 16 clients sign up")?;
@@ -141,16 +143,20 @@ fn flood(figures: &mut Figures<impl Write>, address: SocketAddr, tokens: &[Strin
 /// Measures the limit, the load, and the limit again.
 fn bracketed(
     figures: &mut Figures<impl Write>,
+    service: &Service,
     name: &str,
     goal: f64,
     mut limit: impl FnMut() -> anyhow::Result<f64>,
-    load: impl FnOnce() -> anyhow::Result<Load>,
+    load: impl FnOnce(SocketAddr) -> anyhow::Result<Load>,
 ) -> anyhow::Result<()> {
     let before = limit()?;
-    let load = load()?;
+    let begun = service.processor_time()?;
+    let load = load(service.address)?;
+    let spent = service.processor_time()?.saturating_sub(begun);
     let after = limit()?;
     figures.share(name, load.rate, [before, after], goal)?;
     figures.latencies(&format!("  {name}"), &load.latencies)?;
+    figures.cost(spent, load.latencies.requests())?;
     Ok(())
 }
 

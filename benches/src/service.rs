@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -76,6 +77,15 @@ impl Service {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no resident size")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
+    }
+
+    /// Processor time that was spent until now.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        // Behind the name, which is in brackets: user and system time are the 12th and 13th field, in hundredths of a second.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let (_, fields) = stat.rsplit_once(") ").context("no processor time")?;
+        let times = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        Ok(Duration::from_millis(10 * times.sum::<Result<u64, _>>()?))
     }
 
     /// Asks the service to stop and waits until it has.

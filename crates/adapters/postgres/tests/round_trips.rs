@@ -199,8 +199,8 @@ async fn through_proxy(url: &str, sent: Arc<Sent>) -> String {
 async fn message(stream: &mut (impl AsyncRead + Unpin), at: usize) -> Option<Vec<u8>> {
     let mut message = vec![0; at + 4];
     stream.read_exact(&mut message).await.ok()?;
-    let length = u32::from_be_bytes(message[at..].try_into().ok()?) as usize;
+    let length = u32::from_be_bytes(*message.last_chunk()?) as usize;
     message.resize(at + length, 0);
-    stream.read_exact(&mut message[at + 4..]).await.ok()?;
+    stream.read_exact(message.get_mut(at + 4..)?).await.ok()?;
     Some(message)
 }
