@@ -10,6 +10,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use vestibule_domain::{Message, Recipient};
 use vestibule_port_email::{Email, EmailError, EmailSender};
@@ -97,19 +98,20 @@ impl Dispatcher {
             if !wait.is_zero() {
                 return Ok(wait.min(MAX_SLEEP));
             }
-            let claimed = self.outbox.claim(room, self.lease(), self.clock.now()).await?;
+            let lease = self.lease();
+            let claimed = self.outbox.claim(room, lease, self.clock.now()).await?;
             if claimed.is_empty() {
                 // Another instance was faster: don't spin on what is its own.
                 return Ok(Duration::from_millis(10));
             }
             for message in claimed {
-                let dispatcher = Arc::clone(self);
+                let (dispatcher, leased_until) = (Arc::clone(self), Instant::now() + lease);
                 let span = tracing::info_span!(
                     "deliver", message = %message.message.id, kind = kind_of(&message.message.content), tries = message.tries,
                 );
                 in_flight.spawn(
                     async move {
-                        dispatcher.deliver(message).await;
+                        dispatcher.deliver(message, leased_until).await;
                         dispatcher.wake.notify_one();
                     }
                     .instrument(span),
@@ -125,7 +127,7 @@ impl Dispatcher {
     }
 
     /// One try of one message.
-    async fn deliver(&self, claimed: Claimed) {
+    async fn deliver(&self, claimed: Claimed, leased_until: Instant) {
         let Claimed { message, tries, doubted } = claimed;
         let settlement = if self.clock.now() >= message.expires_at {
             tracing::warn!("dropped: it would come too late");
@@ -134,9 +136,13 @@ impl Dispatcher {
             let outcome = self.try_to_send(&message, doubted.as_deref()).await;
             self.settlement(&message, outcome)
         };
-        // Unsettled, the message is sent again when the lease ends.
-        if let Err(error) = self.outbox.settle(message.id, tries, settlement).await {
+        // Unsettled, the message is sent again when the lease ends; so as long as it lasts storage may come back.
+        while let Err(error) = self.outbox.settle(message.id, tries, settlement.clone()).await {
             tracing::warn!(%error, "a try could not be recorded");
+            if Instant::now() + STORAGE_PAUSE >= leased_until {
+                break;
+            }
+            tokio::time::sleep(STORAGE_PAUSE).await;
         }
     }
 

@@ -336,7 +336,9 @@ impl Outbox for InMemoryStorage {
             }
         });
         if let Some(left) = known {
-            if left.state.may_become(report.state) {
+            let is_senders =
+                report.state == DeliveryState::Delivered || left.provider == Some(report.provider);
+            if is_senders && left.state.may_become(report.state) {
                 left.state = report.state;
             }
             return Ok(true);
@@ -344,7 +346,8 @@ impl Outbox for InMemoryStorage {
         let Reported::Message(id) = report.message else {
             return Ok(false);
         };
-        let queued = |queued: &Queued| queued.message.id == id && queued.dead.is_none();
+        let arrived = matches!(report.state, DeliveryState::Sent | DeliveryState::Delivered);
+        let queued = |queued: &Queued| queued.message.id == id && (queued.dead.is_none() || arrived);
         let Some(at_index) = messages.iter().position(queued) else {
             return Ok(true);
         };

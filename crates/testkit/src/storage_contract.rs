@@ -610,8 +610,15 @@ pub async fn a_sent_message_is_followed_by_its_id_and_reference<S: Storage + Out
     }
     let second = leased(&*storage, 2).await;
     storage.settle(second, 1, sent("b", None)).await.unwrap();
-    assert!(storage.record_delivery(&report(Reported::Message(second), Expired)).await.unwrap());
+    for said in [Expired, Failed] {
+        assert!(storage.record_delivery(&report(Reported::Message(second), said)).await.unwrap());
+        assert_eq!(delivery(&*storage, 2).await, Some(Sent), "another provider's copy");
+    }
+    let own = Report { provider: "b", ..report(Reported::Message(second), Expired) };
+    assert!(storage.record_delivery(&own).await.unwrap());
     assert_eq!(delivery(&*storage, 2).await, Some(Expired));
+    assert!(storage.record_delivery(&report(Reported::Message(second), Delivered)).await.unwrap());
+    assert_eq!(delivery(&*storage, 2).await, Some(Delivered), "whoever has delivered it");
     let unknown = Reported::Message(MessageId::new(id(77)));
     assert!(storage.record_delivery(&report(unknown, Delivered)).await.unwrap());
 }
@@ -627,6 +634,18 @@ pub async fn a_report_of_a_queued_message_settles_it<S: Storage + Outbox>(storag
     storage.settle(message, 1, sent("a", Some("x1"))).await.unwrap();
     assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Delivered));
     assert!(storage.claim(9, Duration::from_secs(1), after(3600)).await.unwrap().is_empty());
+    // A dead letter can arrive after all, by the provider that it was in doubt with; its failure is no news.
+    let dead = leased(&*storage, 2).await;
+    storage.settle(dead, 1, Settlement::Dead { reason: "refused".to_owned() }).await.unwrap();
+    for state in [DeliveryState::Failed, DeliveryState::Expired] {
+        assert!(storage.record_delivery(&report(Reported::Message(dead), state)).await.unwrap());
+        assert_eq!(storage.dead_letters(9).await.unwrap().len(), 1);
+    }
+    assert!(
+        storage.record_delivery(&report(Reported::Message(dead), DeliveryState::Delivered)).await.unwrap()
+    );
+    assert_eq!(delivery(&*storage, 2).await, Some(DeliveryState::Delivered));
+    assert!(storage.dead_letters(9).await.unwrap().is_empty());
 }
 
 pub async fn a_failure_in_doubt_is_tried_again_at_once<S: Storage + Outbox>(storage: Arc<S>) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error};
-use diesel_async::pooled_connection::bb8::Pool;
+use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolableConnection as _, RecyclingMethod,
 };
@@ -148,15 +148,31 @@ impl Connections {
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
         let deadline = Instant::now() + patience;
-        let mut connection = self.0.get().await.map_err(|error| match error {
+        let connection = self.0.get().await.map_err(|error| match error {
             bb8::RunError::TimedOut => Unavailable("no connection was free in time".to_owned()),
             bb8::RunError::User(error) => Unavailable(error.to_string()),
         })?;
-        let answered = timeout_at(deadline, work(&mut connection)).await;
-        answered.unwrap_or_else(|_| {
-            discard(&mut connection);
-            Err(Unavailable("the server did not answer in time".to_owned()).into())
-        })
+        let mut lent = Lent { connection, owes_answer: true };
+        let Ok(answered) = timeout_at(deadline, work(&mut lent.connection)).await else {
+            return Err(Unavailable("the server did not answer in time".to_owned()).into());
+        };
+        lent.owes_answer = false;
+        answered
+    }
+}
+
+/// A connection while it is lent. It is closed instead of given back if it still owes an answer, be it that the time is over or
+/// that the caller has gone.
+struct Lent<'a> {
+    connection: PooledConnection<'a, AsyncPgConnection>,
+    owes_answer: bool,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if self.owes_answer {
+            discard(&mut self.connection);
+        }
     }
 }
 

@@ -88,6 +88,9 @@ pub enum OpenError {
     /// The server is too old.
     #[error("the server is PostgreSQL {0}: version 13 or later is needed")]
     Server(String),
+    /// The database can't hold every text.
+    #[error("the database has the encoding {0}: create it with `ENCODING 'UTF8' TEMPLATE template0`")]
+    Encoding(String),
     /// Its tables cannot be brought up to date.
     #[error("the tables cannot be brought up to date: {0}")]
     Migration(String),

@@ -97,12 +97,8 @@ async fn talk(address: &Address, queued: &Notify, told: &Notify) -> Result<(), S
     let own: i32 = listening.map_err(said)?;
     // Something may have been said while nobody listened here.
     queued.notify_one();
-    let (mut tell_from, mut look_at) = (Instant::now(), None);
+    let (mut owes_notice, mut tell_from, mut look_at) = (false, Instant::now(), None);
     loop {
-        let may_tell = async {
-            told.notified().await;
-            sleep_until(tell_from).await;
-        };
         let may_look = async {
             match look_at {
                 Some(at) => sleep_until(at).await,
@@ -113,18 +109,20 @@ async fn talk(address: &Address, queued: &Notify, told: &Notify) -> Result<(), S
             let mut notifications = std::pin::pin!(connection.notifications_stream());
             tokio::select! {
                 heard = notifications.next() => Heard::Other(heard.ok_or("the connection has ended")?.map_err(said)?),
-                () = may_tell => Heard::Own,
+                () = told.notified(), if !owes_notice => Heard::Own,
+                () = sleep_until(tell_from), if owes_notice => Heard::Turn,
                 () = may_look => Heard::Time,
             }
         };
         match heard {
             Heard::Other(notification) if notification.process_id == own => {}
             Heard::Other(_) => look_at = look_at.or_else(|| Some(Instant::now() + SENDERS_CHANCE)),
-            Heard::Own => {
+            Heard::Own => owes_notice = true,
+            Heard::Turn => {
                 let tell = diesel::select(pg_notify("vestibule_messages", ""));
                 let telling = timeout(PATIENCE, tell.execute(&mut connection)).await;
                 telling.map_err(|_| "the server does not answer")?.map_err(said)?;
-                tell_from = Instant::now() + TELL_EVERY;
+                (owes_notice, tell_from) = (false, Instant::now() + TELL_EVERY);
             }
             Heard::Time => {
                 look_at = None;
@@ -140,6 +138,8 @@ enum Heard {
     Other(PgNotification),
     /// This process has.
     Own,
+    /// It may tell the others.
+    Turn,
     /// Whoever queued them has had the chance to send them.
     Time,
 }

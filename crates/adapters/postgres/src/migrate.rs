@@ -1,5 +1,7 @@
 //! Brings the tables up to date, by one instance at a time.
 
+use std::time::Duration;
+
 use diesel::QueryDsl as _;
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
@@ -15,6 +17,10 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/po
 
 /// The lock that whoever migrates holds; a number that nobody else uses.
 const LOCK: i64 = 0x5645_5354_4942_554c;
+
+/// How often a table that is in use is asked for, and how long the pauses are: five minutes in all.
+const LOCK_TRIES: u32 = 60;
+const LOCK_PAUSE: Duration = Duration::from_secs(3);
 
 /// The oldest server that has all that the tables and statements use.
 const OLDEST_SERVER: i32 = 130_000;
@@ -59,17 +65,7 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
         );
         guard.batch_execute(&lock).await.map_err(|error| OpenError::Migration(error.to_string()))?;
         if tables(&connection).await.map_err(failed)? == Tables::Older {
-            let mut harness = AsyncMigrationHarness::new(connection);
-            harness.run_pending_migrations(MIGRATIONS).map_err(|error| {
-                let problem = error.to_string();
-                // The error has lost its code on the way here.
-                if problem.contains("permission denied") {
-                    OpenError::Forbidden(problem)
-                } else {
-                    failed(problem)
-                }
-            })?;
-            connection = harness.into_inner();
+            connection = run_pending(connection).await?;
         }
     }
     match tables(&connection).await.map_err(failed)? {
@@ -77,6 +73,30 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
         Tables::Older => Err(OpenError::Outdated),
         Tables::Newer => Err(OpenError::Newer),
     }
+}
+
+/// Brings the tables up to date. A migration that waits for a table would make everybody wait behind it who wants to use that: so it waits
+/// a little, and comes back later.
+async fn run_pending(mut connection: AsyncPgConnection) -> Result<AsyncPgConnection, OpenError> {
+    let limits = "SET statement_timeout = 0; SET lock_timeout = '2s'";
+    connection.batch_execute(limits).await.map_err(failed)?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    for tries_left in (0..LOCK_TRIES).rev() {
+        // The error has lost its code on the way here.
+        let Err(problem) = harness.run_pending_migrations(MIGRATIONS).map_err(|error| error.to_string())
+        else {
+            break;
+        };
+        if problem.contains("permission denied") {
+            return Err(OpenError::Forbidden(problem));
+        }
+        if tries_left == 0 || !problem.contains("lock timeout") {
+            return Err(failed(problem));
+        }
+        tracing::info!("somebody uses the tables, a backup perhaps: migrating later");
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Ok(harness.into_inner())
 }
 
 /// How the tables are, in one or two round trips that take no lock.
@@ -112,11 +132,16 @@ async fn check_server(connection: &AsyncPgConnection) -> Result<(), OpenError> {
         current_setting("server_version_num"),
         current_setting("synchronous_commit"),
         current_setting("fsync"),
+        current_setting("server_encoding"),
     );
     let settings = diesel::select(settings).get_result(&mut &*connection).await;
-    let (version, number, synchronous, fsync): (String, String, String, String) = settings.map_err(failed)?;
+    let (version, number, synchronous, fsync, encoding): (String, String, String, String, String) =
+        settings.map_err(failed)?;
     if is_too_old(&number) {
         return Err(OpenError::Server(version));
+    }
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding(encoding));
     }
     if synchronous == "off" || fsync == "off" {
         tracing::warn!(

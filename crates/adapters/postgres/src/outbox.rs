@@ -15,26 +15,31 @@ use crate::schema::messages;
 use crate::statement::Prepared;
 use crate::{Failure, Postgres};
 
-/// Leases what is due. Rows that another instance is leasing are passed over, not waited for.
+/// Leases what is due. Rows that another instance is leasing are passed over, not waited for. Columns are named, since the statement stays
+/// prepared while a newer version adds some.
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
       SELECT id, in_doubt_with AS doubted FROM messages WHERE NOT dead AND due_at <= $1
       ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
     UPDATE messages SET due_at = $3, tries = tries + 1, in_doubt_with = NULL FROM due WHERE messages.id = due.id
-    RETURNING messages.*, due.doubted";
+    RETURNING messages.id, kind, phone, email, attempt, generation, link, locale, queued_at, expires_at, messages.due_at,
+      tries, dead, reason, in_doubt_with, masked, due.doubted";
 
-/// Moves a message from the queue to the record of what became of it, if this is still its lease.
+/// Moves a message from the queue to the record of what became of it, if this is still its lease. If no lease is named, a dead
+/// letter has arrived after all.
 const LEAVE: &str = "
-    WITH gone AS (DELETE FROM messages WHERE id = $1 AND tries = coalesce($2, tries) AND NOT dead RETURNING *)
+    WITH gone AS (DELETE FROM messages WHERE id = $1 AND (NOT dead OR $5 IN ('sent', 'delivered'))
+      AND ($2 IS NULL OR (tries = $2 AND NOT dead)) RETURNING *)
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
     SELECT id, kind, attempt, masked, $3, $4, $5, tries, queued_at, $6 FROM gone";
 
-/// Puts a report on the record, where it changes anything; whether there is such a record. `$6` are the states it may follow.
+/// Puts a report on the record, where it changes anything; whether there is such a record. `$6` are the states it may follow, `$8`
+/// tells that it counts only from the provider that has sent the message.
 const RECORD: &str = "
     WITH found AS (SELECT id FROM deliveries WHERE id = $1 OR (provider = $2 AND reference = $3)),
     changed AS (
       UPDATE deliveries SET state = $4, reason = $5, changed_at = $7 FROM found
-      WHERE deliveries.id = found.id AND state = ANY ($6))
+      WHERE deliveries.id = found.id AND state = ANY ($6) AND (provider = $2 OR NOT $8))
     SELECT EXISTS (SELECT FROM found) AS yes";
 
 /// Makes a message that was in doubt and has failed due at once; whether the report is of use no more.
@@ -129,9 +134,9 @@ async fn claim(
         if let (Ok(message), Ok(tries)) = (row.message(), row.tries()) {
             claimed.push(Claimed { message, tries, doubted });
         } else {
-            // A row that nobody can read, of a newer version perhaps, must not hold up the others.
-            tracing::error!("dead letter: the message cannot be read");
-            diesel::update(messages::table.find(row.id))
+            // A newer version knows what it says, perhaps: its instances take it when the lease has ended. It must not hold up the others.
+            tracing::warn!(message = %row.id, "the message cannot be read by this version");
+            diesel::update(messages::table.find(row.id).filter(messages::expires_at.le(stamp(now))))
                 .set((messages::dead.eq(true), messages::reason.eq("cannot be read")))
                 .execute(&mut &*connection)
                 .await?;
@@ -212,7 +217,8 @@ async fn record(connection: &AsyncPgConnection, report: &Report) -> Result<bool,
         .bind::<Text, _>(report.state.as_str())
         .bind::<Nullable<Text>, _>(report.reason.as_deref())
         .bind::<diesel::sql_types::Array<Text>, _>(earlier.map(DeliveryState::as_str).collect::<Vec<_>>())
-        .bind::<Timestamptz, _>(stamp(report.at));
+        .bind::<Timestamptz, _>(stamp(report.at))
+        .bind::<Bool, _>(report.state != DeliveryState::Delivered);
     let Some(id) = id else {
         let Answer { yes } = Prepared(record).get_result(&mut &*connection).await?;
         return Ok(yes);

@@ -9,10 +9,12 @@ use crate::Failure;
 use crate::rows::stamp;
 use crate::statement::Prepared;
 
-/// Refresh tokens, with the sessions that have none left. In a statement's own view what it deletes is still there.
+/// Refresh tokens, with the sessions that have none left. In a statement's own view what it deletes is still there; what another one
+/// deletes is there too, so that two at once could leave a session behind: one sweeps, and the other has nothing to do.
 const TOKENS: &str = "
-    WITH expired AS (
-      DELETE FROM refresh_tokens WHERE hash IN (
+    WITH alone AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(1448302405) AS yes),
+    expired AS (
+      DELETE FROM refresh_tokens WHERE (SELECT yes FROM alone) AND hash IN (
         SELECT hash FROM refresh_tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
       RETURNING session_id, hash),
     ended AS (

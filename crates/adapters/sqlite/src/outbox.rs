@@ -121,19 +121,21 @@ fn record(connection: &mut SqliteConnection, report: &Report) -> Result<bool, Fa
     let found = match &report.message {
         Reported::Message(id) => deliveries::table
             .filter(deliveries::id.eq(bytes(id.uuid())))
-            .select((deliveries::id, deliveries::state))
+            .select((deliveries::id, deliveries::state, deliveries::provider))
             .first(connection)
             .optional()?,
         Reported::Reference(reference) => deliveries::table
             .filter(deliveries::provider.eq(report.provider))
             .filter(deliveries::reference.eq(reference))
-            .select((deliveries::id, deliveries::state))
+            .select((deliveries::id, deliveries::state, deliveries::provider))
             .first(connection)
             .optional()?,
     };
-    let found: Option<(Vec<u8>, String)> = found;
-    if let Some((id, state)) = found {
-        if DeliveryState::parse(&state).is_some_and(|state| state.may_become(report.state)) {
+    let found: Option<(Vec<u8>, String, Option<String>)> = found;
+    if let Some((id, state, provider)) = found {
+        let is_senders =
+            report.state == DeliveryState::Delivered || provider.as_deref() == Some(report.provider);
+        if is_senders && DeliveryState::parse(&state).is_some_and(|state| state.may_become(report.state)) {
             diesel::update(deliveries::table.filter(deliveries::id.eq(id)))
                 .set((
                     deliveries::state.eq(report.state.as_str()),
@@ -155,7 +157,11 @@ fn record_queued(connection: &mut SqliteConnection, id: MessageId, report: &Repo
     let queued =
         || messages::table.filter(messages::id.eq(bytes(id.uuid()))).filter(messages::dead.eq(false));
     if report.state != DeliveryState::Failed {
-        let row = diesel::delete(queued()).get_result::<MessageRow>(connection).optional()?;
+        let arrived = matches!(report.state, DeliveryState::Sent | DeliveryState::Delivered);
+        let left = messages::table.filter(messages::id.eq(bytes(id.uuid())));
+        let row = diesel::delete(left.filter(messages::dead.eq_any([false, arrived])))
+            .get_result::<MessageRow>(connection)
+            .optional()?;
         keep(connection, row.map(|row| row.left(report.state, Some(report.provider), None, report.at)))?;
         return Ok(true);
     }
@@ -196,9 +202,10 @@ fn claim(
             let doubted = row.in_doubt_with.clone();
             claimed.push(Claimed { message, tries: tries.saturating_add(1), doubted });
         } else {
-            // A row that nobody can read, of a newer version perhaps, must not hold up the others.
-            tracing::error!("dead letter: the message cannot be read");
-            diesel::update(messages::table.filter(messages::id.eq(&row.id)))
+            // A newer version knows what it says, perhaps: its instances take it when the lease has ended. It must not hold up the others.
+            tracing::warn!("a message cannot be read by this version");
+            let unreadable = messages::table.filter(messages::id.eq(&row.id));
+            diesel::update(unreadable.filter(messages::expires_at.le(millis(now))))
                 .set((messages::dead.eq(true), messages::reason.eq("cannot be read")))
                 .execute(connection)?;
         }

@@ -111,8 +111,10 @@ pub trait Outbox: Send + Sync {
 
     /// Records what a provider says of a message; whether that needs no saying again.
     ///
-    /// - Of a message that was sent, MUST keep the state unless [`DeliveryState::may_become`] allows the change.
-    /// - A queued message of which the provider says anything but failure has left after all: MUST end as if it had been settled so.
+    /// - Of a message that was sent, MUST keep the state unless [`DeliveryState::may_become`] allows the change; and unless it was this
+    ///   provider that sent it, where it says anything but that the message was delivered.
+    /// - A queued message of which the provider says anything but failure has left after all: MUST end as if it had been settled so. So
+    ///   MUST a dead letter that was sent or delivered.
     /// - A queued message that is in doubt with this provider, and failed, MUST be due at once.
     /// - MUST answer false, and change nothing, where a reference is unknown (the try may not be settled yet) or a queued message
     ///   that is not in doubt is said to have failed; and true for an unknown id (it was swept).
