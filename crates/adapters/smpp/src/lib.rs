@@ -108,8 +108,9 @@ impl Smpp {
             .try_send(Order { pdu, answer_by, claim: claim.clone(), reply })
             .map_err(|error| unqueued(&error))?;
         let answered = match timeout_at(submit_by, &mut answer).await {
+            // An SMSC that works through a burst is no failure.
             Err(_) if claim.take() => {
-                return Err(temporary("the window had no place within half of the time-out"));
+                return Err(throttled("the window had no place within half of the time-out"));
             }
             Err(_) => timeout_at(answer_by, answer).await,
             answered => answered,
@@ -175,10 +176,7 @@ fn unsendable(unsendable: Unsendable) -> SmsError {
 
 fn unqueued(error: &mpsc::error::TrySendError<Order>) -> SmsError {
     match error {
-        mpsc::error::TrySendError::Full(_) => {
-            let reason = "too many messages wait for the SMSC".to_owned();
-            SmsError::Throttled { retry_after: None, reason }
-        }
+        mpsc::error::TrySendError::Full(_) => throttled("too many messages wait for the SMSC"),
         mpsc::error::TrySendError::Closed(_) => temporary("the session with the SMSC has ended"),
     }
 }
@@ -189,4 +187,8 @@ fn permanent(reason: &str) -> SmsError {
 
 fn temporary(reason: &str) -> SmsError {
     SmsError::Temporary { reason: reason.to_owned() }
+}
+
+fn throttled(reason: &str) -> SmsError {
+    SmsError::Throttled { retry_after: None, reason: reason.to_owned() }
 }
