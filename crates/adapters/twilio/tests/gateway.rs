@@ -162,6 +162,16 @@ async fn what_can_be_mended_is_temporary(#[case] status: u16, #[case] code: u32)
     );
 }
 
+#[rstest]
+#[case(502)]
+#[case(504)]
+#[tokio::test]
+async fn what_an_edge_gave_up_is_in_doubt(#[case] status: u16) {
+    let gateway = FakeGateway::start().await.unwrap();
+    let error = outcome(&gateway, Behaviour::Refuse { status, code: 20500 }).await;
+    assert!(matches!(error, SmsError::Ambiguous { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn a_gateway_that_throttles_says_how_long() {
     let gateway = FakeGateway::start().await.unwrap();
