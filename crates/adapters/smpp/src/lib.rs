@@ -30,6 +30,7 @@ mod session;
 mod settings;
 mod statuses;
 mod tls;
+mod unplaced;
 
 use link::{Claim, Order};
 use pdu::Part;
@@ -63,7 +64,7 @@ pub struct NotBound {
 
 impl Smpp {
     /// Checks the settings and starts a session, which goes on binding until it succeeds. What becomes of messages goes
-    /// to `reports`; the SMSC is asked to say again what was not recorded.
+    /// to `reports`; the SMSC is asked to say again what was not recorded, for a minute.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
