@@ -72,7 +72,8 @@ async fn a_message_asks_for_reports() {
     let public_url = Some("https://vestibule.example/auth/".to_owned());
     let twilio = Twilio::new(Settings { public_url, ..settings(&gateway) }).unwrap();
     twilio.send(&sms()).await.unwrap();
-    let told = format!("https://vestibule.example/auth/callbacks/sms/twilio?message={}", sms().id);
+    let told =
+        format!("https://vestibule.example/auth/callbacks/sms/twilio?message={}#rc=5&rp=all", sms().id);
     assert_eq!(gateway.messages()[0].via, Via::Twilio { status_callback: Some(told) });
 }
 
@@ -93,6 +94,7 @@ async fn what_twilio_reports_is_read(#[case] report: Report, #[case] delivery: D
     let (answered, callback) = tokio::join!(gateway.report(0, report), listener.next());
     assert_eq!(answered.unwrap(), 204);
     let Callback { path_and_query, headers, body } = callback.unwrap();
+    assert_eq!(path_and_query, format!("/callbacks/sms/twilio?message={}", sms().id));
     let request = CallbackRequest { path_and_query: &path_and_query, headers: &headers, body: &body };
     let expected = DeliveryReport { provider: "twilio", message: Reported::Message(sms().id), delivery };
     assert_eq!(twilio.callbacks().unwrap().read(&request), Ok(Some(expected)));
