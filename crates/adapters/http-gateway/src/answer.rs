@@ -26,6 +26,13 @@ impl Answer {
             || (self.status == StatusCode::SERVICE_UNAVAILABLE && self.headers.contains_key(RETRY_AFTER))
     }
 
+    /// Whether the message may have been carried out although the answer says no: 502 and 504 are a proxy's, which may
+    /// have passed the request on before it gave up (RFC 9110, sections 15.6.3 and 15.6.5).
+    #[must_use]
+    pub fn leaves_in_doubt(&self) -> bool {
+        matches!(self.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+    }
+
     /// `Retry-After` (RFC 9110, section 10.2.3), one hour at most: seconds, or a date, which is compared with the
     /// answer's own `Date` so that our clock does not matter.
     #[must_use]
@@ -83,5 +90,16 @@ mod tests {
         assert!(failed.asks_to_wait());
         failed.status = StatusCode::BAD_GATEWAY;
         assert!(!failed.asks_to_wait());
+    }
+
+    #[rstest]
+    #[case(200, false)]
+    #[case(400, false)]
+    #[case(500, false)]
+    #[case(502, true)]
+    #[case(503, false)]
+    #[case(504, true)]
+    fn what_a_proxy_gave_up_is_in_doubt(#[case] status: u16, #[case] is_in_doubt: bool) {
+        assert_eq!(answer(status).leaves_in_doubt(), is_in_doubt);
     }
 }

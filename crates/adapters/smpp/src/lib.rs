@@ -30,6 +30,7 @@ mod session;
 mod settings;
 mod statuses;
 mod tls;
+mod unplaced;
 
 use link::{Claim, Order};
 use pdu::Part;
@@ -63,7 +64,7 @@ pub struct NotBound {
 
 impl Smpp {
     /// Checks the settings and starts a session, which goes on binding until it succeeds. What becomes of messages goes
-    /// to `reports`; the SMSC is asked to say again what was not recorded.
+    /// to `reports`; the SMSC is asked to say again what was not recorded, for a minute.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -108,8 +109,9 @@ impl Smpp {
             .try_send(Order { pdu, answer_by, claim: claim.clone(), reply })
             .map_err(|error| unqueued(&error))?;
         let answered = match timeout_at(submit_by, &mut answer).await {
+            // An SMSC that works through a burst is no failure.
             Err(_) if claim.take() => {
-                return Err(temporary("the window had no place within half of the time-out"));
+                return Err(throttled("the window had no place within half of the time-out"));
             }
             Err(_) => timeout_at(answer_by, answer).await,
             answered => answered,
@@ -175,10 +177,7 @@ fn unsendable(unsendable: Unsendable) -> SmsError {
 
 fn unqueued(error: &mpsc::error::TrySendError<Order>) -> SmsError {
     match error {
-        mpsc::error::TrySendError::Full(_) => {
-            let reason = "too many messages wait for the SMSC".to_owned();
-            SmsError::Throttled { retry_after: None, reason }
-        }
+        mpsc::error::TrySendError::Full(_) => throttled("too many messages wait for the SMSC"),
         mpsc::error::TrySendError::Closed(_) => temporary("the session with the SMSC has ended"),
     }
 }
@@ -189,4 +188,8 @@ fn permanent(reason: &str) -> SmsError {
 
 fn temporary(reason: &str) -> SmsError {
     SmsError::Temporary { reason: reason.to_owned() }
+}
+
+fn throttled(reason: &str) -> SmsError {
+    SmsError::Throttled { retry_after: None, reason: reason.to_owned() }
 }

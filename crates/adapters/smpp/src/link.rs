@@ -21,6 +21,7 @@ use crate::pdu::{self, Frame, ImpossibleLength};
 use crate::receipt::{self, Delivered};
 use crate::session::Stop;
 use crate::settings::Account;
+use crate::unplaced::{Unplaced, Verdict};
 use crate::{PROVIDER, statuses};
 
 /// How long an SMSC may take for a good-bye.
@@ -95,11 +96,12 @@ pub(crate) enum Loss {
 pub(crate) struct Link<'a> {
     account: &'a Account,
     reports: &'a Arc<dyn DeliveryReports>,
+    unplaced: &'a mut Unplaced,
     inbound: Inbound,
     outbound: Outbound,
     sequence: u32,
     unanswered: HashMap<u32, Unanswered>,
-    recording: JoinSet<(CommandId, u32, bool)>,
+    recording: JoinSet<Recording>,
     heard_at: Instant,
     /// When the answer to an `enquire_link` is due.
     enquiry_until: Option<Instant>,
@@ -113,6 +115,16 @@ struct Unanswered {
     reply: oneshot::Sender<Result<String, SmsError>>,
 }
 
+/// A report that was given to be recorded.
+struct Recording {
+    /// The message's.
+    id: String,
+    /// What it came in.
+    command: CommandId,
+    sequence: u32,
+    is_recorded: bool,
+}
+
 /// We want to go.
 struct Leaving {
     until: Instant,
@@ -124,7 +136,7 @@ enum Step {
     Heard(Frame),
     Written,
     Ordered(Order),
-    Recorded(Result<(CommandId, u32, bool), JoinError>),
+    Recorded(Result<Recording, JoinError>),
     Leave,
     Woken,
 }
@@ -135,6 +147,7 @@ impl<'a> Link<'a> {
         stream: Box<dyn Stream>,
         account: &'a Account,
         reports: &'a Arc<dyn DeliveryReports>,
+        unplaced: &'a mut Unplaced,
     ) -> Result<Self, String> {
         const SEQUENCE: u32 = 1;
         let (reader, writer) = tokio::io::split(stream);
@@ -158,6 +171,7 @@ impl<'a> Link<'a> {
         Ok(Self {
             account,
             reports,
+            unplaced,
             inbound,
             outbound,
             sequence: SEQUENCE,
@@ -262,13 +276,7 @@ impl<'a> Link<'a> {
         match step {
             Step::Heard(frame) => return self.hear(frame),
             Step::Ordered(order) => self.submit(order),
-            Step::Recorded(Ok((command, sequence, is_recorded))) => {
-                self.acknowledge(
-                    command,
-                    sequence,
-                    if is_recorded { statuses::ROK } else { statuses::RX_T_APPN },
-                );
-            }
+            Step::Recorded(Ok(recorded)) => self.recorded(recorded),
             // It is not acknowledged, so the SMSC says it again.
             Step::Recorded(Err(_)) => tracing::error!("recording a delivery report of the SMSC failed"),
             Step::Leave => {
@@ -323,12 +331,12 @@ impl<'a> Link<'a> {
         let status = match delivered {
             Some(Delivered::Report { id, delivery }) => {
                 if self.recording.len() < MAX_RECORDING {
-                    let message = Reported::Reference(id);
+                    let message = Reported::Reference(id.clone());
                     let report = DeliveryReport { provider: PROVIDER, message, delivery };
                     let (reports, limit) = (Arc::clone(self.reports), self.account.timeout);
                     self.recording.spawn(async move {
                         let is_recorded = timeout(limit, reports.record(report)).await.unwrap_or(false);
-                        (command, sequence, is_recorded)
+                        Recording { id, command, sequence, is_recorded }
                     });
                     return;
                 }
@@ -344,6 +352,24 @@ impl<'a> Link<'a> {
                 tracing::warn!("a message of the SMSC cannot be read");
                 statuses::RX_R_APPN
             }
+        };
+        self.acknowledge(command, sequence, status);
+    }
+
+    /// Acknowledges a report that was recorded, or that never will be.
+    fn recorded(&mut self, recording: Recording) {
+        let Recording { id, command, sequence, is_recorded } = recording;
+        if is_recorded {
+            self.unplaced.place(&id);
+            return self.acknowledge(command, sequence, statuses::ROK);
+        }
+        let status = match self.unplaced.refuse(id.clone(), Instant::now()) {
+            Verdict::AskAgain => statuses::RX_T_APPN,
+            Verdict::GiveUp => {
+                tracing::warn!(id, "a delivery receipt could not be recorded for a minute and is dropped");
+                statuses::ROK
+            }
+            Verdict::GivenUpBefore => statuses::ROK,
         };
         self.acknowledge(command, sequence, status);
     }

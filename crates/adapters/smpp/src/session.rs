@@ -12,6 +12,7 @@ use vestibule_port_sms::DeliveryReports;
 
 use crate::link::{Link, Loss, Order, Stream};
 use crate::settings::{Account, Endpoint};
+use crate::unplaced::Unplaced;
 
 /// An SMSC that takes longer to reach is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -51,9 +52,11 @@ pub(crate) async fn run(
     mut stop: Stop,
 ) {
     let mut failures = 0;
+    // An SMSC repeats on the next link what it could not say on this one.
+    let mut unplaced = Unplaced::default();
     loop {
         let link = tokio::select! {
-            link = open(&account, &reports) => link,
+            link = open(&account, &reports, &mut unplaced) => link,
             () = refuse(&mut orders, &state) => break,
             () = stop.requested() => break,
         };
@@ -101,10 +104,14 @@ async fn refuse(orders: &mut mpsc::Receiver<Order>, state: &watch::Sender<State>
     }
 }
 
-async fn open<'a>(account: &'a Account, reports: &'a Arc<dyn DeliveryReports>) -> Result<Link<'a>, String> {
+async fn open<'a>(
+    account: &'a Account,
+    reports: &'a Arc<dyn DeliveryReports>,
+    unplaced: &'a mut Unplaced,
+) -> Result<Link<'a>, String> {
     let binding = async {
         let stream = connect(&account.endpoint).await?;
-        Link::bind(stream, account, reports).await
+        Link::bind(stream, account, reports, unplaced).await
     };
     timeout(account.timeout, binding)
         .await

@@ -50,6 +50,10 @@ fn refusal(answer: &Answer) -> SmsError {
             reason: reason(code, answer.status),
         };
     }
+    // Whatever code it gives: the edge may have carried the request out before it gave up.
+    if answer.leaves_in_doubt() {
+        return SmsError::Ambiguous { reason: reason(code, answer.status) };
+    }
     // A server that failed has not judged the message, whatever code it gives.
     if answer.status.is_server_error() {
         return SmsError::Temporary { reason: reason(code, answer.status) };
@@ -109,7 +113,10 @@ mod tests {
     #[case(400, r#"{"code":14107}"#, "throttled")]
     #[case(429, "", "throttled")]
     #[case(429, r#"{"code":21211}"#, "throttled")]
+    #[case(502, "<html>", "ambiguous")]
+    #[case(502, r#"{"code":21211}"#, "ambiguous")]
     #[case(503, "", "temporary")]
+    #[case(504, "", "ambiguous")]
     #[case(500, r#"{"code":21211}"#, "temporary")]
     fn answers(#[case] status: u16, #[case] body: &str, #[case] outcome: &str) {
         let name = match judge(&answer(status, body)) {

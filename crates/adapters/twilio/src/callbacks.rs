@@ -5,6 +5,10 @@
 //!
 //! The URL carries our id of the message, so a report finds even a message whose acceptance never reached us. The
 //! signature covers the URL. A report has no age; an old one says nothing that was not true.
+//!
+//! By itself, Twilio says again only what found no connection. The URL asks for more, in a fragment that is neither sent
+//! nor signed (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>). All tries end within 15
+//! seconds: a report that we cannot record for longer is lost, and a message in doubt is sent again without it.
 
 use std::borrow::Cow;
 
@@ -25,10 +29,13 @@ use crate::{NAME, codes};
 /// Twilio's code for a message that its carrier held until its time was over.
 const VALIDITY_EXPIRED: u32 = 30036;
 
+/// Twilio's connection overrides: five more tries, the most there are, whatever went wrong.
+const OVERRIDES: &str = "rc=5&rp=all";
+
 /// Where Twilio reports to.
 #[derive(Debug, Clone)]
 pub(crate) struct CallbackUrl {
-    /// As Twilio is told it, without the query.
+    /// As Twilio is told it, without the query and the fragment.
     told: String,
     /// The same with the port written out if it was not, and the other way round: Twilio signs either, as its own
     /// libraries have it.
@@ -49,7 +56,7 @@ impl CallbackUrl {
 
     /// The `StatusCallback` of a message.
     pub(crate) fn of(&self, message: MessageId) -> String {
-        format!("{}?message={message}", self.told)
+        format!("{}?message={message}#{OVERRIDES}", self.told)
     }
 }
 
@@ -199,7 +206,7 @@ mod tests {
     #[case("http://[::1]:80/a/b", "http://[::1]/a/b/callbacks/sms/twilio?message=")]
     fn what_twilio_is_told(#[case] public_url: &str, #[case] told: &str) {
         let id = MessageId::new(Uuid::from_u128(7));
-        assert_eq!(callbacks(public_url).url.of(id), format!("{told}{ID}"));
+        assert_eq!(callbacks(public_url).url.of(id), format!("{told}{ID}#rc=5&rp=all"));
     }
 
     #[rstest]

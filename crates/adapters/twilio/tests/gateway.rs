@@ -72,7 +72,8 @@ async fn a_message_asks_for_reports() {
     let public_url = Some("https://vestibule.example/auth/".to_owned());
     let twilio = Twilio::new(Settings { public_url, ..settings(&gateway) }).unwrap();
     twilio.send(&sms()).await.unwrap();
-    let told = format!("https://vestibule.example/auth/callbacks/sms/twilio?message={}", sms().id);
+    let told =
+        format!("https://vestibule.example/auth/callbacks/sms/twilio?message={}#rc=5&rp=all", sms().id);
     assert_eq!(gateway.messages()[0].via, Via::Twilio { status_callback: Some(told) });
 }
 
@@ -93,6 +94,7 @@ async fn what_twilio_reports_is_read(#[case] report: Report, #[case] delivery: D
     let (answered, callback) = tokio::join!(gateway.report(0, report), listener.next());
     assert_eq!(answered.unwrap(), 204);
     let Callback { path_and_query, headers, body } = callback.unwrap();
+    assert_eq!(path_and_query, format!("/callbacks/sms/twilio?message={}", sms().id));
     let request = CallbackRequest { path_and_query: &path_and_query, headers: &headers, body: &body };
     let expected = DeliveryReport { provider: "twilio", message: Reported::Message(sms().id), delivery };
     assert_eq!(twilio.callbacks().unwrap().read(&request), Ok(Some(expected)));
@@ -160,6 +162,16 @@ async fn what_can_be_mended_is_temporary(#[case] status: u16, #[case] code: u32)
         matches!(&error, SmsError::Temporary { reason } if reason.contains(&code.to_string())),
         "{error}"
     );
+}
+
+#[rstest]
+#[case(502)]
+#[case(504)]
+#[tokio::test]
+async fn what_an_edge_gave_up_is_in_doubt(#[case] status: u16) {
+    let gateway = FakeGateway::start().await.unwrap();
+    let error = outcome(&gateway, Behaviour::Refuse { status, code: 20500 }).await;
+    assert!(matches!(error, SmsError::Ambiguous { .. }), "{error}");
 }
 
 #[tokio::test]

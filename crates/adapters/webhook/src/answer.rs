@@ -5,7 +5,7 @@
 //! | 2xx | taken; its `{"reference":"…"}` is kept, or else our own id |
 //! | 422 with `{"error":"undeliverable","reason":"…"}` | refused for good; nobody else is asked |
 //! | 429, and 503 with `Retry-After` | throttled, as long as the receiver says |
-//! | 504 | in doubt: a proxy asked the receiver, and heard nothing |
+//! | 502 and 504 | in doubt: a proxy asked the receiver, and heard nothing that it understood |
 //! | everything else | failed for now |
 //!
 //! Only an answer that names the message as undeliverable gives it up. Any other 4xx is somebody's mistake (a path, a
@@ -46,7 +46,7 @@ fn refusal(answer: &Answer) -> SmsError {
     if answer.asks_to_wait() {
         return SmsError::Throttled { retry_after: answer.retry_after(), reason: reason(answer.status) };
     }
-    if answer.status == StatusCode::GATEWAY_TIMEOUT {
+    if answer.leaves_in_doubt() {
         return SmsError::Ambiguous { reason: reason(answer.status) };
     }
     if answer.status == StatusCode::UNPROCESSABLE_ENTITY
@@ -120,6 +120,7 @@ mod tests {
     #[case(308, "", "failed for now: HTTP 308 from the receiver: a redirect, which is not followed")]
     #[case(429, r#"{"error":"undeliverable"}"#, "throttled: HTTP 429 from the receiver")]
     #[case(500, r#"{"error":"undeliverable"}"#, "failed for now: HTTP 500 from the receiver")]
+    #[case(502, "", "in doubt: HTTP 502 from the receiver")]
     #[case(503, "", "failed for now: HTTP 503 from the receiver")]
     #[case(504, "", "in doubt: HTTP 504 from the receiver")]
     fn not_taken(#[case] status: u16, #[case] body: &str, #[case] outcome: &str) {

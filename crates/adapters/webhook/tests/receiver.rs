@@ -127,7 +127,7 @@ async fn what_the_receiver_cannot_deliver_is_given_up() {
 #[case(404)]
 #[case(410)]
 #[case(500)]
-#[case(502)]
+#[case(503)]
 #[tokio::test]
 async fn what_can_be_mended_is_temporary(#[case] status: u16) {
     let gateway = FakeGateway::start().await.unwrap();
@@ -136,6 +136,16 @@ async fn what_can_be_mended_is_temporary(#[case] status: u16) {
         matches!(&error, SmsError::Temporary { reason } if reason.contains(&status.to_string())),
         "{error}"
     );
+}
+
+#[rstest]
+#[case(502)]
+#[case(504)]
+#[tokio::test]
+async fn what_a_proxy_gave_up_is_in_doubt(#[case] status: u16) {
+    let gateway = FakeGateway::start().await.unwrap();
+    let error = outcome(&gateway, respond(status, &[], &format!("no answer for {NUMBER}"))).await;
+    assert_eq!(error, SmsError::Ambiguous { reason: format!("HTTP {status} from the receiver") });
 }
 
 #[tokio::test]

@@ -74,8 +74,10 @@ pub(super) async fn call(sms: &SentSms, webhook_callback: Option<String>, report
     }
 }
 
-/// <https://www.twilio.com/docs/usage/security#validating-requests>
+/// <https://www.twilio.com/docs/usage/security#validating-requests>. A fragment says how Twilio shall call; it is neither
+/// sent nor signed (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
 async fn by_twilio(sms: &SentSms, url: &str, report: Report) -> io::Result<u16> {
+    let url = url.split('#').next().unwrap_or_default();
     let (status, code) = match report {
         Report::Sent => ("sent", ""),
         Report::Delivered => ("delivered", ""),
