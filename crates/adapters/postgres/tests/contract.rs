@@ -3,7 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use time::UtcDateTime;
+use uuid::Uuid;
+use vestibule_domain::{Content, Locale, Message, MessageId, PhoneNumber, Recipient, SessionId, UserId};
+use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 use vestibule_testkit::{archive_contract, archive_target_contract, storage_contract};
@@ -27,3 +32,33 @@ async fn read(storage: &Arc<Postgres>, _: &TestDatabase) -> Arc<Postgres> {
 
 archive_contract!(open, read);
 archive_target_contract!(open);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_a_newer_version_adds_disturb_nobody() {
+    let (storage, database) = open().await;
+    let message = |number: u128| Message {
+        id: MessageId::new(Uuid::from_u128(number)),
+        recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
+        content: Content::AlreadyRegistered,
+        locale: Locale::new("en"),
+        queued_at: UtcDateTime::UNIX_EPOCH,
+        expires_at: UtcDateTime::UNIX_EPOCH + Duration::from_mins(1),
+    };
+    let phone = PhoneNumber::parse("+447871234567").unwrap();
+    let (user, session) = (UserId::new(Uuid::nil()), SessionId::new(Uuid::nil()));
+    for round in 1..=2 {
+        // Every connection of the pool has prepared its statements in the first round.
+        for number in 0..32 {
+            let messages = vec![message(round * 100 + number)];
+            storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
+            let lease = Duration::from_secs(9);
+            let claimed = storage.claim(9, lease, UtcDateTime::UNIX_EPOCH).await.unwrap();
+            assert_eq!(claimed.len(), 1);
+            assert!(storage.registration(&phone).await.unwrap().is_none());
+            assert!(storage.account_of_session(user, session).await.unwrap().is_none());
+        }
+        for table in ["messages", "deliveries", "registrations", "attempts", "accounts", "sessions"] {
+            database.tamper(&format!("ALTER TABLE {table} ADD COLUMN later{round} text")).await.unwrap();
+        }
+    }
+}

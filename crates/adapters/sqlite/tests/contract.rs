@@ -16,7 +16,7 @@ use time::UtcDateTime;
 use uuid::Uuid;
 use vestibule_domain::{Content, Locale, Message, MessageId, PhoneNumber, Recipient};
 use vestibule_port_storage::archive::{Archive as _, ArchiveSource as _, Table};
-use vestibule_port_storage::{Changes, NumberDigest, Outbox as _, Storage as _};
+use vestibule_port_storage::{Changes, NumberDigest, Outbox as _, Settlement, Storage as _};
 use vestibule_sqlite::{Migrate, OpenError, Sqlite, SqliteArchive};
 use vestibule_testkit::{archive_contract, storage_contract};
 
@@ -82,6 +82,11 @@ async fn a_message_that_nobody_can_read_holds_up_no_other() {
     let claimed = storage.claim(9, Duration::from_secs(9), now).await.unwrap();
     assert_eq!(claimed.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(), [message(2).id]);
     assert_eq!(storage.next_due().await.unwrap(), Some(now + Duration::from_secs(9)));
+    // It waits for an instance that knows what it says, until it is worth nothing.
+    let later = now + Duration::from_mins(1);
+    assert_eq!(storage.claim(9, Duration::from_secs(9), later).await.unwrap().len(), 1);
+    storage.settle(message(2).id, 2, Settlement::Expired { at: later }).await.unwrap();
+    assert_eq!(storage.next_due().await.unwrap(), None);
 }
 
 #[tokio::test]
