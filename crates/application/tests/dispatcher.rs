@@ -179,6 +179,25 @@ impl Stage {
     }
 }
 
+#[tokio::test]
+async fn what_was_sent_is_recorded_when_storage_comes_back() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.refuse_settlements(2);
+    stage.queue_code(1).await;
+    assert_eq!(stage.next_provider().await, "first");
+    let recorded = async {
+        let attempt = AttemptId::new(Uuid::from_u128(1));
+        while stage.storage.delivery(attempt).await.unwrap() != Some(DeliveryState::Sent) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), recorded).await.unwrap();
+    // The lease has ended, and nobody sends it again.
+    stage.advance(Duration::from_mins(1));
+    let (_, late) = stage.settle().await;
+    assert_eq!(late, 0);
+}
+
 fn temporary() -> Result<SmsReceipt, SmsError> {
     Err(SmsError::Temporary { reason: "down".to_owned() })
 }

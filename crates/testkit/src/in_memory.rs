@@ -25,6 +25,7 @@ pub struct InMemoryStorage {
 #[derive(Clone, Default)]
 struct State {
     down: bool,
+    settlements_to_refuse: u32,
     registrations: HashMap<PhoneNumber, Loaded<Registration>>,
     accounts: HashMap<UserId, Loaded<Account>>,
     passwords: Vec<NewPassword>,
@@ -65,6 +66,11 @@ impl InMemoryStorage {
     /// It answers again, with everything that it held.
     pub fn bring_up(&self) {
         self.lock().down = false;
+    }
+
+    /// The next settlements are not answered, as when a database goes away while a message is on its way.
+    pub fn refuse_settlements(&self, count: u32) {
+        self.lock().settlements_to_refuse = count;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -299,6 +305,10 @@ impl Outbox for InMemoryStorage {
 
     async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
         let mut state = self.up()?;
+        if let Some(left) = state.settlements_to_refuse.checked_sub(1) {
+            state.settlements_to_refuse = left;
+            return Err(Unavailable("refused by a test".to_owned()));
+        }
         let State { messages, deliveries, .. } = &mut *state;
         let leased =
             |queued: &Queued| queued.message.id == id && queued.tries == tries && queued.dead.is_none();
