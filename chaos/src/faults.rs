@@ -61,19 +61,16 @@ const SCHEDULE: [(u32, Breakage, u32); 8] = [
 /// Sending to recording takes no longer than this, so a crash explains the second copy of a message that was sent so shortly before.
 const TO_RECORD: Duration = Duration::from_millis(1500);
 
-/// How long the service may take to find a database again.
-const TO_RECONNECT: Duration = Duration::from_secs(5);
-
 impl Fault {
     /// Whether it explains that a message is sent again whose last copy arrived at that moment.
     pub(crate) fn explains(&self, way: Way, at: Instant) -> bool {
         let to = match self.what {
             // Messages that were on their way from it may still arrive.
             Breakage::Instance(_) => self.from + Duration::from_millis(500),
-            Breakage::Database => self.to + TO_RECONNECT,
             // Taken, but the sender was not told.
             Breakage::Post(stopped) if stopped == way => self.from + Duration::from_millis(500),
-            Breakage::Post(_) => return false,
+            // Who has sent a message and lives on records it when the database is back.
+            Breakage::Post(_) | Breakage::Database => return false,
         };
         self.from.checked_sub(TO_RECORD).is_none_or(|from| from <= at) && at <= to
     }
