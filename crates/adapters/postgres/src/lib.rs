@@ -1,6 +1,6 @@
 //! The storage port on PostgreSQL 13 and later: for production, and for any number of instances on one database.
 //!
-//! A commit is one statement, and so one round trip and one transaction: see [`statement`]. Reads have connections of their
+//! A commit is one statement, and so one round trip and one transaction: see `statement.rs`. Reads have connections of their
 //! own, so that a flood of commits does not delay them. The outbox is claimed with `FOR UPDATE SKIP LOCKED`; instances tell each
 //! other of messages by `NOTIFY`, and where a pooler swallows that they find out by looking.
 //!
