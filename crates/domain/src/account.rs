@@ -5,8 +5,8 @@ use time::UtcDateTime;
 use crate::quota::Quota;
 use crate::registration::Outgoing;
 use crate::{
-    Content, EmailAddress, EmailVerificationId, InvalidField, KycLevel, PhoneNumber, Profile, ProfilePatch,
-    Requirement, UserId, missing_for_kyc0,
+    Content, EmailAddress, EmailVerificationId, InvalidField, KycLevel, Origin, PhoneNumber, Profile,
+    ProfilePatch, Requirement, UserId, missing_for_kyc0,
 };
 
 /// A person with a confirmed phone number.
@@ -21,7 +21,18 @@ pub struct Account {
     profile: Profile,
     kyc: KycLevel,
     created_at: UtcDateTime,
+    opened_from: Option<Origin>,
+    standing: Standing,
     mails_full_at: Option<UtcDateTime>,
+}
+
+/// Whether the owner may come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Yes.
+    Good,
+    /// The operator has blocked the account.
+    Blocked,
 }
 
 /// The e-mail address of an account.
@@ -119,7 +130,7 @@ pub enum ConfirmEmail {
 impl Account {
     /// The account that a confirmed phone opens.
     #[must_use]
-    pub fn open(user: UserId, phone: PhoneNumber, now: UtcDateTime) -> Self {
+    pub fn open(user: UserId, phone: PhoneNumber, from: Origin, now: UtcDateTime) -> Self {
         Self {
             user,
             phone,
@@ -127,6 +138,8 @@ impl Account {
             profile: Profile::default(),
             kyc: KycLevel::None,
             created_at: now,
+            opened_from: Some(from),
+            standing: Standing::Good,
             mails_full_at: None,
         }
     }
@@ -159,6 +172,30 @@ impl Account {
     #[must_use]
     pub const fn kyc(&self) -> KycLevel {
         self.kyc
+    }
+
+    /// When it was opened.
+    #[must_use]
+    pub const fn created_at(&self) -> UtcDateTime {
+        self.created_at
+    }
+
+    /// Where the confirmation came from that opened it, as far as that is known.
+    #[must_use]
+    pub const fn opened_from(&self) -> Option<&Origin> {
+        self.opened_from.as_ref()
+    }
+
+    /// Whether the owner may come in.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The account in another standing.
+    #[must_use]
+    pub fn stand(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 
     /// What still stands between it and KYC_0.
@@ -283,15 +320,26 @@ impl Account {
     /// What storage keeps.
     #[must_use]
     pub fn record(self) -> AccountRecord {
-        let Self { user, phone, email, profile, kyc, created_at, mails_full_at } = self;
-        AccountRecord { user, phone, email, profile, kyc, created_at, mails_full_at }
+        let Self { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at } =
+            self;
+        AccountRecord { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at }
     }
 
     /// The account that a record was made of. The record is believed.
     #[must_use]
     pub fn restore(record: AccountRecord) -> Self {
-        let AccountRecord { user, phone, email, profile, kyc, created_at, mails_full_at } = record;
-        Self { user, phone, email, profile, kyc, created_at, mails_full_at }
+        let AccountRecord {
+            user,
+            phone,
+            email,
+            profile,
+            kyc,
+            created_at,
+            opened_from,
+            standing,
+            mails_full_at,
+        } = record;
+        Self { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at }
     }
 }
 
@@ -310,6 +358,10 @@ pub struct AccountRecord {
     pub kyc: KycLevel,
     /// When it was opened.
     pub created_at: UtcDateTime,
+    /// Where the confirmation came from that opened it; accounts of the first versions have none.
+    pub opened_from: Option<Origin>,
+    /// Whether the owner may come in.
+    pub standing: Standing,
     /// When its budget of mails is full again, see [`quota`](crate::quota).
     pub mails_full_at: Option<UtcDateTime>,
 }
@@ -340,7 +392,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{KYC0_FIELDS, ProfileField};
+    use crate::{ClientAddress, KYC0_FIELDS, ProfileField};
 
     const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
     const RULES: EmailRules = EmailRules {
@@ -350,7 +402,11 @@ mod tests {
     };
 
     fn account() -> Account {
-        Account::open(UserId::new(Uuid::nil()), PhoneNumber::parse("+447871234567").unwrap(), NOW)
+        Account::open(UserId::new(Uuid::nil()), PhoneNumber::parse("+447871234567").unwrap(), origin(), NOW)
+    }
+
+    fn origin() -> Origin {
+        Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) }
     }
 
     fn link(number: u128) -> EmailVerificationId {

@@ -53,3 +53,7 @@ identifier! {
     /// One e-mail confirmation link. A replaced address gets a new one, which makes the old link worthless.
     EmailVerificationId
 }
+identifier! {
+    /// One line of the audit trail.
+    FactId
+}

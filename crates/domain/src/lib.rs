@@ -5,9 +5,11 @@
 //! as a table and reused inside another service. Carrying decisions out (storing, sending, hashing) is the
 //! caller's work.
 //!
-//! Start reading at [`registration`], the way from a sign-up to an account.
+//! Start reading at [`registration`], the way from a sign-up to an account; [`sign_in`], [`password_reset`] and [`Session`] are the
+//! ways back.
 
 mod account;
+pub mod audit;
 mod code;
 mod country;
 mod email;
@@ -16,6 +18,7 @@ mod kyc;
 mod message;
 mod origin;
 mod password;
+pub mod password_reset;
 mod phone;
 mod profile;
 pub mod quota;
@@ -23,14 +26,16 @@ pub mod registration;
 #[cfg(feature = "serde")]
 mod serialized;
 mod session;
+pub mod sign_in;
+mod verification;
 
 pub use account::{
-    Account, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState, EmailStep,
+    Account, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState, EmailStep, Standing,
 };
 pub use code::{Generation, OneTimeCode, OneTimeCodes};
 pub use country::{Country, Currency, UnknownCountry, UnknownCurrency};
 pub use email::{EmailAddress, EmailError};
-pub use ids::{AttemptId, EmailVerificationId, MessageId, SessionId, UserId};
+pub use ids::{AttemptId, EmailVerificationId, FactId, MessageId, SessionId, UserId};
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
 pub use message::{Content, DeliveryState, Locale, Message, Recipient};
 pub use origin::{Claim, ClientAddress, Fingerprint, Origin};
@@ -38,9 +43,11 @@ pub use password::{
     BreachedPasswords, Password, PasswordHash, PasswordPolicy, PasswordSubject, PreparationError,
     StrengthEstimator, Violation, Violations, Zxcvbn,
 };
-pub use phone::{PhoneError, PhoneNumber, warm_up};
+pub use phone::{NumberDigest, PhoneError, PhoneNumber, warm_up};
 pub use profile::{FieldFault, InvalidField, Profile, ProfileField, ProfilePatch, ProfileRecord};
-pub use session::{RefreshToken, RefreshTokenHash, Session};
+pub use session::{
+    HeldToken, RefreshToken, RefreshTokenHash, Refreshed, Session, SessionLives, SessionRecord,
+};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -49,6 +49,44 @@ pub enum Content {
     },
     /// Someone tried to register a number that has an account already.
     AlreadyRegistered,
+    /// The code that allows to set a new password.
+    ResetCode {
+        /// The attempt it belongs to.
+        attempt: AttemptId,
+        /// Which of the attempt's codes.
+        generation: Generation,
+    },
+    /// The password of the account was changed. By SMS, and by mail where an address is confirmed.
+    PasswordChanged,
+    /// Somebody used a refresh token that had been used before, so that a session was ended.
+    SessionStolen,
+}
+
+impl Content {
+    /// The name in storage and in logs: nothing of it is secret.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::SignUpCode { .. } => "sign_up_code",
+            Self::EmailConfirmation { .. } => "email_confirmation",
+            Self::AlreadyRegistered => "already_registered",
+            Self::ResetCode { .. } => "reset_code",
+            Self::PasswordChanged => "password_changed",
+            Self::SessionStolen => "session_stolen",
+        }
+    }
+
+    /// The attempt whose code it carries.
+    #[must_use]
+    pub const fn attempt(&self) -> Option<AttemptId> {
+        match self {
+            Self::SignUpCode { attempt, .. } | Self::ResetCode { attempt, .. } => Some(*attempt),
+            Self::EmailConfirmation { .. }
+            | Self::AlreadyRegistered
+            | Self::PasswordChanged
+            | Self::SessionStolen => None,
+        }
+    }
 }
 
 /// One message on its way out.

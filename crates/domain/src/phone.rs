@@ -137,6 +137,11 @@ pub(crate) fn is_separator(c: char) -> bool {
     matches!(c, ' ' | '\u{a0}' | '\u{202f}' | '-' | '\u{2010}'..='\u{2015}' | '(' | ')' | '[' | ']' | '.')
 }
 
+/// A keyed hash of a phone number. It outlives the account, so that a number that was used stays used, and says nothing to who
+/// lacks the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NumberDigest(pub [u8; 32]);
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -20,7 +20,6 @@
 //! with it. Saving is a compare-and-swap on the loaded version, so that guesses and limits can't be raced: whoever
 //! loses loads again and decides again.
 
-mod attempt;
 mod confirm;
 mod resend;
 mod sign_up;
@@ -29,17 +28,18 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-pub use self::attempt::{Attempt, MAX_LIVE_ATTEMPTS, OPEN_FOR};
 pub use self::confirm::{Confirm, ConfirmRefusal, Confirmation, REPEAT_WINDOW};
 pub use self::resend::{Resend, ResendRefusal, Resent};
 pub use self::sign_up::{NumberUse, SignUp, SignUpRefusal, SignedUp};
 
-use self::attempt::Ledger;
+pub use crate::verification::{Attempt, MAX_LIVE_ATTEMPTS, OPEN_FOR};
+
 use self::sign_up::TELL_OWNER_EVERY;
 use crate::quota::Quota;
+use crate::verification::Ledger;
 use crate::{AttemptId, Content, Generation, Origin, PhoneNumber, SessionId, UserId};
 
-/// The limits of a registration.
+/// The limits of a registration, and of a password reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// How long a code lives, from its first message; a resend does not lengthen it.
@@ -143,13 +143,9 @@ impl Registration {
             Self::Concealed(Concealed { opened, owner_told_at, .. }) => (opened.as_ref(), *owner_told_at),
         };
         ledger
-            .attempts
-            .iter()
-            .map(Attempt::closes_at)
+            .forget_at()
             .chain(opened.map(|opened| opened.at + REPEAT_WINDOW))
             .chain(told.map(|told| told + TELL_OWNER_EVERY))
-            .chain(ledger.sign_ups_full_at)
-            .chain(ledger.guesses_full_at)
             .max()
             .unwrap_or(UtcDateTime::UNIX_EPOCH)
     }
@@ -164,7 +160,7 @@ impl Registration {
                 (ledger, Stage::Concealed { opened, owner_told_at })
             }
         };
-        let Ledger { phone, attempts, sign_ups_full_at, guesses_full_at } = ledger;
+        let Ledger { phone, attempts, attempts_full_at: sign_ups_full_at, guesses_full_at } = ledger;
         RegistrationRecord { phone, stage, attempts, sign_ups_full_at, guesses_full_at }
     }
 
@@ -172,7 +168,7 @@ impl Registration {
     #[must_use]
     pub fn restore(record: RegistrationRecord) -> Self {
         let RegistrationRecord { phone, stage, attempts, sign_ups_full_at, guesses_full_at } = record;
-        let ledger = Ledger { phone, attempts, sign_ups_full_at, guesses_full_at };
+        let ledger = Ledger { phone, attempts, attempts_full_at: sign_ups_full_at, guesses_full_at };
         match stage {
             Stage::Pending => Self::Pending(Pending { ledger }),
             Stage::Confirmed(opened) => Self::Confirmed(Confirmed { ledger, opened }),
@@ -214,9 +210,10 @@ pub enum Stage {
     },
 }
 
-/// How long from `now` until `then`; nothing when that is past.
-fn wait(now: UtcDateTime, then: UtcDateTime) -> Duration {
-    (then - now).try_into().unwrap_or(Duration::ZERO)
+/// The message that carries the attempt's present code.
+fn code_message(attempt: &Attempt) -> Outgoing {
+    let content = Content::SignUpCode { attempt: attempt.id, generation: attempt.generation };
+    Outgoing { content, expires_at: attempt.expires_at }
 }
 
 #[cfg(test)]

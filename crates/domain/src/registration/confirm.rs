@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-use super::attempt::{Attempt, Ledger, MessageRefusal};
-use super::{Concealed, Confirmed, Opened, Pending, Registration, Rules, wait};
-use crate::{Account, AttemptId, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId};
+use super::{Attempt, Concealed, Confirmed, Opened, Pending, Registration, Rules};
+use crate::verification::{Guess, Ledger, NoCodes, guess, wait};
+use crate::{Account, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId};
 
 /// How long a repeat of a confirmation is answered with tokens: the client lost the answer, or autofill submitted twice.
 pub const REPEAT_WINDOW: Duration = Duration::from_mins(2);
@@ -78,9 +78,6 @@ pub enum ConfirmRefusal {
 
 impl Registration {
     /// Compares a code with those of the attempts that the claim reaches, and opens the account if one fits.
-    ///
-    /// The claim reaches the attempt that its `registrationId` names; without one, the attempts of its own origin if it
-    /// made any; else all living attempts, provided that they come from one origin. Each attempt that is compared bears the guess.
     pub fn confirm(
         self,
         confirm: &Confirm,
@@ -89,13 +86,15 @@ impl Registration {
         now: UtcDateTime,
     ) -> Confirmation {
         match self {
-            Self::Pending(Pending { ledger }) => match guess(ledger, confirm, codes, rules, now) {
-                Guess::Refused(refusal) => Confirmation::Refused { spent: None, refusal },
-                Guess::Wrong(ledger, refusal) => {
-                    Confirmation::Refused { spent: Some(Self::Pending(Pending { ledger })), refusal }
+            Self::Pending(Pending { ledger }) => {
+                match guess(ledger, confirm.code.as_ref(), &confirm.claim, codes, rules, now) {
+                    Guess::Refused(refusal) => Confirmation::Refused { spent: None, refusal },
+                    Guess::Wrong(ledger, refusal) => {
+                        Confirmation::Refused { spent: Some(Self::Pending(Pending { ledger })), refusal }
+                    }
+                    Guess::Right(ledger, attempt) => open(ledger, attempt, confirm, now),
                 }
-                Guess::Right(ledger, attempt) => open(ledger, attempt, confirm, now),
-            },
+            }
             Self::Confirmed(Confirmed { ledger, opened }) => match repeat(opened, confirm, codes, rules, now)
             {
                 Ok(repeated) => repeated,
@@ -111,146 +110,18 @@ impl Registration {
                     Some(Err(Some(counted))) => Some(counted),
                     Some(Err(None)) | None => opened,
                 };
-                let (spent, refusal) = match guess(ledger, confirm, &NoCodes(codes), rules, now) {
-                    Guess::Refused(refusal) => (None, refusal),
-                    Guess::Wrong(ledger, refusal) => (Some(ledger), refusal),
-                    // `NoCodes` matches nothing; were it otherwise, no account may come of it.
-                    Guess::Right(ledger, _) => (Some(ledger), ConfirmRefusal::NotFound),
-                };
+                let (spent, refusal) =
+                    match guess(ledger, confirm.code.as_ref(), &confirm.claim, &NoCodes(codes), rules, now) {
+                        Guess::Refused(refusal) => (None, refusal),
+                        Guess::Wrong(ledger, refusal) => (Some(ledger), refusal),
+                        // `NoCodes` matches nothing; were it otherwise, no account may come of it.
+                        Guess::Right(ledger, _) => (Some(ledger), ConfirmRefusal::NotFound),
+                    };
                 let spent = spent.map(|ledger| Self::Concealed(Concealed { ledger, opened, owner_told_at }));
                 Confirmation::Refused { spent, refusal }
             }
         }
     }
-}
-
-enum Guess {
-    Refused(ConfirmRefusal),
-    Wrong(Ledger, ConfirmRefusal),
-    Right(Ledger, Attempt),
-}
-
-/// Codes of attempts that were never told any: computed, so that the time is the same, and matching nothing.
-struct NoCodes<'a>(&'a dyn OneTimeCodes);
-
-impl OneTimeCodes for NoCodes<'_> {
-    fn code(&self, attempt: AttemptId, generation: crate::Generation) -> OneTimeCode {
-        self.0.code(attempt, generation)
-    }
-
-    fn matches(&self, attempt: AttemptId, generation: crate::Generation, candidate: &OneTimeCode) -> bool {
-        std::hint::black_box(self.0.matches(attempt, generation, candidate));
-        false
-    }
-}
-
-fn guess(
-    mut ledger: Ledger,
-    confirm: &Confirm,
-    codes: &dyn OneTimeCodes,
-    rules: &Rules,
-    now: UtcDateTime,
-) -> Guess {
-    let reached = match reach(&ledger, &confirm.claim, now) {
-        Ok(reached) => reached,
-        Err(Unreached::Nothing) => return Guess::Refused(ConfirmRefusal::NotFound),
-        Err(Unreached::Expired) => return Guess::Refused(ConfirmRefusal::Expired),
-        Err(Unreached::Foreign) => {
-            let attempts_left = left(ledger.live(now), &ledger, rules, now);
-            return Guess::Refused(ConfirmRefusal::WrongCode { attempts_left });
-        }
-    };
-    let mut matched = None;
-    let mut compared = Vec::with_capacity(reached.len());
-    for attempt in ledger.attempts.iter_mut().filter(|attempt| reached.contains(&attempt.id)) {
-        let Some(full_at) = (attempt.guesses_left(rules) > 0)
-            .then(|| rules.guesses.charge(ledger.guesses_full_at, now).ok())
-            .flatten()
-        else {
-            continue;
-        };
-        ledger.guesses_full_at = Some(full_at);
-        attempt.guesses = attempt.guesses.saturating_add(1);
-        compared.push(attempt.id);
-        let fits =
-            confirm.code.as_ref().is_some_and(|code| codes.matches(attempt.id, attempt.generation, code));
-        if fits {
-            matched = Some(attempt.clone());
-        }
-    }
-    if let Some(attempt) = matched {
-        return Guess::Right(ledger, attempt);
-    }
-    if compared.is_empty() {
-        let retry_after = exhausted_for(&ledger, &reached, rules, now);
-        return Guess::Refused(ConfirmRefusal::Exhausted { retry_after });
-    }
-    let of_compared = ledger.attempts.iter().filter(|attempt| compared.contains(&attempt.id));
-    let attempts_left = left(of_compared, &ledger, rules, now);
-    Guess::Wrong(ledger, ConfirmRefusal::WrongCode { attempts_left })
-}
-
-enum Unreached {
-    /// There is no attempt to reach.
-    Nothing,
-    /// The attempts it could reach have no living code.
-    Expired,
-    /// The attempts are others'.
-    Foreign,
-}
-
-/// The living attempts whose codes the claim may be compared with.
-fn reach(ledger: &Ledger, claim: &Claim, now: UtcDateTime) -> Result<Vec<AttemptId>, Unreached> {
-    if ledger.open(now).next().is_none() {
-        return Err(Unreached::Nothing);
-    }
-    let own = || ledger.open(now).filter(|attempt| attempt.is_claimed_by(claim));
-    // Whoever signed up from here is held to what was signed up from here, even when only a stranger's code still
-    // lives: else a stranger who signs up last could have his code confirmed.
-    if own().next().is_some() {
-        return living(own(), now);
-    }
-    if claim.attempt.is_some() {
-        return Err(Unreached::Foreign);
-    }
-    let one_origin =
-        ledger.live(now).all(|one| ledger.live(now).all(|other| one.origin.is_same(&other.origin)));
-    if one_origin { living(ledger.live(now), now) } else { Err(Unreached::Foreign) }
-}
-
-fn living<'a>(
-    attempts: impl Iterator<Item = &'a Attempt>,
-    now: UtcDateTime,
-) -> Result<Vec<AttemptId>, Unreached> {
-    let living: Vec<_> = attempts.filter(|attempt| attempt.is_live(now)).map(|attempt| attempt.id).collect();
-    if living.is_empty() { Err(Unreached::Expired) } else { Ok(living) }
-}
-
-/// Guesses left on the best of the attempts, as far as the phone's budget allows.
-fn left<'a>(
-    attempts: impl Iterator<Item = &'a Attempt>,
-    ledger: &Ledger,
-    rules: &Rules,
-    now: UtcDateTime,
-) -> u32 {
-    let on_codes = attempts.map(|attempt| attempt.guesses_left(rules)).max().unwrap_or(0);
-    on_codes.min(rules.guesses.left(ledger.guesses_full_at, now))
-}
-
-/// How long until a resend can make a new code that may be guessed at.
-fn exhausted_for(ledger: &Ledger, reached: &[AttemptId], rules: &Rules, now: UtcDateTime) -> Duration {
-    let messages = ledger
-        .attempts
-        .iter()
-        .filter(|attempt| reached.contains(&attempt.id))
-        .filter_map(|attempt| ledger.admit_message(&attempt.origin, rules, now).err())
-        .map(|refusal| match refusal {
-            MessageRefusal::CoolDown(wait) | MessageRefusal::TooMany(wait) => wait,
-        })
-        .max()
-        .unwrap_or(Duration::ZERO);
-    let budget = rules.guesses.charge(ledger.guesses_full_at, now).err().unwrap_or(Duration::ZERO);
-    messages.max(budget)
 }
 
 fn open(ledger: Ledger, attempt: Attempt, confirm: &Confirm, now: UtcDateTime) -> Confirmation {
@@ -263,9 +134,9 @@ fn open(ledger: Ledger, attempt: Attempt, confirm: &Confirm, now: UtcDateTime) -
         at: now,
         wrong_repeats: 0,
     };
-    let account = Account::open(confirm.user, ledger.phone.clone(), now);
-    let session =
-        Session { id: confirm.session, user: confirm.user, origin: confirm.claim.origin, created_at: now };
+    let origin = confirm.claim.origin;
+    let account = Account::open(confirm.user, ledger.phone.clone(), origin, now);
+    let session = Session::open(confirm.session, confirm.user, origin, now);
     // The other attempts end here: their passwords belong to nobody.
     let ledger = Ledger { attempts: Vec::new(), ..ledger };
     Confirmation::Opened {

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-use super::attempt::{Attempt, Ledger, MessageRefusal};
-use super::{Concealed, Confirmed, Outgoing, Pending, Registration, Rules, wait};
+use super::{Attempt, Concealed, Confirmed, Outgoing, Pending, Registration, Rules, code_message};
+use crate::verification::{Ledger, MessageRefusal, wait};
 use crate::{AttemptId, Content, OneTimeCodes, Origin, PasswordHash, PhoneNumber};
 
 /// How often the owner of a used number is told that somebody signed up with it, at most.
@@ -110,21 +110,10 @@ impl Registration {
             }
         };
         ledger.close_old(now);
-        ledger.sign_ups_full_at = Some(admit(&ledger, &sign_up.origin, rules, now)?);
-        let generation = ledger.distinct_generation(sign_up.attempt, 0, codes, now);
-        let attempt = Attempt {
-            id: sign_up.attempt,
-            password: sign_up.password,
-            origin: sign_up.origin,
-            created_at: now,
-            generation,
-            expires_at: now + rules.code_ttl,
-            guesses: 0,
-            messages: 1,
-            last_message_at: now,
-        };
-        let expires_at = attempt.expires_at;
-        let code_message = attempt.message();
+        ledger.attempts_full_at = Some(admit(&ledger, &sign_up.origin, rules, now)?);
+        let attempt = Attempt::begin(sign_up.attempt, sign_up.password, sign_up.origin, rules, now);
+        let attempt = ledger.distinct(attempt, codes, now);
+        let (expires_at, code_message) = (attempt.expires_at, code_message(&attempt));
         ledger.attempts.push(attempt);
         if !conceal {
             let registration = Self::Pending(Pending { ledger });
@@ -147,7 +136,7 @@ fn admit(
 ) -> Result<UtcDateTime, SignUpRefusal> {
     let full_at = rules
         .sign_ups
-        .charge(ledger.sign_ups_full_at, now)
+        .charge(ledger.attempts_full_at, now)
         .map_err(|retry_after| SignUpRefusal::TooMany { retry_after })?;
     ledger.admit_message(origin, rules, now).map_err(|refusal| match refusal {
         MessageRefusal::CoolDown(retry_after) => SignUpRefusal::CoolDown { retry_after },

@@ -105,7 +105,7 @@ fn opened(
 ) -> (PasswordHash, Registration) {
     match confirm_with(registration, code, claim, at) {
         Confirmation::Opened { registration, account, password, session } => {
-            assert_eq!(account.user(), session.user);
+            assert_eq!(account.user(), session.user());
             assert_eq!(*account.phone(), phone());
             (password, registration)
         }

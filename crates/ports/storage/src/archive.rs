@@ -2,10 +2,13 @@
 
 use async_trait::async_trait;
 use time::UtcDateTime;
+use vestibule_domain::audit::Fact;
+use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
+use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    Account, AttemptId, DeliveryState, Message, MessageId, PhoneNumber, RefreshTokenHash, Session, SessionId,
-    UserId,
+    Account, AttemptId, DeliveryState, FactId, Message, MessageId, PhoneNumber, RefreshTokenHash, Session,
+    SessionId, UserId,
 };
 
 use crate::{Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
@@ -31,11 +34,17 @@ pub enum Table {
     Messages,
     /// What became of messages that have left the outbox.
     Deliveries,
+    /// Who may try passwords.
+    SignInGuards,
+    /// Password resets.
+    PasswordResets,
+    /// The audit trail.
+    Facts,
 }
 
 impl Table {
     /// All of them. A record refers only to records of tables before its own.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Registrations,
         Self::Accounts,
         Self::Passwords,
@@ -45,6 +54,9 @@ impl Table {
         Self::Limits,
         Self::Messages,
         Self::Deliveries,
+        Self::SignInGuards,
+        Self::PasswordResets,
+        Self::Facts,
     ];
 
     /// Its name in the databases.
@@ -60,6 +72,9 @@ impl Table {
             Self::Limits => "limits",
             Self::Messages => "messages",
             Self::Deliveries => "deliveries",
+            Self::SignInGuards => "sign_in_guards",
+            Self::PasswordResets => "password_resets",
+            Self::Facts => "facts",
         }
     }
 }
@@ -76,7 +91,7 @@ pub enum Record {
     /// Of [`Table::UsedNumbers`].
     UsedNumber(NumberDigest),
     /// Of [`Table::Sessions`].
-    Session(Session),
+    Session(Box<Loaded<Session>>),
     /// Of [`Table::RefreshTokens`].
     RefreshToken(NewRefreshToken),
     /// Of [`Table::Limits`].
@@ -85,6 +100,12 @@ pub enum Record {
     Message(Box<QueuedMessage>),
     /// Of [`Table::Deliveries`].
     Delivery(Box<Delivery>),
+    /// Of [`Table::SignInGuards`].
+    Guard(Box<Loaded<SignInGuard>>),
+    /// Of [`Table::PasswordResets`].
+    Reset(Box<Loaded<PasswordReset>>),
+    /// Of [`Table::Facts`].
+    Fact(Box<Fact>),
 }
 
 /// A budget that was charged.
@@ -161,6 +182,12 @@ pub enum Key {
     Message(MessageId),
     /// Of a delivery.
     Delivery(MessageId),
+    /// Of a guard.
+    Guard(PhoneNumber),
+    /// Of a password reset.
+    Reset(PhoneNumber),
+    /// Of a fact.
+    Fact(FactId),
 }
 
 impl Record {
@@ -172,11 +199,14 @@ impl Record {
             Self::Account(account) => Key::Account(account.value.user()),
             Self::Password(password) => Key::Password(password.user, password.set_at),
             Self::UsedNumber(digest) => Key::UsedNumber(*digest),
-            Self::Session(session) => Key::Session(session.id),
+            Self::Session(session) => Key::Session(session.value.id()),
             Self::RefreshToken(token) => Key::RefreshToken(token.hash),
             Self::Budget(budget) => Key::Budget(budget.limit),
             Self::Message(queued) => Key::Message(queued.message.id),
             Self::Delivery(delivery) => Key::Delivery(delivery.id),
+            Self::Guard(guard) => Key::Guard(guard.value.phone.clone()),
+            Self::Reset(reset) => Key::Reset(reset.value.phone().clone()),
+            Self::Fact(fact) => Key::Fact(fact.id),
         }
     }
 }

@@ -8,18 +8,24 @@
 //! Not here: SQL, rows, retries, or a rule about what may change.
 
 pub mod archive;
+pub mod encoding;
 mod outbox;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
+use vestibule_domain::audit::Fact;
+use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Registration;
+use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    Account, AttemptId, ClientAddress, DeliveryState, EmailAddress, EmailVerificationId, Message,
-    PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
+    Account, AttemptId, ClientAddress, DeliveryState, EmailAddress, EmailVerificationId, Generation,
+    HeldToken, Message, PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
 };
+
+pub use vestibule_domain::NumberDigest;
 
 pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement};
 
@@ -57,16 +63,15 @@ impl<T> Save<T> {
     }
 }
 
-/// A keyed hash of a phone number. It outlives the account, so that a number that was used stays used, and says nothing to who
-/// lacks the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NumberDigest(pub [u8; 32]);
-
 /// What is counted, and against whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// Sign-ups from one client address.
     SignUpsFrom(ClientAddress),
+    /// Wrong passwords from one client address, for numbers that do not know it.
+    WrongPasswordsFrom(ClientAddress),
+    /// Requests for a password reset from one client address.
+    ResetsFrom(ClientAddress),
 }
 
 impl Limit {
@@ -75,14 +80,22 @@ impl Limit {
     pub fn key(&self) -> String {
         match self {
             Self::SignUpsFrom(address) => format!("sign-ups-from:{}", address.ip()),
+            Self::WrongPasswordsFrom(address) => format!("wrong-passwords-from:{}", address.ip()),
+            Self::ResetsFrom(address) => format!("resets-from:{}", address.ip()),
         }
     }
 
     /// The limit that stands under the key.
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
-        let address = key.strip_prefix("sign-ups-from:")?.parse().ok()?;
-        Some(Self::SignUpsFrom(ClientAddress::of(address)))
+        let (kind, address) = key.split_once(':')?;
+        let address = ClientAddress::of(address.parse().ok()?);
+        match kind {
+            "sign-ups-from" => Some(Self::SignUpsFrom(address)),
+            "wrong-passwords-from" => Some(Self::WrongPasswordsFrom(address)),
+            "resets-from" => Some(Self::ResetsFrom(address)),
+            _ => None,
+        }
     }
 }
 
@@ -115,10 +128,40 @@ pub struct NewRefreshToken {
     pub hash: RefreshTokenHash,
     /// The session that it continues.
     pub session: SessionId,
+    /// Its generation in the session.
+    pub generation: Generation,
     /// When it was handed out.
     pub issued_at: UtcDateTime,
     /// The first moment at which it is worth nothing.
     pub expires_at: UtcDateTime,
+}
+
+impl NewRefreshToken {
+    /// The token as its session judges it.
+    #[must_use]
+    pub const fn held(&self) -> HeldToken {
+        HeldToken { hash: self.hash, generation: self.generation, expires_at: self.expires_at }
+    }
+}
+
+/// Which sessions end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndSessions {
+    /// This one, if it is one of the user's and has not ended.
+    One(UserId, SessionId),
+    /// All of the user's that are there before the commit, but for one.
+    AllBut(UserId, Option<SessionId>),
+}
+
+/// An account to erase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Whose it is.
+    pub user: UserId,
+    /// The version of the account that was loaded.
+    pub replaces: Version,
+    /// Its number.
+    pub phone: PhoneNumber,
 }
 
 /// Everything that one use case changed.
@@ -128,18 +171,32 @@ pub struct Changes {
     pub registration: Option<Save<Registration>>,
     /// An account.
     pub account: Option<Save<Account>>,
-    /// A password of an account.
+    /// A password of an account, the newest from now on; or another hash of one that is there, found by when it was set.
     pub password: Option<NewPassword>,
+    /// Passwords of an account that are remembered no more: whose, and when they were set.
+    pub forgotten_passwords: Vec<(UserId, UtcDateTime)>,
     /// A number that counts as used from now on.
     pub used_number: Option<NumberDigest>,
-    /// A session that was opened.
-    pub session: Option<Session>,
+    /// Who may try passwords for one phone.
+    pub guard: Option<Save<SignInGuard>>,
+    /// The password reset of one phone.
+    pub reset: Option<Save<PasswordReset>>,
+    /// Sessions that end, with their refresh tokens.
+    pub end_sessions: Option<EndSessions>,
+    /// A session that was opened or refreshed. Never one of those that end.
+    pub session: Option<Save<Session>>,
     /// A refresh token that was handed out.
     pub refresh_token: Option<NewRefreshToken>,
     /// A limit to charge.
     pub charge: Option<Charge>,
     /// What is to be sent because of all this.
     pub messages: Vec<Message>,
+    /// What happened.
+    pub facts: Vec<Fact>,
+    /// An account that goes, with everything that is personal: its passwords and sessions, what is known of its phone, messages
+    /// that wait for its owner, and the addresses and devices in the facts of its past. Nothing else that is of the account may be
+    /// changed with it, and no message be sent.
+    pub erase: Option<Erasure>,
 }
 
 /// What is to be forgotten.
@@ -149,6 +206,8 @@ pub struct Sweep {
     pub now: UtcDateTime,
     /// Records of messages queued before this are forgotten, dead letters included.
     pub messages_before: UtcDateTime,
+    /// Facts from before this are forgotten.
+    pub facts_before: UtcDateTime,
     /// Rows of each kind at once.
     pub batch: u32,
 }
@@ -162,6 +221,48 @@ pub struct SignUpState {
     pub number_used: bool,
     /// When the client's budget is full again, if it was ever charged.
     pub client_full_at: Option<UtcDateTime>,
+}
+
+/// An account with one of its living sessions.
+#[derive(Debug, Clone)]
+pub struct SignedInAccount {
+    /// The account.
+    pub account: Loaded<Account>,
+    /// The session.
+    pub session: Loaded<Session>,
+}
+
+/// A refresh token that was handed out and has not been forgotten, with its session and account.
+#[derive(Debug, Clone)]
+pub struct RefreshState {
+    /// The token.
+    pub token: NewRefreshToken,
+    /// Whose it is.
+    pub signed_in: SignedInAccount,
+}
+
+/// What is known of a phone when somebody wants to prove to be its owner.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The account, if there is one.
+    pub account: Option<Loaded<Account>>,
+    /// Its passwords, the newest first.
+    pub passwords: Vec<NewPassword>,
+    /// Who may try a password.
+    pub guard: Option<Loaded<SignInGuard>>,
+    /// The password reset.
+    pub reset: Option<Loaded<PasswordReset>>,
+    /// When the client's budget is full again, if it was ever charged.
+    pub client_full_at: Option<UtcDateTime>,
+}
+
+/// Whose facts are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactsOf {
+    /// An account's, those from before it was opened not included.
+    User(UserId),
+    /// A number's.
+    Number(NumberDigest),
 }
 
 /// Storage cannot answer now: it is down, overloaded, or holds what nobody can read. The text is for
@@ -215,7 +316,25 @@ pub trait Storage: Send + Sync {
         &self,
         user: UserId,
         session: SessionId,
-    ) -> Result<Option<Loaded<Account>>, Unavailable>;
+    ) -> Result<Option<SignedInAccount>, Unavailable>;
+
+    /// The refresh token with its session and account, whether or not it has expired or was spent; `None` once its session has ended.
+    async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable>;
+
+    /// What is known of the phone, in one read: MUST be as it was at one moment.
+    async fn credentials(&self, phone: &PhoneNumber, client: &Limit) -> Result<Credentials, Unavailable>;
+
+    /// The account.
+    async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable>;
+
+    /// The living sessions of the account, the newest first.
+    async fn sessions(&self, user: UserId) -> Result<Vec<Session>, Unavailable>;
+
+    /// Up to `limit` facts, the newest first.
+    async fn facts(&self, of: FactsOf, limit: usize) -> Result<Vec<Fact>, Unavailable>;
+
+    /// Messages that wait for the owner of the account, by phone and by mail, the newest first.
+    async fn waiting_messages(&self, account: &Account) -> Result<Vec<Message>, Unavailable>;
 
     /// The account whose present or confirmed address the link belongs to.
     async fn account_by_email_verification(
@@ -234,6 +353,7 @@ pub trait Storage: Send + Sync {
     ///
     /// - MUST answer [`CommitError::Conflict`] when an aggregate is not at the version that [`Save::replaces`] names, or is there
     ///   when it names none. Of any number of commits over one version exactly one succeeds.
+    /// - MUST answer [`CommitError::Conflict`] when an account is named that is not there any more.
     /// - MUST answer [`CommitError::PhoneTaken`] when the used number is known already, or another account has the phone.
     /// - MUST answer [`CommitError::EmailTaken`] when the account's confirmed address is confirmed in another.
     /// - MUST answer [`CommitError::LimitReached`] when the charged budget is empty.
@@ -245,8 +365,8 @@ pub trait Storage: Send + Sync {
     /// How far the newest message of the attempt has come; `None` if there is none, or none any more.
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable>;
 
-    /// Forgets some of what no longer matters: registrations past [`Registration::forget_at`], budgets that are full
-    /// again, refresh tokens that have expired and the sessions that have none left, records of messages that are old enough.
+    /// Forgets some of what no longer matters: registrations, guards and resets past their `forget_at`, budgets that are full
+    /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are old enough.
     /// Returns how many rows that were; 0 when there is nothing left to forget.
     ///
     /// MUST take no more than about `sweep.batch` rows of each kind at once, and hold no lock longer than that takes.

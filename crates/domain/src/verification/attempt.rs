@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-use super::{Outgoing, Rules, wait};
-use crate::{AttemptId, Claim, Content, Generation, OneTimeCodes, Origin, PasswordHash, PhoneNumber};
+use super::wait;
+use crate::registration::Rules;
+use crate::{AttemptId, Claim, Generation, OneTimeCodes, Origin, PasswordHash, PhoneNumber};
 
 /// How many attempts of one phone may have a living code at once.
 pub const MAX_LIVE_ATTEMPTS: usize = 3;
@@ -11,14 +12,15 @@ pub const MAX_LIVE_ATTEMPTS: usize = 3;
 /// How long after its sign-up an attempt may still be continued with a new code.
 pub const OPEN_FOR: Duration = Duration::from_hours(24);
 
-/// One sign-up: the password that the account will have if the attempt's own code is confirmed.
+/// One sign-up: the password that the account will have if the attempt's own code is confirmed. Or one request for a
+/// reset, where `P` is nothing, since the password comes with the code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub struct Attempt<P = PasswordHash> {
     /// The `registrationId` of the wire.
     pub id: AttemptId,
     /// Of the password that was given at this sign-up.
-    pub password: PasswordHash,
-    /// Where the sign-up came from.
+    pub password: P,
+    /// Where it came from.
     pub origin: Origin,
     /// When it was made.
     pub created_at: UtcDateTime,
@@ -34,12 +36,27 @@ pub struct Attempt {
     pub last_message_at: UtcDateTime,
 }
 
-impl Attempt {
+impl<P> Attempt<P> {
+    /// A fresh one, whose first message is sent now.
+    pub(crate) fn begin(id: AttemptId, password: P, origin: Origin, rules: &Rules, now: UtcDateTime) -> Self {
+        Self {
+            id,
+            password,
+            origin,
+            created_at: now,
+            generation: 0,
+            expires_at: now + rules.code_ttl,
+            guesses: 0,
+            messages: 1,
+            last_message_at: now,
+        }
+    }
+
     pub(super) fn is_live(&self, now: UtcDateTime) -> bool {
         now < self.expires_at
     }
 
-    pub(super) fn closes_at(&self) -> UtcDateTime {
+    pub(crate) fn closes_at(&self) -> UtcDateTime {
         self.created_at + OPEN_FOR
     }
 
@@ -53,51 +70,44 @@ impl Attempt {
             None => self.origin.is_same(&claim.origin),
         }
     }
-
-    /// The message that carries the present code.
-    pub(super) fn message(&self) -> Outgoing {
-        Outgoing {
-            content: Content::SignUpCode { attempt: self.id, generation: self.generation },
-            expires_at: self.expires_at,
-        }
-    }
 }
 
 /// The attempts of one phone, and the budgets that they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ledger {
-    pub(super) phone: PhoneNumber,
-    pub(super) attempts: Vec<Attempt>,
-    pub(super) sign_ups_full_at: Option<UtcDateTime>,
-    pub(super) guesses_full_at: Option<UtcDateTime>,
+pub(crate) struct Ledger<P = PasswordHash> {
+    pub(crate) phone: PhoneNumber,
+    pub(crate) attempts: Vec<Attempt<P>>,
+    /// When the budget of attempts is full again.
+    pub(crate) attempts_full_at: Option<UtcDateTime>,
+    pub(crate) guesses_full_at: Option<UtcDateTime>,
 }
 
 /// Why no further message may be sent.
-pub(super) enum MessageRefusal {
+pub(crate) enum MessageRefusal {
     CoolDown(Duration),
     TooMany(Duration),
 }
 
-impl Ledger {
-    pub(super) fn new(phone: PhoneNumber) -> Self {
-        Self { phone, attempts: Vec::new(), sign_ups_full_at: None, guesses_full_at: None }
+impl<P> Ledger<P> {
+    pub(crate) fn new(phone: PhoneNumber) -> Self {
+        Self { phone, attempts: Vec::new(), attempts_full_at: None, guesses_full_at: None }
     }
 
     /// Forgets the attempts that nobody can continue any more.
-    pub(super) fn close_old(&mut self, now: UtcDateTime) {
+    pub(crate) fn close_old(&mut self, now: UtcDateTime) {
         self.attempts.retain(|attempt| now < attempt.closes_at());
     }
 
-    pub(super) fn open(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt> {
+    pub(super) fn open(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt<P>> {
         self.attempts.iter().filter(move |attempt| now < attempt.closes_at())
     }
 
-    pub(super) fn live(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt> {
+    pub(super) fn live(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt<P>> {
         self.open(now).filter(move |attempt| attempt.is_live(now))
     }
 
     /// Whether the origin may cause one more message. All its attempts count as one registration.
-    pub(super) fn admit_message(
+    pub(crate) fn admit_message(
         &self,
         origin: &Origin,
         rules: &Rules,
@@ -122,11 +132,28 @@ impl Ledger {
     }
 
     /// Whether one more code may come to life, or how long until one of the living has died.
-    pub(super) fn admit_live(&self, now: UtcDateTime) -> Result<(), Duration> {
+    pub(crate) fn admit_live(&self, now: UtcDateTime) -> Result<(), Duration> {
         if self.live(now).count() < MAX_LIVE_ATTEMPTS {
             return Ok(());
         }
         Err(wait(now, self.live(now).map(|attempt| attempt.expires_at).min().unwrap_or(now)))
+    }
+
+    /// The attempt with a code that none of these has.
+    pub(crate) fn distinct(
+        &self,
+        attempt: Attempt<P>,
+        codes: &dyn OneTimeCodes,
+        now: UtcDateTime,
+    ) -> Attempt<P> {
+        let generation = self.distinct_generation(attempt.id, attempt.generation, codes, now);
+        Attempt { generation, ..attempt }
+    }
+
+    /// When nothing of it matters any more: no attempt can be continued, and every budget is full again.
+    pub(crate) fn forget_at(&self) -> impl Iterator<Item = UtcDateTime> {
+        let attempts = self.attempts.iter().map(Attempt::closes_at);
+        attempts.chain(self.attempts_full_at).chain(self.guesses_full_at)
     }
 
     /// The first generation from `from` on whose code no living attempt of this phone has, so that a code always

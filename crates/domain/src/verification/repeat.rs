@@ -1,0 +1,78 @@
+use time::UtcDateTime;
+
+use super::attempt::{Attempt, Ledger, MessageRefusal};
+use crate::registration::{ResendRefusal, Rules};
+use crate::{Claim, OneTimeCodes};
+
+impl<P: Clone> Ledger<P> {
+    /// Counts one more message with the code of the attempt that is meant, or with a new code if that has expired or is exhausted.
+    ///
+    /// Without a `registrationId` the newest attempt of the claim's origin is meant; where there is none, the newest of all, since a
+    /// client without a fingerprint may have changed networks, and the message goes to the number's owner anyway.
+    pub(crate) fn repeat(
+        &mut self,
+        claim: &Claim,
+        codes: &dyn OneTimeCodes,
+        rules: &Rules,
+        now: UtcDateTime,
+    ) -> Result<&Attempt<P>, ResendRefusal> {
+        self.close_old(now);
+        let chosen = self.choose(claim, now).ok_or(ResendRefusal::NotFound)?.clone();
+        self.admit_message(&chosen.origin, rules, now)?;
+        let repeated =
+            Attempt { messages: chosen.messages.saturating_add(1), last_message_at: now, ..chosen };
+        let attempt = if repeated.is_live(now) && repeated.guesses_left(rules) > 0 {
+            repeated
+        } else {
+            self.renew(repeated, codes, rules, now)?
+        };
+        let slot =
+            self.attempts.iter_mut().find(|slot| slot.id == attempt.id).ok_or(ResendRefusal::NotFound)?;
+        *slot = attempt;
+        Ok(slot)
+    }
+
+    /// The newest attempt that the claim proves to be its own.
+    pub(crate) fn claimed(&self, claim: &Claim, now: UtcDateTime) -> Option<&Attempt<P>> {
+        newest(self.open(now).filter(|attempt| attempt.is_claimed_by(claim)))
+    }
+
+    fn choose(&self, claim: &Claim, now: UtcDateTime) -> Option<&Attempt<P>> {
+        match claim.attempt {
+            Some(_) => self.claimed(claim, now),
+            None => self.claimed(claim, now).or_else(|| newest(self.open(now))),
+        }
+    }
+
+    /// The attempt with a new code and new guesses.
+    fn renew(
+        &self,
+        attempt: Attempt<P>,
+        codes: &dyn OneTimeCodes,
+        rules: &Rules,
+        now: UtcDateTime,
+    ) -> Result<Attempt<P>, ResendRefusal> {
+        let too_many = |retry_after| ResendRefusal::TooMany { retry_after };
+        if !attempt.is_live(now) {
+            self.admit_live(now).map_err(too_many)?;
+        }
+        // A code that nobody may guess at would only cost a message.
+        rules.guesses.charge(self.guesses_full_at, now).map_err(too_many)?;
+        let generation =
+            self.distinct_generation(attempt.id, attempt.generation.saturating_add(1), codes, now);
+        Ok(Attempt { generation, expires_at: now + rules.code_ttl, guesses: 0, ..attempt })
+    }
+}
+
+impl From<MessageRefusal> for ResendRefusal {
+    fn from(refusal: MessageRefusal) -> Self {
+        match refusal {
+            MessageRefusal::CoolDown(retry_after) => Self::CoolDown { retry_after },
+            MessageRefusal::TooMany(retry_after) => Self::TooMany { retry_after },
+        }
+    }
+}
+
+fn newest<'a, P: 'a>(attempts: impl Iterator<Item = &'a Attempt<P>>) -> Option<&'a Attempt<P>> {
+    attempts.max_by_key(|attempt| attempt.created_at)
+}

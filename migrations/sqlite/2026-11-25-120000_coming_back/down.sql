@@ -1,0 +1,12 @@
+DROP TABLE facts;
+DROP TABLE password_resets;
+DROP TABLE sign_in_guards;
+ALTER TABLE refresh_tokens DROP COLUMN generation;
+ALTER TABLE sessions DROP COLUMN version;
+ALTER TABLE sessions DROP COLUMN last_used_at;
+ALTER TABLE sessions DROP COLUMN generation;
+ALTER TABLE sessions DROP COLUMN used;
+ALTER TABLE sessions DROP COLUMN spent;
+ALTER TABLE accounts DROP COLUMN opened_fingerprint;
+ALTER TABLE accounts DROP COLUMN opened_address;
+ALTER TABLE accounts DROP COLUMN blocked;
