@@ -195,9 +195,33 @@ impl FollowKeys {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn a_running_instance_follows_the_file_and_ignores_a_broken_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token.keys");
+        KeyRing::generate_file(&path).unwrap();
+        let (keys, watch) = KeyFileWatch::open(&path).unwrap();
+        let tokens = Arc::new(PasetoTokens::new(keys, "issuer".to_owned(), "audience".to_owned()));
+        let mut follow = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::new(SystemClock) };
+        let now = SystemClock.now();
+        let old = tokens.public_keys(now);
+        fs::write(&path, "active k4.secret.half").unwrap();
+        follow.look();
+        assert_eq!(tokens.public_keys(now), old);
+        fs::remove_file(&path).unwrap();
+        follow.look();
+        assert_eq!(tokens.public_keys(now), old);
+        KeyRing::generate_file(&path).unwrap();
+        follow.look();
+        let new = tokens.public_keys(now);
+        assert!(new.len() == 1 && new != old, "{new:?}");
+    }
 
     #[rstest]
     #[case("0s", Some(0))]

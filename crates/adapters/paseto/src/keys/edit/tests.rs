@@ -156,7 +156,7 @@ fn changes_at_once_lose_nothing() {
     let mut text = fs::read_to_string(&path).unwrap();
     let others: Vec<_> = (0..8).map(|_| Fresh::generate().unwrap()).collect();
     for other in &others {
-        text.push_str(&format!("verify {}\n", &*other.secret));
+        text.extend(["verify ", &*other.secret, "\n"]);
     }
     fs::write(&path, text).unwrap();
     let barrier = Barrier::new(10);
