@@ -55,6 +55,9 @@ impl Locked {
     /// permissions stay, so that the instances can read it whoever changes it.
     pub(super) fn replace(self, text: &str) -> Result<(), KeyFileError> {
         let failed = |source| KeyFileError::Write { path: self.path.clone(), source };
+        if text.len() as u64 > MAX_LENGTH {
+            return Err(failed(io::ErrorKind::FileTooLarge.into()));
+        }
         let directory = directory_of(&self.path);
         let mut name = std::ffi::OsString::from(".");
         name.push(self.path.file_name().unwrap_or_default());

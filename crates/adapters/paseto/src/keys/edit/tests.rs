@@ -151,6 +151,17 @@ fn a_file_that_makes_no_sense_is_left_alone() {
 }
 
 #[test]
+fn a_file_does_not_grow_beyond_what_is_read() {
+    let (_directory, path, _) = file();
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.extend(["#".repeat(64 * 1024 - text.len() - 1), "\n".to_owned()]);
+    fs::write(&path, &text).unwrap();
+    let error = rotate(&path, &ROTATION).unwrap_err();
+    assert!(matches!(error, KeyChangeError::File(KeyFileError::Write { .. })), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
 fn changes_at_once_lose_nothing() {
     let (directory, path, first) = file();
     let mut text = fs::read_to_string(&path).unwrap();
