@@ -97,10 +97,10 @@ impl Application {
         self.storage.ready().await
     }
 
-    /// The keys that access tokens can be checked with.
+    /// The keys that access tokens can be checked with now.
     #[must_use]
     pub fn public_keys(&self) -> Vec<PublicKey> {
-        self.tokens.public_keys()
+        self.tokens.public_keys(self.clock.now())
     }
 }
 

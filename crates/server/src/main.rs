@@ -11,6 +11,7 @@ mod machine;
 mod serve;
 mod sms;
 mod telemetry;
+mod token_keys;
 mod wiring;
 
 use std::path::PathBuf;
@@ -37,6 +38,9 @@ enum Command {
     Migrate,
     /// Check configuration, keys, database and providers, and serve nothing.
     Check,
+    /// Show and change the keys that sign access tokens. Running instances notice by themselves.
+    #[command(subcommand)]
+    Keys(token_keys::Keys),
     /// Copy a whole installation from SQLite to Postgres. Run again, it goes on where it was interrupted.
     Copy(copy::Copy),
 }
@@ -53,6 +57,7 @@ async fn main() -> ExitCode {
         Command::Serve => serve::serve(&config).await,
         Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
+        Command::Keys(keys) => keys.run(&config),
         Command::Copy(copying) => copy::copy(&config, &copying).await,
     })
 }

@@ -57,6 +57,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let sweeping = tokio::spawn(sweep(service.application));
+    let following = tokio::spawn(service.follow_keys.run());
     warming.await?;
 
     tracing::info!(%address, admin = %admin_address, "serving");
@@ -78,6 +79,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     tokio::try_join!(public, admin)?;
     stopping.abort();
     sweeping.abort();
+    following.abort();
     stop.send_replace(true);
     dispatching.await?;
     if let Some(smpp) = service.smpp {

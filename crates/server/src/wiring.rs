@@ -19,7 +19,7 @@ use vestibule_domain::registration::Rules;
 use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, Zxcvbn};
 use vestibule_inbox::Inbox;
 use vestibule_maxmind::{MmdbCountries, NoCountries};
-use vestibule_paseto::{KeyRing, PasetoTokens};
+use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
 use vestibule_port_security::{ClientCountries, Clock, Entropy};
 use vestibule_port_sms::DeliveryReports;
@@ -33,6 +33,7 @@ use crate::config::{Config, DatabaseKind, EmailTransport, Environment, countries
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
+use crate::token_keys::FollowKeys;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -41,6 +42,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub(crate) struct Service {
     pub(crate) application: Arc<Application>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) follow_keys: FollowKeys,
     pub(crate) wording: Arc<Wording>,
     /// Only where the configuration uses it.
     pub(crate) inbox: Option<Arc<Inbox>>,
@@ -54,7 +56,9 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let derivation = Arc::new(derivation(config, &*entropy)?);
-    let tokens = Arc::new(tokens(config)?);
+    let (tokens, watch) = tokens(config)?;
+    let tokens = Arc::new(tokens);
+    let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
     let Database { storage, outbox } = open_database(config).await?;
     let hasher = Arc::new(hasher(config)?);
     let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
@@ -92,6 +96,7 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     Ok(Service {
         application: Arc::new(application),
         dispatcher: Arc::new(dispatcher),
+        follow_keys,
         wording,
         inbox,
         callbacks: sms.callbacks,
@@ -143,16 +148,17 @@ fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivati
     Ok(Derivation::new(&keys, config.registration.code_length))
 }
 
-fn tokens(config: &Config) -> anyhow::Result<PasetoTokens> {
+fn tokens(config: &Config) -> anyhow::Result<(PasetoTokens, KeyFileWatch)> {
     let path = config.token_key_file();
-    let keys = match config.environment {
-        Environment::Development => KeyRing::generate_file(&path),
-        Environment::Production => KeyRing::load(&path),
+    let generated = match config.environment {
+        Environment::Development => KeyRing::generate_file(&path).map(drop),
+        Environment::Production => Ok(()),
     };
-    let keys = keys.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
+    let opened = generated.and_then(|()| KeyFileWatch::open(&path));
+    let (keys, watch) = opened.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
     let issuer = config.tokens.issuer.clone().unwrap_or_else(|| config.public_url());
     let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());
-    Ok(PasetoTokens::new(keys, issuer, audience))
+    Ok((PasetoTokens::new(keys, issuer, audience), watch))
 }
 
 fn hasher(config: &Config) -> anyhow::Result<Argon2Pool> {

@@ -54,7 +54,7 @@ impl AccessTokens for FakeTokens {
         if now < claims.expires_at { Ok(claims.clone()) } else { Err(TokenError::Expired) }
     }
 
-    fn public_keys(&self) -> Vec<PublicKey> {
+    fn public_keys(&self, _: UtcDateTime) -> Vec<PublicKey> {
         vec![PublicKey { id: "k4.pid.fake".to_owned(), key: "k4.public.fake".to_owned(), active: true }]
     }
 }

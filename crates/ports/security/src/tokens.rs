@@ -53,7 +53,7 @@ pub struct PublicKey {
     pub id: String,
     /// The PASERK public key, `k4.public.…`.
     pub key: String,
-    /// Whether new tokens are signed with it.
+    /// Whether new tokens are signed with it now.
     pub active: bool,
 }
 
@@ -86,12 +86,12 @@ pub enum TokenError {
 /// whose issuer or audience is not its own, at any time outside `nbf ≤ now < exp`.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait AccessTokens: Send + Sync {
-    /// Signs the claims with the active key.
+    /// Signs the claims with the key that is active when they are issued.
     fn issue(&self, claims: &AccessClaims) -> AccessToken;
 
     /// The claims of a genuine token.
     fn verify(&self, token: &str, now: UtcDateTime) -> Result<AccessClaims, TokenError>;
 
-    /// All keys that verify, the active one among them.
-    fn public_keys(&self) -> Vec<PublicKey>;
+    /// All keys that verify now, among them the one that signs and the one that will.
+    fn public_keys(&self, now: UtcDateTime) -> Vec<PublicKey>;
 }
