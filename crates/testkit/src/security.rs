@@ -31,8 +31,12 @@ impl PasswordHasher for FakeHasher {
         Ok(PasswordHash::new(format!("fake${}", password.expose())))
     }
 
-    async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, HashError> {
-        Ok(hash.expose() == format!("fake${}", password.expose()))
+    async fn verify(&self, password: Password, hash: Option<PasswordHash>) -> Result<bool, HashError> {
+        Ok(hash.is_some_and(|hash| hash.expose() == format!("fake${}", password.expose())))
+    }
+
+    fn is_outdated(&self, hash: &PasswordHash) -> bool {
+        !hash.expose().starts_with("fake$")
     }
 }
 

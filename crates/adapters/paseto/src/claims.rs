@@ -11,7 +11,7 @@ use crate::moment;
 /// What a token of ours lets its bearer do.
 const SCOPE: &str = "read write";
 
-/// The payload of a token: the registered claims of PASETO, and `sid`, `scope` and `kyc`.
+/// The payload of a token: the registered claims of PASETO, and `sid`, `scope`, `kyc` and `gen`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct WireClaims<'a> {
     #[serde(borrow)]
@@ -31,6 +31,8 @@ pub(crate) struct WireClaims<'a> {
     scope: Cow<'a, str>,
     #[serde(borrow)]
     kyc: Cow<'a, str>,
+    #[serde(default)]
+    r#gen: u32,
 }
 
 impl<'a> WireClaims<'a> {
@@ -48,6 +50,7 @@ impl<'a> WireClaims<'a> {
             exp: moment::format(claims.expires_at)?.into(),
             scope: SCOPE.into(),
             kyc: claims.kyc.as_str().into(),
+            r#gen: claims.generation,
         })
     }
 
@@ -72,6 +75,7 @@ impl<'a> WireClaims<'a> {
             claims: AccessClaims {
                 user: UserId::new(self.sub),
                 session: SessionId::new(self.sid),
+                generation: self.r#gen,
                 id: self.jti,
                 issued_at,
                 expires_at: moment::parse(&self.exp)?,

@@ -53,6 +53,7 @@ fn claims() -> AccessClaims {
     AccessClaims {
         user: UserId::new(Uuid::from_u128(1)),
         session: SessionId::new(Uuid::from_u128(2)),
+        generation: 7,
         id: Uuid::from_u128(3),
         issued_at: ISSUED,
         expires_at: EXPIRES,

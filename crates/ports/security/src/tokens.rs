@@ -2,7 +2,7 @@ use std::fmt;
 
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::{KycLevel, SessionId, UserId};
+use vestibule_domain::{Generation, KycLevel, SessionId, UserId};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// What an access token says, in the claims' registered meaning. Issuer and audience are the adapter's own settings.
@@ -12,6 +12,8 @@ pub struct AccessClaims {
     pub user: UserId,
     /// `sid`: the session it belongs to; it is worth nothing once that has ended.
     pub session: SessionId,
+    /// `gen`: which of the session's token pairs it belongs to.
+    pub generation: Generation,
     /// `jti`: the token's own id.
     pub id: Uuid,
     /// `iat` and `nbf`, to the second.
