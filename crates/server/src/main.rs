@@ -2,6 +2,7 @@
 //!
 //! Not here: anything that another binary would have to repeat.
 
+mod accounts;
 mod commands;
 mod config;
 mod copy;
@@ -41,6 +42,12 @@ enum Command {
     /// Show and change the keys that sign access tokens. Running instances notice by themselves.
     #[command(subcommand)]
     Keys(token_keys::Keys),
+    /// Print what happened to an account or a number, the newest first.
+    Audit(accounts::Audit),
+    /// Block an account: its sessions end, and nobody can sign in.
+    Block(accounts::Account),
+    /// Let the owner of a blocked account in again.
+    Unblock(accounts::Account),
     /// Copy a whole installation from SQLite to Postgres. Run again, it goes on where it was interrupted.
     Copy(copy::Copy),
 }
@@ -58,6 +65,9 @@ async fn main() -> ExitCode {
         Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
         Command::Keys(keys) => keys.run(&config),
+        Command::Audit(audit) => audit.run(&config).await,
+        Command::Block(account) => account.block(&config).await,
+        Command::Unblock(account) => account.unblock(&config).await,
         Command::Copy(copying) => copy::copy(&config, &copying).await,
     })
 }

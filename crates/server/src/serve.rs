@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use vestibule_application::Application;
-use vestibule_http::Http;
+use vestibule_http::{Http, Services};
 
 use crate::config::{Config, Environment};
 use crate::{inbox_routes, wiring};
@@ -37,6 +38,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         wording: service.wording,
         trusted_proxies: config.http.trusted_proxies.clone().unwrap_or_default(),
         callbacks: service.callbacks,
+        issuer: config.issuer(),
+        audience: config.audience(),
+        services: services(config),
     });
     let inbox = service.inbox.map(Data::from);
     let closing_inbox = inbox.clone();
@@ -87,6 +91,11 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn services(config: &Config) -> Services {
+    let services = &config.oauth.services;
+    Services::new(services.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret())))
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {

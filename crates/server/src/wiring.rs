@@ -16,7 +16,8 @@ use vestibule_application::{
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
-use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, Zxcvbn};
+use vestibule_domain::sign_in::GuardRules;
+use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, SessionLives, Zxcvbn};
 use vestibule_inbox::Inbox;
 use vestibule_maxmind::{MmdbCountries, NoCountries};
 use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
@@ -52,7 +53,14 @@ pub(crate) struct Service {
     pub(crate) smpp: Option<Arc<Smpp>>,
 }
 
-pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
+/// The use cases on what they need, without anything that sends.
+pub(crate) struct UseCases {
+    pub(crate) application: Application,
+    outbox: Arc<dyn Outbox>,
+    follow_keys: FollowKeys,
+}
+
+pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let derivation = Arc::new(derivation(config, &*entropy)?);
@@ -60,31 +68,9 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let tokens = Arc::new(tokens);
     let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
     let Database { storage, outbox } = open_database(config).await?;
-    let hasher = Arc::new(hasher(config)?);
-    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
-    let wording = Arc::new(wording.context("http.public_url")?);
-    let wake = Arc::new(Notify::new());
-    let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
-        outbox: Arc::clone(&outbox),
-        clock: Arc::clone(&clock),
-        wake: Arc::clone(&wake),
-    });
-    let inbox = || Arc::new(Inbox::new(Arc::clone(&clock)).with_reports(Arc::clone(&reports)));
-    let inbox = config.uses_inbox().then(inbox);
-    let sms =
-        Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock: &clock, entropy: &entropy })?;
-    let dispatcher = Dispatcher {
-        outbox,
-        senders: Senders { sms: sms.providers, email: email(config, inbox.as_ref())? },
-        wording: Arc::clone(&wording),
-        derivation: Arc::clone(&derivation),
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
-        wake,
-    };
     let application = Application {
         storage,
-        hasher,
+        hasher: Arc::new(hasher(config)?),
         tokens,
         clock,
         entropy,
@@ -92,6 +78,32 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         derivation,
         password_checks: Semaphore::new(cores()),
         settings: settings(config)?,
+    };
+    Ok(UseCases { application, outbox, follow_keys })
+}
+
+pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
+    let UseCases { application, outbox, follow_keys } = use_cases(config).await?;
+    let (clock, entropy) = (&application.clock, &application.entropy);
+    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
+    let wording = Arc::new(wording.context("http.public_url")?);
+    let wake = Arc::new(Notify::new());
+    let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
+        outbox: Arc::clone(&outbox),
+        clock: Arc::clone(clock),
+        wake: Arc::clone(&wake),
+    });
+    let inbox = || Arc::new(Inbox::new(Arc::clone(clock)).with_reports(Arc::clone(&reports)));
+    let inbox = config.uses_inbox().then(inbox);
+    let sms = Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock, entropy })?;
+    let dispatcher = Dispatcher {
+        outbox,
+        senders: Senders { sms: sms.providers, email: email(config, inbox.as_ref())? },
+        wording: Arc::clone(&wording),
+        derivation: Arc::clone(&application.derivation),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        wake,
     };
     Ok(Service {
         application: Arc::new(application),
@@ -156,9 +168,7 @@ fn tokens(config: &Config) -> anyhow::Result<(PasetoTokens, KeyFileWatch)> {
     };
     let opened = generated.and_then(|()| KeyFileWatch::open(&path));
     let (keys, watch) = opened.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
-    let issuer = config.tokens.issuer.clone().unwrap_or_else(|| config.public_url());
-    let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());
-    Ok((PasetoTokens::new(keys, issuer, audience), watch))
+    Ok((PasetoTokens::new(keys, config.issuer(), config.audience()), watch))
 }
 
 fn hasher(config: &Config) -> anyhow::Result<Argon2Pool> {
@@ -222,6 +232,12 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             resend_cooldown,
             mails: Quota { burst: limits.mails_per_account_per_day, period: DAY },
         },
+        guard: GuardRules {
+            attempts: limits.login_attempts,
+            lock: Duration::from_secs(limits.login_lock_seconds),
+        },
+        wrong_passwords_per_client: Quota { burst: limits.wrong_passwords_per_ip_per_hour, period: HOUR },
+        resets_per_client: Quota { burst: limits.resets_per_ip_per_hour, period: HOUR },
         sign_ups_per_client: Quota { burst: limits.signup_per_ip_per_hour, period: HOUR },
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
@@ -241,7 +257,11 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         ),
         keep_messages: DAY * config.retention.messages_days.into(),
         access_ttl: Duration::from_secs(tokens.access_ttl_seconds),
-        refresh_ttl: Duration::from_secs(tokens.refresh_ttl_seconds),
+        keep_facts: DAY * config.retention.audit_days.into(),
+        sessions: SessionLives {
+            idle: Duration::from_secs(tokens.refresh_ttl_seconds),
+            absolute: Duration::from_secs(tokens.session_ttl_seconds),
+        },
     })
 }
 

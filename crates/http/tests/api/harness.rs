@@ -118,6 +118,9 @@ impl Backstage {
             wording,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             callbacks: options.callbacks(),
+            issuer: "https://vestibule.example".to_owned(),
+            audience: "app".to_owned(),
+            services: Services::new([("billing", "a secret of billing")]),
         };
         Self { clock, storage, derivation, last_received: Mutex::default(), http: Data::new(http) }
     }
@@ -202,7 +205,11 @@ fn settings(options: &Options) -> Settings {
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,
-        refresh_ttl: DAY,
+        keep_facts: DAY,
+        sessions: SessionLives { idle: DAY, absolute: DAY * 3 },
+        guard: GuardRules { attempts: 3, lock: Duration::from_mins(15) },
+        wrong_passwords_per_client: quota(20),
+        resets_per_client: quota(20),
     }
 }
 
