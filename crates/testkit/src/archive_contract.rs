@@ -14,13 +14,16 @@ use std::time::Duration;
 use time::UtcDateTime;
 use time::macros::{date, utc_datetime};
 use uuid::Uuid;
+use vestibule_domain::audit::{Event, Fact};
+use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
+use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin,
-    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session, SessionId,
-    UserId,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
+    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
+    SessionId, SessionRecord, Standing, UserId,
 };
 use vestibule_port_storage::archive::{
     Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
@@ -86,9 +89,13 @@ fn origin(device: &str) -> Origin {
 }
 
 fn attempt(number: u32) -> Attempt {
+    attempt_with(number, PasswordHash::new(format!("hash {number}")))
+}
+
+fn attempt_with<P>(number: u32, password: P) -> Attempt<P> {
     Attempt {
         id: AttemptId::new(id(number)),
-        password: PasswordHash::new(format!("hash {number}")),
+        password,
         origin: origin(if number.is_multiple_of(2) { "" } else { "device" }),
         created_at: after(number.into()),
         generation: number % 3,
@@ -110,6 +117,62 @@ fn registration(number: u32, version: i64, stage: Stage, attempts: Vec<Attempt>)
     Record::Registration(Box::new(Loaded { value: Registration::restore(record), version: Version(version) }))
 }
 
+fn session(number: u32, version: i64, origin: Origin) -> Record {
+    let record = SessionRecord {
+        id: SessionId::new(id(number)),
+        user: UserId::new(id(number)),
+        origin,
+        created_at: NOW,
+        last_used_at: if version > 1 { after(70) } else { NOW },
+        generation: if version > 1 { u32::MAX } else { 0 },
+        used: version > 1,
+        spent: (version > 1).then(|| RefreshTokenHash::restore([5; 32])),
+    };
+    Record::Session(Box::new(Loaded { value: Session::restore(record), version: Version(version) }))
+}
+
+fn guard(number: u32, version: i64, origins: Vec<KnownOrigin>) -> Record {
+    let strangers = if version > 1 { throttle(u32::MAX) } else { Throttle::default() };
+    let value = SignInGuard { phone: phone(number), strangers, origins };
+    Record::Guard(Box::new(Loaded { value, version: Version(version) }))
+}
+
+fn known(origin: Origin, throttle: Throttle) -> KnownOrigin {
+    KnownOrigin { origin, seen_at: after(3), throttle }
+}
+
+fn throttle(failures: u32) -> Throttle {
+    Throttle { failures, failed_at: Some(after(8)), locked_until: Some(after(908)) }
+}
+
+fn reset(number: u32, version: i64, attempts: Vec<Attempt<()>>) -> Record {
+    let record = ResetRecord {
+        phone: phone(number),
+        attempts,
+        requests_full_at: (version > 1).then(|| after(3600)),
+        guesses_full_at: (version > 2).then(|| after(60)),
+    };
+    Record::Reset(Box::new(Loaded { value: PasswordReset::restore(record), version: Version(version) }))
+}
+
+fn fact(number: u32, event: Event) -> Fact {
+    Fact {
+        id: FactId::new(id(number)),
+        at: after(number.into()),
+        event,
+        number: NumberDigest([7; 32]),
+        phone: phone(number).masked(),
+        user: Some(UserId::new(id(number))),
+        session: Some(SessionId::new(id(number + 1))),
+        device: Fingerprint::of("device"),
+        address: Some(v6()),
+    }
+}
+
+fn v6() -> ClientAddress {
+    ClientAddress::of("2001:db8:1:2::3".parse().unwrap())
+}
+
 fn opened(number: u32) -> Opened {
     Opened {
         attempt: AttemptId::new(id(number)),
@@ -129,6 +192,8 @@ fn account(number: u32, version: i64, email: EmailState, profile: ProfileRecord,
         email,
         kyc,
         created_at: NOW,
+        opened_from: (version > 1).then(|| origin(if version > 9 { "" } else { "device" })),
+        standing: if version > 9 { Standing::Blocked } else { Standing::Good },
         mails_full_at: (version > 1).then(|| after(7200)),
         profile: Profile::restore(profile),
     };
@@ -215,25 +280,23 @@ pub fn records() -> Vec<Record> {
             set_at: after(seconds),
         })
     };
-    let session = |number, device| {
-        let (origin, session) = (origin(device), SessionId::new(id(number)));
-        Record::Session(Session { id: session, user: user(number), origin, created_at: NOW })
-    };
     let token = |number: u8| {
         Record::RefreshToken(NewRefreshToken {
             hash: RefreshTokenHash::restore([number; 32]),
             session: SessionId::new(id(1)),
+            generation: if number > 9 { u32::MAX } else { 0 },
             issued_at: NOW,
             expires_at: after(number.into()),
         })
     };
-    let budget = |address: &str, seconds| {
-        let limit = Limit::SignUpsFrom(ClientAddress::of(address.parse().unwrap()));
+    let budget = |limit: fn(ClientAddress) -> Limit, address: &str, seconds| {
+        let limit = limit(ClientAddress::of(address.parse().unwrap()));
         Record::Budget(Budget { limit, full_at: after(seconds) })
     };
-    let mail =
-        message(2, Recipient::Email(address), Content::EmailConfirmation { verification: verification(1) });
+    let by_mail = || Recipient::Email(address.clone());
+    let mail = message(2, by_mail(), Content::EmailConfirmation { verification: verification(1) });
     let notice = message(3, Recipient::Phone(phone(3)), Content::AlreadyRegistered);
+    let reset_code = Content::ResetCode { attempt: AttemptId::new(id(6)), generation: 4 };
     let in_doubt = QueuedMessage {
         due_at: after(30),
         tries: 1,
@@ -250,6 +313,8 @@ pub fn records() -> Vec<Record> {
         kind: "already_registered".to_owned(),
         ..delivery(5, DeliveryState::Expired)
     };
+    let bare_fact =
+        Fact { user: None, session: None, device: None, address: None, ..fact(2, Event::ResetRequested) };
     vec![
         registration(1, 1, Stage::Pending, vec![attempt(1), attempt(2), attempt(5)]),
         registration(2, 7, Stage::Confirmed(opened(2)), vec![]),
@@ -263,20 +328,35 @@ pub fn records() -> Vec<Record> {
         password(2, 30),
         Record::UsedNumber(NumberDigest([1; 32])),
         Record::UsedNumber(NumberDigest([200; 32])),
-        session(1, "device"),
-        session(3, ""),
+        session(1, 1, origin("device")),
+        session(3, 5, Origin { address: v6(), ..origin("") }),
         token(9),
         token(130),
-        budget("192.0.2.1", 60),
-        budget("192.0.2.10", 61),
-        budget("2001:db8::", 62),
-        budget("2001:db8:a::", 63),
+        budget(Limit::ResetsFrom, "192.0.2.1", 59),
+        budget(Limit::SignUpsFrom, "192.0.2.1", 60),
+        budget(Limit::SignUpsFrom, "192.0.2.10", 61),
+        budget(Limit::SignUpsFrom, "2001:db8::", 62),
+        budget(Limit::SignUpsFrom, "2001:db8:a::", 63),
+        budget(Limit::WrongPasswordsFrom, "192.0.2.1", 64),
         Record::Message(Box::new(queued(sms(1)))),
         Record::Message(Box::new(in_doubt)),
         Record::Message(Box::new(dead)),
+        Record::Message(Box::new(queued(message(6, Recipient::Phone(phone(3)), reset_code)))),
+        Record::Message(Box::new(queued(message(7, by_mail(), Content::PasswordChanged)))),
+        Record::Message(Box::new(queued(message(8, by_mail(), Content::SessionStolen)))),
         Record::Delivery(Box::new(delivery(3, DeliveryState::Failed))),
         Record::Delivery(Box::new(delivery(4, DeliveryState::Delivered))),
         Record::Delivery(Box::new(unnamed)),
+        guard(1, 1, vec![]),
+        guard(2, 9, vec![known(origin("device"), Throttle::default()), known(origin(""), throttle(2))]),
+        // Nobody has to have an account.
+        guard(90, 2, vec![known(Origin { address: v6(), ..origin("") }, throttle(1))]),
+        reset(1, 1, vec![]),
+        reset(2, 2, vec![attempt_with(2, ()), attempt_with(1, ())]),
+        reset(90, 3, vec![attempt_with(3, ())]),
+        Record::Fact(Box::new(fact(1, Event::PhoneConfirmed))),
+        Record::Fact(Box::new(bare_fact)),
+        Record::Fact(Box::new(fact(300, Event::RefreshTokenReused))),
     ]
 }
 
@@ -299,7 +379,7 @@ pub async fn export_all(archive: &impl Archive, page: usize) -> Vec<Record> {
 /// Commits what storage can be made to keep; the records that it makes.
 pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
     let lease = Duration::from_secs(30);
-    let mut committed = Vec::new();
+    let (mut committed, mut after_messages) = (Vec::new(), Vec::new());
     // What a commit saves anew has the first version, so that only the second save of an aggregate shows another.
     for record in records() {
         let mut changes = Changes::default();
@@ -308,24 +388,40 @@ pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
             Record::Account(loaded) => changes.account = Some(Save::new(loaded.value)),
             Record::Password(password) => changes.password = Some(password),
             Record::UsedNumber(digest) => changes.used_number = Some(digest),
-            Record::Session(session) => changes.session = Some(session),
+            Record::Session(loaded) => changes.session = Some(Save::new(loaded.value)),
             Record::RefreshToken(token) => changes.refresh_token = Some(token),
             Record::Budget(Budget { limit, full_at }) => {
                 let quota = Quota { burst: 1, period: Duration::from_mins(1) };
                 changes.charge = Some(Charge { limit, quota, now: full_at - quota.period });
             }
+            Record::Guard(loaded) => changes.guard = Some(Save::new(loaded.value)),
+            Record::Reset(loaded) => changes.reset = Some(Save::new(loaded.value)),
+            Record::Fact(fact) => changes.facts = vec![*fact],
             Record::Message(_) | Record::Delivery(_) => continue,
         }
         storage.commit(changes).await.unwrap();
-        committed.push(match record {
+        let first = Version(1);
+        match record {
             Record::Registration(loaded) => {
-                let again = Save::over(Version(1), loaded.value.clone());
+                let again = Save::over(first, loaded.value.clone());
                 storage.commit(Changes { registration: Some(again), ..Changes::default() }).await.unwrap();
-                Record::Registration(Box::new(Loaded { version: Version(2), ..*loaded }))
+                committed.push(Record::Registration(Box::new(Loaded { version: Version(2), ..*loaded })));
             }
-            Record::Account(loaded) => Record::Account(Box::new(Loaded { version: Version(1), ..*loaded })),
-            other => other,
-        });
+            Record::Account(loaded) => {
+                committed.push(Record::Account(Box::new(Loaded { version: first, ..*loaded })));
+            }
+            Record::Session(loaded) => {
+                committed.push(Record::Session(Box::new(Loaded { version: first, ..*loaded })));
+            }
+            Record::Guard(loaded) => {
+                after_messages.push(Record::Guard(Box::new(Loaded { version: first, ..*loaded })));
+            }
+            Record::Reset(loaded) => {
+                after_messages.push(Record::Reset(Box::new(Loaded { version: first, ..*loaded })));
+            }
+            fact @ Record::Fact(_) => after_messages.push(fact),
+            other => committed.push(other),
+        }
     }
     let messages: Vec<_> = (1..=4).map(sms).collect();
     storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
@@ -347,6 +443,7 @@ pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
     let dead = QueuedMessage { dead: true, reason: Some(reason), ..leased(3) };
     committed.extend([leased(1), in_doubt, dead].map(|queued| Record::Message(Box::new(queued))));
     committed.push(Record::Delivery(Box::new(Delivery { tries: 1, ..delivery(4, DeliveryState::Sent) })));
+    committed.extend(after_messages);
     committed
 }
 

@@ -117,6 +117,9 @@ fn place(record: &Record) -> (usize, Vec<u8>) {
         Record::Budget(_) => Table::Limits,
         Record::Message(_) => Table::Messages,
         Record::Delivery(_) => Table::Deliveries,
+        Record::Guard(_) => Table::SignInGuards,
+        Record::Reset(_) => Table::PasswordResets,
+        Record::Fact(_) => Table::Facts,
     };
     (number(table), bytes(&record.key()))
 }
@@ -127,7 +130,7 @@ fn number(table: Table) -> usize {
 
 fn bytes(key: &Key) -> Vec<u8> {
     match key {
-        Key::Registration(phone) => phone.as_str().into(),
+        Key::Registration(phone) | Key::Guard(phone) | Key::Reset(phone) => phone.as_str().into(),
         Key::Account(user) => user.uuid().into(),
         Key::Password(user, set_at) => {
             // Moments after 1970 are in the order of their bytes.
@@ -138,5 +141,6 @@ fn bytes(key: &Key) -> Vec<u8> {
         Key::RefreshToken(hash) => hash.digest().as_slice().into(),
         Key::Budget(limit) => limit.key().into(),
         Key::Message(id) | Key::Delivery(id) => id.uuid().into(),
+        Key::Fact(id) => id.uuid().into(),
     }
 }

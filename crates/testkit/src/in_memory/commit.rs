@@ -1,0 +1,129 @@
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use vestibule_domain::{Account, SessionId, UserId};
+use vestibule_port_storage::{
+    Changes, Charge, CommitError, EndSessions, Erasure, Loaded, NewPassword, Save, Version,
+};
+
+use super::outbox::Queued;
+use super::{State, is_for};
+
+impl State {
+    /// Whatever ends goes first, so that what is opened in the same commit is not taken for it.
+    pub(super) fn apply(&mut self, changes: Changes) -> Result<(), CommitError> {
+        if let Some(erasure) = changes.erase {
+            self.erase(&erasure)?;
+        }
+        if let Some(end) = changes.end_sessions {
+            self.end_sessions(end);
+        }
+        if let Some(save) = changes.registration {
+            put(&mut self.registrations, save.value.phone().clone(), save)?;
+        }
+        if let Some(digest) = changes.used_number
+            && !self.used_numbers.insert(digest)
+        {
+            return Err(CommitError::PhoneTaken);
+        }
+        if let Some(save) = changes.account {
+            self.put_account(save)?;
+        }
+        if let Some(password) = changes.password {
+            self.put_password(password)?;
+        }
+        self.passwords
+            .retain(|password| !changes.forgotten_passwords.contains(&(password.user, password.set_at)));
+        if let Some(save) = changes.guard {
+            put(&mut self.guards, save.value.phone.clone(), save)?;
+        }
+        if let Some(save) = changes.reset {
+            put(&mut self.resets, save.value.phone().clone(), save)?;
+        }
+        if let Some(save) = changes.session {
+            demand(self.accounts.contains_key(&save.value.user()))?;
+            put(&mut self.sessions, save.value.id(), save)?;
+        }
+        if let Some(token) = changes.refresh_token {
+            demand(self.sessions.contains_key(&token.session))?;
+            self.refresh_tokens.insert(token.hash, token);
+        }
+        if let Some(charge) = changes.charge {
+            self.charge(&charge)?;
+        }
+        self.messages.extend(changes.messages.into_iter().map(Queued::new));
+        self.facts.extend(changes.facts);
+        Ok(())
+    }
+
+    fn put_account(&mut self, save: Save<Account>) -> Result<(), CommitError> {
+        let user = save.value.user();
+        let mut others = self.accounts.values().filter(|other| other.value.user() != user);
+        if others.any(|other| other.value.phone() == save.value.phone()) {
+            return Err(CommitError::PhoneTaken);
+        }
+        if save.value.email().confirmed().is_some_and(|address| self.has_confirmed(address, user)) {
+            return Err(CommitError::EmailTaken);
+        }
+        put(&mut self.accounts, user, save)
+    }
+
+    fn put_password(&mut self, password: NewPassword) -> Result<(), CommitError> {
+        demand(self.accounts.contains_key(&password.user))?;
+        self.passwords.retain(|other| (other.user, other.set_at) != (password.user, password.set_at));
+        self.passwords.push(password);
+        Ok(())
+    }
+
+    fn charge(&mut self, charge: &Charge) -> Result<(), CommitError> {
+        let full_at = self.limits.get(&charge.limit).copied();
+        let charged = charge.quota.charge(full_at, charge.now);
+        let full_at = charged.map_err(|retry_after| CommitError::LimitReached { retry_after })?;
+        self.limits.insert(charge.limit, full_at);
+        Ok(())
+    }
+
+    fn end_sessions(&mut self, end: EndSessions) {
+        let ends = |user: UserId, session: SessionId| match end {
+            EndSessions::One(of, one) => user == of && session == one,
+            EndSessions::AllBut(of, but) => user == of && Some(session) != but,
+        };
+        self.sessions.retain(|id, session| !ends(session.value.user(), *id));
+        let sessions = &self.sessions;
+        self.refresh_tokens.retain(|_, token| sessions.contains_key(&token.session));
+    }
+
+    fn erase(&mut self, Erasure { user, replaces, phone }: &Erasure) -> Result<(), CommitError> {
+        let account = self.accounts.remove(user).ok_or(CommitError::Conflict)?;
+        demand(account.version == *replaces)?;
+        self.passwords.retain(|password| password.user != *user);
+        self.end_sessions(EndSessions::AllBut(*user, None));
+        self.registrations.remove(phone);
+        self.guards.remove(phone);
+        self.resets.remove(phone);
+        let address = account.value.email().address();
+        self.messages.retain(|queued| !is_for(&queued.message.recipient, phone, address));
+        let is_of_user = |user_of_fact: Option<UserId>| user_of_fact == Some(*user);
+        let numbers: HashSet<_> =
+            self.facts.iter().filter(|fact| is_of_user(fact.user)).map(|fact| fact.number).collect();
+        for fact in
+            self.facts.iter_mut().filter(|fact| is_of_user(fact.user) || numbers.contains(&fact.number))
+        {
+            fact.device = None;
+            fact.address = None;
+        }
+        Ok(())
+    }
+}
+
+fn put<K: Hash + Eq, T>(map: &mut HashMap<K, Loaded<T>>, key: K, save: Save<T>) -> Result<(), CommitError> {
+    demand(map.get(&key).map(|loaded| loaded.version) == save.replaces)?;
+    let version = Version(save.replaces.map_or(1, |Version(version)| version + 1));
+    map.insert(key, Loaded { value: save.value, version });
+    Ok(())
+}
+
+/// What a commit takes for granted is a conflict where it is not so.
+const fn demand(holds: bool) -> Result<(), CommitError> {
+    if holds { Ok(()) } else { Err(CommitError::Conflict) }
+}

@@ -1,0 +1,160 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::UtcDateTime;
+use vestibule_domain::{AttemptId, DeliveryState, Message, MessageId};
+use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
+
+use super::{InMemoryStorage, State};
+
+#[derive(Clone)]
+pub(super) struct Queued {
+    pub(super) message: Message,
+    pub(super) due_at: UtcDateTime,
+    pub(super) tries: u32,
+    pub(super) dead: Option<String>,
+    pub(super) in_doubt_with: Option<&'static str>,
+}
+
+/// A message that has left the queue.
+#[derive(Clone)]
+pub(super) struct Left {
+    pub(super) id: MessageId,
+    pub(super) attempt: Option<AttemptId>,
+    pub(super) provider: Option<&'static str>,
+    pub(super) reference: Option<String>,
+    pub(super) state: DeliveryState,
+    pub(super) queued_at: UtcDateTime,
+}
+
+#[async_trait]
+impl Outbox for InMemoryStorage {
+    async fn claim(
+        &self,
+        limit: usize,
+        lease: Duration,
+        now: UtcDateTime,
+    ) -> Result<Vec<Claimed>, Unavailable> {
+        let mut state = self.up()?;
+        let mut due: Vec<_> = state
+            .messages
+            .iter_mut()
+            .filter(|queued| queued.dead.is_none() && queued.due_at <= now)
+            .collect();
+        due.sort_by_key(|queued| queued.due_at);
+        let claimed = due.into_iter().take(limit).map(|queued| {
+            queued.due_at = now + lease;
+            queued.tries += 1;
+            let doubted = queued.in_doubt_with.take().map(str::to_owned);
+            Claimed { message: queued.message.clone(), tries: queued.tries, doubted }
+        });
+        Ok(claimed.collect())
+    }
+
+    async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
+        let mut state = self.up()?;
+        if let Some(left) = state.settlements_to_refuse.checked_sub(1) {
+            state.settlements_to_refuse = left;
+            return Err(Unavailable("refused by a test".to_owned()));
+        }
+        let State { messages, deliveries, .. } = &mut *state;
+        let leased =
+            |queued: &Queued| queued.message.id == id && queued.tries == tries && queued.dead.is_none();
+        let Some(at_index) = messages.iter().position(leased) else {
+            return Ok(());
+        };
+        if let Settlement::Sent { .. } | Settlement::Expired { .. } = settlement {
+            deliveries.push(messages.remove(at_index).left(match settlement {
+                Settlement::Sent { provider, reference, .. } => {
+                    (DeliveryState::Sent, Some(provider), reference)
+                }
+                _ => (DeliveryState::Expired, None, None),
+            }));
+        } else if let Some(queued) = messages.get_mut(at_index) {
+            match settlement {
+                Settlement::Retry { at, .. } => queued.due_at = at,
+                Settlement::InDoubt { provider, until, .. } => {
+                    queued.due_at = until;
+                    queued.in_doubt_with = Some(provider);
+                }
+                Settlement::Dead { reason } => queued.dead = Some(reason),
+                Settlement::Sent { .. } | Settlement::Expired { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
+        let mut state = self.up()?;
+        let State { messages, deliveries, .. } = &mut *state;
+        let known = deliveries.iter_mut().find(|left| match &report.message {
+            Reported::Message(id) => left.id == *id,
+            Reported::Reference(reference) => {
+                left.provider == Some(report.provider) && left.reference.as_ref() == Some(reference)
+            }
+        });
+        if let Some(left) = known {
+            let is_senders =
+                report.state == DeliveryState::Delivered || left.provider == Some(report.provider);
+            if is_senders && left.state.may_become(report.state) {
+                left.state = report.state;
+            }
+            return Ok(true);
+        }
+        let Reported::Message(id) = report.message else {
+            return Ok(false);
+        };
+        let arrived = matches!(report.state, DeliveryState::Sent | DeliveryState::Delivered);
+        let queued = |queued: &Queued| queued.message.id == id && (queued.dead.is_none() || arrived);
+        let Some(at_index) = messages.iter().position(queued) else {
+            return Ok(true);
+        };
+        if report.state != DeliveryState::Failed {
+            deliveries.push(messages.remove(at_index).left((report.state, Some(report.provider), None)));
+            return Ok(true);
+        }
+        let in_doubt = messages.get_mut(at_index).filter(|it| it.in_doubt_with == Some(report.provider));
+        Ok(in_doubt.is_some_and(|queued| {
+            queued.due_at = report.at;
+            true
+        }))
+    }
+
+    async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable> {
+        let state = self.up()?;
+        Ok(state.messages.iter().filter(|queued| queued.dead.is_none()).map(|queued| queued.due_at).min())
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable> {
+        let state = self.up()?;
+        let mut dead: Vec<_> = state
+            .messages
+            .iter()
+            .filter_map(|queued| {
+                let reason = queued.dead.clone()?;
+                Some(DeadLetter { message: queued.message.clone(), tries: queued.tries, reason })
+            })
+            .collect();
+        dead.sort_by_key(|letter| std::cmp::Reverse(letter.message.queued_at));
+        dead.truncate(limit);
+        Ok(dead)
+    }
+
+    async fn queued(&self) {
+        self.queued.notified().await;
+    }
+}
+
+impl Queued {
+    pub(super) const fn new(message: Message) -> Self {
+        Self { due_at: message.queued_at, message, tries: 0, dead: None, in_doubt_with: None }
+    }
+
+    fn left(
+        self,
+        (state, provider, reference): (DeliveryState, Option<&'static str>, Option<String>),
+    ) -> Left {
+        let Message { id, queued_at, .. } = self.message;
+        Left { id, attempt: self.message.content.attempt(), provider, reference, state, queued_at }
+    }
+}
