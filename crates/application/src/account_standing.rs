@@ -1,7 +1,7 @@
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{PhoneNumber, Standing, UserId};
-use vestibule_port_storage::{Changes, CommitError, EndSessions, FactsOf, Limit, Save, Unavailable};
+use vestibule_port_storage::{Changes, CommitError, EndSessions, FactsOf, Save, Unavailable};
 
 use crate::facts::Scene;
 use crate::{Application, MAX_ROUNDS, contended, undecided};
@@ -25,9 +25,8 @@ impl Application {
     pub async fn set_standing(&self, user: UserId, standing: Standing) -> Result<(), AccountStandingError> {
         for _ in 0..MAX_ROUNDS {
             let account = self.storage.account(user).await?.ok_or(AccountStandingError::NotFound)?;
-            let limit = Limit::WrongPasswordsFrom(vestibule_domain::ClientAddress::of([0, 0, 0, 0].into()));
             let phone = account.value.phone();
-            let guard = match self.storage.credentials(phone, &limit).await?.guard {
+            let guard = match self.storage.credentials(phone, None).await?.guard {
                 Some(guard) => Save::over(guard.version, guard.value),
                 None => Save::new(SignInGuard::new(phone.clone())),
             };
@@ -57,8 +56,7 @@ impl Application {
     /// # Errors
     /// [`AccountStandingError`]
     pub async fn user_of(&self, phone: &PhoneNumber) -> Result<UserId, AccountStandingError> {
-        let limit = Limit::WrongPasswordsFrom(vestibule_domain::ClientAddress::of([0, 0, 0, 0].into()));
-        let account = self.storage.credentials(phone, &limit).await?.account;
+        let account = self.storage.credentials(phone, None).await?.account;
         account.map(|account| account.value.user()).ok_or(AccountStandingError::NotFound)
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use vestibule_domain::audit::Event;
 use vestibule_domain::{Account, Content, Locale, Message, Origin, Password, Recipient, Violations};
 use vestibule_port_security::HashError;
-use vestibule_port_storage::{Changes, CommitError, EndSessions, Limit, NewPassword, Save, Unavailable};
+use vestibule_port_storage::{Changes, CommitError, EndSessions, NewPassword, Save, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
@@ -70,8 +70,7 @@ impl Application {
         let presented = Presented { phone, password: Password::prepare(&current).ok(), origin: &origin };
         // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
         self.prove_password(presented, |_, _| (Changes::default(), ())).await?;
-        let limit = Limit::WrongPasswordsFrom(origin.address);
-        let mut credentials = self.storage.credentials(phone, &limit).await?;
+        let mut credentials = self.storage.credentials(phone, None).await?;
         let proven = credentials.passwords.first().map(|newest| newest.set_at);
         let password = self.check_password(new, Subject::of(customer.account())).await??;
         if self.is_recent(&password, &credentials.passwords).await? {
@@ -101,7 +100,7 @@ impl Application {
             match self.storage.commit(changes).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {
-                    credentials = self.storage.credentials(phone, &limit).await?;
+                    credentials = self.storage.credentials(phone, None).await?;
                 }
                 Err(error) => return Err(undecided(&error).into()),
             }

@@ -3,7 +3,7 @@ use vestibule_domain::audit::Fact;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::KnownOrigin;
 use vestibule_domain::{Account, Message, Session};
-use vestibule_port_storage::{FactsOf, Limit, Unavailable};
+use vestibule_port_storage::{FactsOf, Unavailable};
 
 use crate::{Application, Customer};
 
@@ -37,11 +37,7 @@ impl Application {
     pub async fn export_account(&self, customer: Customer) -> Result<PersonalData, Unavailable> {
         let account = customer.account.value;
         let (phone, user) = (account.phone(), account.user());
-        let limit = account.opened_from().map_or_else(
-            || Limit::ResetsFrom(vestibule_domain::ClientAddress::of([0, 0, 0, 0].into())),
-            |origin| Limit::ResetsFrom(origin.address),
-        );
-        let credentials = self.storage.credentials(phone, &limit).await?;
+        let credentials = self.storage.credentials(phone, None).await?;
         let number = FactsOf::Number(self.derivation.number_digest(phone));
         let facts = self.storage.facts(number, MAX_FACTS).await?;
         Ok(PersonalData {

@@ -67,7 +67,7 @@ impl Application {
         let mut judged: Option<Judged> = None;
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
-            let credentials = self.storage.credentials(phone, &limit).await?;
+            let credentials = self.storage.credentials(phone, Some(&limit)).await?;
             let founder = credentials.account.as_ref().and_then(|account| account.value.opened_from());
             let caller = Caller { origin, founder };
             let guard = credentials.guard.as_ref().map(|loaded| loaded.value.clone());

@@ -58,7 +58,7 @@ impl Application {
         let limit = Limit::ResetsFrom(origin.address);
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
-            let credentials = self.storage.credentials(&phone, &limit).await?;
+            let credentials = self.storage.credentials(&phone, Some(&limit)).await?;
             let owner = owner(&credentials);
             let account = credentials.account.as_ref().map(|account| account.value.user());
             let (current, replaces) = match credentials.reset {

@@ -11,7 +11,7 @@ use vestibule_domain::{
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{
-    Changes, CommitError, Credentials, EndSessions, Limit, Loaded, NewPassword, Save, Unavailable,
+    Changes, CommitError, Credentials, EndSessions, Loaded, NewPassword, Save, Unavailable,
 };
 use zeroize::Zeroizing;
 
@@ -107,8 +107,7 @@ impl Application {
         let phone = PhoneNumber::parse(&check.phone).map_err(CheckResetCodeError::from)?;
         // On record before the password is looked at: what the policy says of it must not tell that the code was right.
         self.compare(&phone, &check).await?;
-        let limit = Limit::ResetsFrom(check.origin().address);
-        let credentials = self.storage.credentials(&phone, &limit).await?;
+        let credentials = self.storage.credentials(&phone, None).await?;
         let password = self.new_password(password, &credentials).await?;
         let hash = self.hasher.hash(password).await?;
         self.replace_password(&phone, &check, &hash, credentials, &locale).await
@@ -116,9 +115,8 @@ impl Application {
 
     /// Compares the code. That it was right is told once nobody can have guessed faster.
     async fn compare(&self, phone: &PhoneNumber, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
-        let limit = Limit::ResetsFrom(check.origin().address);
         for _ in 0..MAX_ROUNDS {
-            let credentials = self.storage.credentials(phone, &limit).await?;
+            let credentials = self.storage.credentials(phone, None).await?;
             let (reset, answer) = match self.checked(&credentials, check)? {
                 Checked::Right { kept, .. } => (kept, Ok(())),
                 Checked::Refused { spent: Some(reset), refusal } => (reset, Err(refusal.into())),
@@ -210,7 +208,7 @@ impl Application {
             match self.storage.commit(changes).await {
                 Ok(()) => return Ok(pair),
                 Err(CommitError::Conflict) => {
-                    credentials = self.storage.credentials(phone, &Limit::ResetsFrom(origin.address)).await?;
+                    credentials = self.storage.credentials(phone, None).await?;
                 }
                 Err(error) => return Err(undecided(&error).into()),
             }

@@ -63,7 +63,7 @@ async fn everything(storage: &impl Storage, number: u32) {
 
 /// Whether everything that there can be of the user is there, or else that nothing is.
 async fn has_everything(storage: &impl Storage, number: u32) -> bool {
-    let state = storage.credentials(&phone(number), &client()).await.unwrap();
+    let state = storage.credentials(&phone(number), Some(&client())).await.unwrap();
     let sign_up = storage.sign_up_state(&phone(number), &digest(0), &client()).await.unwrap();
     let hash = token(u8::try_from(number).unwrap(), number, NOW).hash;
     let session = storage.account_of_session(user(number), session_id(number)).await.unwrap();
