@@ -3,7 +3,7 @@ use std::time::Duration;
 use vestibule_domain::audit::Event;
 use vestibule_domain::{Account, Content, Locale, Message, Origin, Password, Recipient, Violations};
 use vestibule_port_security::HashError;
-use vestibule_port_storage::{Changes, CommitError, EndSessions, NewPassword, Save, Unavailable};
+use vestibule_port_storage::{Changes, CommitError, EndSessions, Save, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
@@ -89,7 +89,7 @@ impl Application {
             let scene =
                 Scene { session: Some(customer.session), origin: Some(&origin), ..Scene::of(&account.value) };
             let changes = Changes {
-                password: Some(NewPassword { user, hash: hash.clone(), set_at: now }),
+                password: Some(Self::newest_password(user, hash.clone(), &credentials.passwords, now)),
                 forgotten_passwords: self.forgotten(&credentials.passwords).collect(),
                 guard: Some(Save::over(guard.version, guard.value.clone())),
                 end_sessions: Some(EndSessions::AllBut(user, Some(customer.session))),

@@ -1,4 +1,9 @@
-use vestibule_domain::{Account, EmailAddress, Password, PasswordSubject, PhoneNumber, Profile, Violations};
+use std::time::Duration;
+
+use time::UtcDateTime;
+use vestibule_domain::{
+    Account, EmailAddress, Password, PasswordHash, PasswordSubject, PhoneNumber, Profile, UserId, Violations,
+};
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{NewPassword, Unavailable};
 use zeroize::Zeroizing;
@@ -60,11 +65,22 @@ impl Application {
         Ok(false)
     }
 
+    /// The password as the newest of these, whatever the clocks of other instances say.
+    pub(crate) fn newest_password(
+        user: UserId,
+        hash: PasswordHash,
+        passwords: &[NewPassword],
+        now: UtcDateTime,
+    ) -> NewPassword {
+        let before = passwords.first().map(|newest| newest.set_at + Duration::from_millis(1));
+        NewPassword { user, hash, set_at: before.map_or(now, |before| before.max(now)) }
+    }
+
     /// The passwords that are remembered no more once another is added. One stays in any case: there is always one that signs in.
     pub(crate) fn forgotten<'a>(
         &self,
         passwords: &'a [NewPassword],
-    ) -> impl Iterator<Item = (vestibule_domain::UserId, time::UtcDateTime)> + use<'a> {
+    ) -> impl Iterator<Item = (UserId, UtcDateTime)> + use<'a> {
         let kept = self.settings.passwords.history().saturating_sub(1);
         passwords.iter().skip(kept).map(|old| (old.user, old.set_at))
     }

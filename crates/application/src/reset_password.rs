@@ -10,9 +10,7 @@ use vestibule_domain::{
     PhoneNumber, Session, SessionId, Violations,
 };
 use vestibule_port_security::HashError;
-use vestibule_port_storage::{
-    Changes, CommitError, Credentials, EndSessions, Loaded, NewPassword, Save, Unavailable,
-};
+use vestibule_port_storage::{Changes, CommitError, Credentials, EndSessions, Loaded, Save, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
@@ -194,7 +192,7 @@ impl Application {
             let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
             let scene = Scene { session: Some(id), origin: Some(&origin), ..Scene::of(&account) };
             let changes = Changes {
-                password: Some(NewPassword { user: account.user(), hash: hash.clone(), set_at: now }),
+                password: Some(Self::newest_password(account.user(), hash.clone(), &passwords, now)),
                 forgotten_passwords: self.forgotten(&passwords).collect(),
                 guard: Some(Save { value: guard.proven(&origin, now), replaces: guard_version }),
                 reset: Some(Save { value: spent, replaces: reset.map(|loaded| loaded.version) }),

@@ -268,6 +268,17 @@ async fn a_changed_password_ends_the_other_sessions_and_the_owner_is_told() {
 }
 
 #[actix_web::test]
+async fn a_clock_that_is_behind_makes_no_old_password_the_newest() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let token = access(&registered!(backstage, routes));
+    // Within one and the same millisecond.
+    assert_eq!(change_password(&token, PASSWORD, OTHER_PASSWORD).send(&routes).await.status, 200);
+    assert_eq!(change_password(&token, OTHER_PASSWORD, "purple-monkey-5").send(&routes).await.status, 200);
+    assert_eq!(sign_in(PHONE, "purple-monkey-5").send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
 async fn the_current_password_is_not_to_be_guessed_either() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
