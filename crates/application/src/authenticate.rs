@@ -1,8 +1,8 @@
 use vestibule_domain::{Account, SessionId};
-use vestibule_port_security::TokenError;
-use vestibule_port_storage::{Changes, CommitError, Loaded, Save, Unavailable};
+use vestibule_port_security::{AccessClaims, TokenError};
+use vestibule_port_storage::{Changes, CommitError, Loaded, Save, SignedInAccount, Unavailable};
 
-use crate::{Application, MAX_ROUNDS, contended, impossible};
+use crate::{Application, MAX_ROUNDS, contended, impossible, undecided};
 
 /// A signed-in customer: the token was genuine and its session lives. The account is as that check has loaded it.
 #[derive(Debug)]
@@ -44,9 +44,28 @@ impl Application {
     /// [`AuthenticateError`]
     pub async fn authenticate(&self, access_token: &str) -> Result<Customer, AuthenticateError> {
         let claims = self.tokens.verify(access_token, self.clock.now())?;
-        let account = self.storage.account_of_session(claims.user, claims.session).await?;
-        let account = account.ok_or(AuthenticateError::Unauthorized)?;
-        Ok(Customer { session: claims.session, account })
+        let SignedInAccount { account, session } = self.admit(&claims).await?;
+        Ok(Customer { session: session.value.id(), account })
+    }
+
+    /// Loads the session of genuine claims. That the newest token of a session is shown for the first time is on record before anything
+    /// else happens: from then on the refresh token before it is spent for good.
+    pub(crate) async fn admit(&self, claims: &AccessClaims) -> Result<SignedInAccount, AuthenticateError> {
+        for _ in 0..MAX_ROUNDS {
+            let signed_in = self.storage.account_of_session(claims.user, claims.session).await?;
+            let signed_in = signed_in.ok_or(AuthenticateError::Unauthorized)?;
+            let Some(shown) = signed_in.session.value.shown(claims.generation, self.clock.now()) else {
+                return Ok(signed_in);
+            };
+            let session = Some(Save::over(signed_in.session.version, shown));
+            match self.storage.commit(Changes { session, ..Changes::default() }).await {
+                Ok(()) => return Ok(signed_in),
+                // Somebody refreshed, showed the token too, or signed out.
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
     }
 
     /// Changes the customer's account: decides on what was loaded, commits, and decides again on a fresh load when somebody
@@ -77,7 +96,7 @@ impl Application {
                 }
             }
             let reloaded = self.storage.account_of_session(user, session).await?;
-            account = reloaded.ok_or(CommitRefusal::SessionEnded)?;
+            account = reloaded.ok_or(CommitRefusal::SessionEnded)?.account;
         }
         Err(contended().into())
     }

@@ -1,10 +1,12 @@
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use vestibule_domain::audit::Event;
 use vestibule_domain::{ConfirmEmail, EmailAddress};
 use vestibule_port_storage::{Changes, CommitError, Save, Unavailable};
 
 use crate::derivation::UnverifiedLink;
+use crate::facts::Scene;
 use crate::{Application, EMAIL_CONFIRMATION_EVENT, MAX_ROUNDS, contended, impossible};
 
 /// What a confirmation link carries. Each value is plain or in base64, with either alphabet, padded or not.
@@ -54,8 +56,9 @@ impl Application {
                 ConfirmEmail::Expired => return Err(ConfirmEmailError::Expired),
                 ConfirmEmail::Replaced => return Err(ConfirmEmailError::Invalid),
             };
+            let facts = vec![self.fact(Event::EmailConfirmed, &Scene::of(&account))];
             let account = Some(Save::over(loaded.version, account));
-            match self.storage.commit(Changes { account, ..Changes::default() }).await {
+            match self.storage.commit(Changes { account, facts, ..Changes::default() }).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::EmailTaken) => return Err(ConfirmEmailError::Taken),

@@ -2,13 +2,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use time::UtcDateTime;
+use vestibule_domain::audit::Event;
 use vestibule_domain::registration::{Confirm, ConfirmRefusal, Confirmation};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, Fingerprint, KycLevel, OneTimeCode, Origin, PhoneError, PhoneNumber,
-    SessionId, UserId,
+    AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, PhoneNumber, SessionId,
+    UserId,
 };
 use vestibule_port_storage::{Changes, CommitError, NewPassword, Save, Unavailable};
 
+use crate::facts::Scene;
 use crate::{Application, MAX_ROUNDS, TokenPair, contended, impossible};
 
 /// Somebody typed a code.
@@ -83,15 +85,20 @@ impl Application {
                     (Changes { registration, ..Changes::default() }, Err(refusal.into()))
                 }
                 Confirmation::Opened { registration, account, password, session } => {
-                    let (pair, refresh_token) =
-                        self.token_pair(account.user(), session.id, account.kyc(), now);
+                    let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
+                    let scene = Scene {
+                        user: Some(account.user()),
+                        session: Some(session.id()),
+                        ..Scene::at(&phone, &origin)
+                    };
                     let changes = Changes {
                         registration: Some(Save::over(loaded.version, registration)),
                         password: Some(NewPassword { user: account.user(), hash: password, set_at: now }),
                         account: Some(Save::new(*account)),
                         used_number: Some(self.derivation.number_digest(&phone)),
-                        session: Some(session),
+                        session: Some(Save::new(session)),
                         refresh_token: Some(refresh_token),
+                        facts: vec![self.fact(Event::PhoneConfirmed, &scene)],
                         ..Changes::default()
                     };
                     (changes, Ok(pair))
@@ -118,13 +125,15 @@ impl Application {
         session: SessionId,
         now: UtcDateTime,
     ) -> Result<TokenPair, ConfirmPhoneError> {
-        let account =
+        let signed_in =
             self.storage.account_of_session(user, session).await?.ok_or(ConfirmPhoneError::NotFound)?;
-        let kyc: KycLevel = account.value.kyc();
-        let (pair, refresh_token) = self.token_pair(user, session, kyc, now);
+        let kyc = signed_in.account.value.kyc();
+        let (pair, refresh_token) = self.token_pair(&signed_in.session.value, kyc, now);
         let changes = Changes { refresh_token: Some(refresh_token), ..Changes::default() };
         match self.storage.commit(changes).await {
             Ok(()) => Ok(pair),
+            // The session ended meanwhile.
+            Err(CommitError::Conflict) => Err(ConfirmPhoneError::NotFound),
             Err(CommitError::Unavailable(unavailable)) => Err(unavailable.into()),
             Err(error) => Err(impossible(&error).into()),
         }

@@ -19,7 +19,7 @@ use vestibule_port_sms::Sms;
 use vestibule_port_storage::{Claimed, Outbox, Settlement, Unavailable};
 
 use crate::providers::{PROVIDER_PATIENCE, Providers, Try};
-use crate::{Derivation, Wording, kind_of};
+use crate::{Derivation, Wording};
 
 /// Messages on their way at once, so that a slow provider holds up no more than this.
 const MAX_IN_FLIGHT: usize = 64;
@@ -107,7 +107,7 @@ impl Dispatcher {
             for message in claimed {
                 let (dispatcher, leased_until) = (Arc::clone(self), Instant::now() + lease);
                 let span = tracing::info_span!(
-                    "deliver", message = %message.message.id, kind = kind_of(&message.message.content), tries = message.tries,
+                    "deliver", message = %message.message.id, kind = message.message.content.kind(), tries = message.tries,
                 );
                 in_flight.spawn(
                     async move {

@@ -1,24 +1,38 @@
-//! The use cases of registration, one file each, and the dispatcher that empties the outbox.
+//! The use cases of registration and of coming back, one file each, and the dispatcher that empties the outbox.
 //!
 //! A use case reads what it needs through the ports, lets the domain decide, and commits what changed as one
 //! value. When somebody else was faster it reads and decides again. It is the only caller of ports.
 //!
 //! Not here: rules (`domain`), statuses and bodies (`http`), protocols and SQL (the adapters).
 
+mod account_standing;
 mod add_email;
 mod authenticate;
+mod change_password;
+mod check_password;
 mod confirm_email;
 mod confirm_phone;
 mod copy_installation;
 mod derivation;
 mod dispatcher;
+mod erase_account;
+mod export_account;
+mod facts;
+mod introspect;
 mod patch_profile;
+mod prove_password;
 mod providers;
 mod receive_callback;
 mod record_delivery;
+mod refresh_tokens;
+mod request_reset;
 mod resend_code;
 mod resend_email;
+mod reset_password;
+mod revoke_token;
+mod sessions;
 mod settings;
+mod sign_in;
 mod sign_up;
 mod sweep;
 mod tokens;
@@ -29,24 +43,34 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::{Content, Locale, Message, MessageId, Recipient};
+use vestibule_domain::{Locale, Message, MessageId, Recipient};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
 use vestibule_port_storage::Storage;
 
+pub use account_standing::AccountStandingError;
 pub use add_email::AddEmailError;
 pub use authenticate::{AuthenticateError, Customer};
+pub use change_password::{ChangePassword, ChangePasswordError};
 pub use confirm_email::{ConfirmEmailError, EmailLink};
 pub use confirm_phone::{ConfirmPhone, ConfirmPhoneError};
 pub use copy_installation::{CopyInstallationError, CopyPhase, CopyProgress, copy_installation};
 pub use derivation::{Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
 pub use dispatcher::{Dispatcher, Senders};
+pub use erase_account::{EraseAccount, EraseAccountError};
+pub use export_account::PersonalData;
+pub use introspect::{Introspected, TokenKind};
 pub use patch_profile::PatchProfileError;
 pub use providers::Providers;
 pub use receive_callback::{Callbacks, ReceiveCallbackError};
 pub use record_delivery::RecordDelivery;
+pub use refresh_tokens::RefreshError;
+pub use request_reset::{RequestReset, RequestResetError};
 pub use resend_code::{ResendCode, ResendCodeError, ResentCode};
 pub use resend_email::ResendEmailError;
+pub use reset_password::{CheckResetCode, CheckResetCodeError, ResetPassword, ResetPasswordError};
+pub use sessions::{EndSessionError, SessionView};
 pub use settings::Settings;
+pub use sign_in::{SignIn, SignInError};
 pub use sign_up::{SignUp, SignUpError, SignedUp};
 pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
@@ -97,10 +121,10 @@ impl Application {
         self.storage.ready().await
     }
 
-    /// The keys that access tokens can be checked with.
+    /// The keys that access tokens can be checked with now.
     #[must_use]
     pub fn public_keys(&self) -> Vec<PublicKey> {
-        self.tokens.public_keys()
+        self.tokens.public_keys(self.clock.now())
     }
 }
 
@@ -114,11 +138,14 @@ fn impossible(error: &vestibule_port_storage::CommitError) -> Unavailable {
     Unavailable(format!("a commit was refused for a reason that it does not have: {error}"))
 }
 
-/// What a message is about, for logs: nothing of it is secret.
-fn kind_of(content: &Content) -> &'static str {
-    match content {
-        Content::SignUpCode { .. } => "sign_up_code",
-        Content::EmailConfirmation { .. } => "email_confirmation",
-        Content::AlreadyRegistered => "already_registered",
+/// A commit that failed for no reason that has an answer of its own.
+fn undecided(error: &vestibule_port_storage::CommitError) -> Unavailable {
+    use vestibule_port_storage::CommitError;
+    match error {
+        CommitError::Unavailable(unavailable) => unavailable.clone(),
+        CommitError::Conflict
+        | CommitError::PhoneTaken
+        | CommitError::EmailTaken
+        | CommitError::LimitReached { .. } => impossible(error),
     }
 }

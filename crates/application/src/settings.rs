@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
-use vestibule_domain::{Country, EmailRules, PasswordPolicy};
+use vestibule_domain::sign_in::GuardRules;
+use vestibule_domain::{Country, EmailRules, PasswordPolicy, SessionLives};
 
 /// Limits and lives, as the operator has set them.
 #[derive(Debug, Clone)]
@@ -14,6 +15,12 @@ pub struct Settings {
     pub email: EmailRules,
     /// Sign-ups from one client address.
     pub sign_ups_per_client: Quota,
+    /// Wrong passwords that are borne.
+    pub guard: GuardRules,
+    /// Wrong passwords from one client address, for numbers that do not know it.
+    pub wrong_passwords_per_client: Quota,
+    /// Requests for a password reset from one client address.
+    pub resets_per_client: Quota,
     /// Whether a sign-up with a used number must look like any other.
     pub conceal_accounts: bool,
     /// The age that a customer must have reached.
@@ -28,6 +35,8 @@ pub struct Settings {
     pub access_ttl: Duration,
     /// How long the record of a message is kept after it has left.
     pub keep_messages: Duration,
-    /// How long a refresh token lives.
-    pub refresh_ttl: Duration,
+    /// How long facts are kept.
+    pub keep_facts: Duration,
+    /// How long sessions live.
+    pub sessions: SessionLives,
 }

@@ -1,10 +1,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vestibule_domain::audit::Event;
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
 use vestibule_domain::{
-    AttemptId, ClientAddress, Fingerprint, Locale, Origin, Password, PasswordSubject, PhoneError,
-    PhoneNumber, Recipient, Violations,
+    AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Violations,
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{
@@ -12,6 +12,8 @@ use vestibule_port_storage::{
 };
 use zeroize::Zeroizing;
 
+use crate::check_password::Subject;
+use crate::facts::Scene;
 use crate::{Application, MAX_ROUNDS, contended, impossible};
 
 /// Somebody wants to register.
@@ -96,7 +98,7 @@ impl Application {
         if phone.country().is_some_and(|country| self.settings.blocked_phone_countries.contains(&country)) {
             return Err(SignUpError::PhoneCountryBlocked);
         }
-        let password = self.check_password(password, phone.clone()).await?;
+        let password = self.check_password(password, Subject::of_phone(&phone)).await??;
 
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let digest = self.derivation.number_digest(&phone);
@@ -139,6 +141,7 @@ impl Application {
                     .map(|message| self.message(to(), locale, message))
                     .into_iter()
                     .collect(),
+                facts: vec![self.fact(Event::SignedUp, &Scene::at(&sign_up.phone, &sign_up.origin))],
                 ..Changes::default()
             };
             match self.storage.commit(changes).await {
@@ -162,24 +165,6 @@ impl Application {
             }
         }
         Err(contended().into())
-    }
-
-    /// Checks a new password away from the threads that serve requests: the strength estimate takes milliseconds.
-    async fn check_password(
-        &self,
-        text: Zeroizing<String>,
-        phone: PhoneNumber,
-    ) -> Result<Password, SignUpError> {
-        let ended = |error: &dyn std::fmt::Display| Unavailable(format!("the password check ended: {error}"));
-        let _turn = self.password_checks.acquire().await.map_err(|error| ended(&error))?;
-        let policy = self.settings.passwords.clone();
-        let checked = tokio::task::spawn_blocking(move || {
-            policy.check(&text, &PasswordSubject { phone: &phone, email: None, profile: None })
-        });
-        match checked.await {
-            Ok(result) => Ok(result?),
-            Err(error) => Err(ended(&error).into()),
-        }
     }
 
     /// Refuses before the password is hashed what would be refused after.

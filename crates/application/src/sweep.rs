@@ -13,7 +13,12 @@ impl Application {
     /// [`Unavailable`]; what was swept before stays so.
     pub async fn sweep(&self) -> Result<usize, Unavailable> {
         let now = self.clock.now();
-        let sweep = Sweep { now, messages_before: now - self.settings.keep_messages, batch: BATCH };
+        let sweep = Sweep {
+            now,
+            messages_before: now - self.settings.keep_messages,
+            facts_before: now - self.settings.keep_facts,
+            batch: BATCH,
+        };
         let mut swept = 0;
         loop {
             match self.storage.sweep(sweep).await? {

@@ -1,5 +1,5 @@
 use time::UtcDateTime;
-use vestibule_domain::{KycLevel, RefreshToken, SessionId, UserId};
+use vestibule_domain::{KycLevel, RefreshToken, Session, UserId};
 use vestibule_port_security::{AccessClaims, AccessToken};
 use vestibule_port_storage::NewRefreshToken;
 
@@ -22,29 +22,34 @@ impl Application {
     /// A fresh pair for the session, and the refresh token's row, which must be committed before the pair is handed out.
     pub(crate) fn token_pair(
         &self,
-        user: UserId,
-        session: SessionId,
+        session: &Session,
         kyc: KycLevel,
         now: UtcDateTime,
     ) -> (TokenPair, NewRefreshToken) {
+        let lives = &self.settings.sessions;
         let issued_at = whole_seconds(now);
+        let expires_at = whole_seconds(session.expiry(self.settings.access_ttl, lives, issued_at));
+        let user = session.user();
         let claims = AccessClaims {
             user,
-            session,
+            session: session.id(),
+            generation: session.generation(),
             id: self.entropy.ordered_id(now),
             issued_at,
-            expires_at: issued_at + self.settings.access_ttl,
+            expires_at,
             kyc,
         };
         let refresh_token = RefreshToken::from_random(self.entropy.bytes());
         let row = NewRefreshToken {
             hash: refresh_token.hash(),
-            session,
+            session: session.id(),
+            generation: session.generation(),
             issued_at: now,
-            expires_at: now + self.settings.refresh_ttl,
+            expires_at: session.expiry(lives.idle, lives, now),
         };
         let access_token = self.tokens.issue(&claims);
-        (TokenPair { user, access_token, expires_in: self.settings.access_ttl.as_secs(), refresh_token }, row)
+        let expires_in = (expires_at - issued_at).unsigned_abs().as_secs();
+        (TokenPair { user, access_token, expires_in, refresh_token }, row)
     }
 }
 

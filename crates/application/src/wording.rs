@@ -37,12 +37,17 @@ struct Texts {
 struct SmsTexts {
     sign_up_code: String,
     already_registered: String,
+    reset_code: String,
+    password_changed: String,
+    session_stolen: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EmailTexts {
     confirmation: MailTemplate,
+    password_changed: MailTemplate,
+    session_stolen: MailTemplate,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,15 +128,25 @@ impl Wording {
         for (locale, file) in LOCALES {
             let texts: Texts = toml::from_str(file)
                 .map_err(|source| WordingError::Form { locale, source: Box::new(source) })?;
-            let mail = &texts.email.confirmation;
-            for (name, text) in [
-                ("sms/sign_up_code", &texts.sms.sign_up_code),
-                ("sms/already_registered", &texts.sms.already_registered),
-                ("email_confirmation.subject", &mail.subject),
-                ("email_confirmation.text", &mail.text),
-                // The ending makes minijinja escape what is put in.
-                ("email_confirmation.html", &mail.html),
+            let (sms, email) = (&texts.sms, &texts.email);
+            let mut texts_of_messages = vec![
+                ("sms/sign_up_code".to_owned(), &sms.sign_up_code),
+                ("sms/already_registered".to_owned(), &sms.already_registered),
+                ("sms/reset_code".to_owned(), &sms.reset_code),
+                ("sms/password_changed".to_owned(), &sms.password_changed),
+                ("sms/session_stolen".to_owned(), &sms.session_stolen),
+            ];
+            for (name, mail) in [
+                ("email_confirmation", &email.confirmation),
+                ("password_changed", &email.password_changed),
+                ("session_stolen", &email.session_stolen),
             ] {
+                texts_of_messages.push((format!("{name}.subject"), &mail.subject));
+                texts_of_messages.push((format!("{name}.text"), &mail.text));
+                // The ending makes minijinja escape what is put in.
+                texts_of_messages.push((format!("{name}.html"), &mail.html));
+            }
+            for (name, text) in texts_of_messages {
                 templates
                     .add_template_owned(format!("{locale}/{name}"), text.trim().to_owned())
                     .map_err(|source| WordingError::Template { locale, source })?;
@@ -145,9 +160,11 @@ impl Wording {
         let domain = host(&public_url).to_owned();
         let wording = Self { languages, templates, public_url, domain, android_app_hash };
         for locale in wording.languages.keys().copied() {
-            let text = wording.sign_up_code(&Locale::new(locale), LONGEST_CODE).unwrap_or_default();
-            if text.chars().count() > SMS_CHARACTERS {
-                return Err(WordingError::TooLong { locale, domain: wording.domain });
+            for name in ["sms/sign_up_code", "sms/reset_code"] {
+                let text = wording.code(&Locale::new(locale), name, LONGEST_CODE).unwrap_or_default();
+                if text.chars().count() > SMS_CHARACTERS {
+                    return Err(WordingError::TooLong { locale, domain: wording.domain });
+                }
             }
         }
         Ok(wording)
@@ -193,17 +210,24 @@ impl Wording {
 
     /// The text of an SMS; `None` for a content that is none.
     pub(crate) fn sms(&self, message: &Message, derivation: &Derivation) -> Option<String> {
+        let locale = &message.locale;
         match message.content {
             Content::SignUpCode { attempt, generation } => {
-                self.sign_up_code(&message.locale, derivation.code(attempt, generation).expose())
+                self.code(locale, "sms/sign_up_code", derivation.code(attempt, generation).expose())
             }
-            Content::AlreadyRegistered => self.render(&message.locale, "sms/already_registered", context! {}),
+            Content::ResetCode { attempt, generation } => {
+                self.code(locale, "sms/reset_code", derivation.code(attempt, generation).expose())
+            }
+            Content::AlreadyRegistered => self.render(locale, "sms/already_registered", context! {}),
+            Content::PasswordChanged => self.render(locale, "sms/password_changed", context! {}),
+            Content::SessionStolen => self.render(locale, "sms/session_stolen", context! {}),
             Content::EmailConfirmation { .. } => None,
         }
     }
 
-    fn sign_up_code(&self, locale: &Locale, code: &str) -> Option<String> {
-        let text = self.render(locale, "sms/sign_up_code", context! { code })?;
+    /// A text with a code, bound to our domain.
+    fn code(&self, locale: &Locale, name: &str, code: &str) -> Option<String> {
+        let text = self.render(locale, name, context! { code })?;
         let hash = self.android_app_hash.as_ref().map(|hash| format!("{hash}\n")).unwrap_or_default();
         Some(format!("{text}\n\n{hash}@{} #{code}", self.domain))
     }
@@ -224,16 +248,19 @@ impl Wording {
                     URL_SAFE_NO_PAD.encode(EMAIL_CONFIRMATION_EVENT),
                     derivation.email_token(verification, to),
                 );
-                let context = context! { link, email => to.as_str() };
-                let part = |name| self.render(&message.locale, name, context.clone());
-                Some(MailText {
-                    subject: part("email_confirmation.subject")?,
-                    text: part("email_confirmation.text")?,
-                    html: part("email_confirmation.html")?,
-                })
+                self.letter(message, &context! { link, email => to.as_str() })
             }
-            Content::SignUpCode { .. } | Content::AlreadyRegistered => None,
+            Content::PasswordChanged | Content::SessionStolen => self.letter(message, &context! {}),
+            Content::SignUpCode { .. } | Content::ResetCode { .. } | Content::AlreadyRegistered => None,
         }
+    }
+
+    fn letter(&self, message: &Message, context: &minijinja::Value) -> Option<MailText> {
+        let part = |part| {
+            let name = format!("{}.{part}", message.content.kind());
+            self.render(&message.locale, &name, context.clone())
+        };
+        Some(MailText { subject: part("subject")?, text: part("text")?, html: part("html")? })
     }
 
     fn render(&self, locale: &Locale, name: &str, context: minijinja::Value) -> Option<String> {

@@ -176,6 +176,12 @@ impl RefreshToken {
         )
     }
 
+    /// What somebody presents as a token, whatever it is.
+    #[must_use]
+    pub const fn presented(text: String) -> Self {
+        Self(text)
+    }
+
     /// The token itself, for the one answer that hands it out.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -194,6 +194,135 @@ pub(crate) struct Done {
     result: String,
 }
 
+/// A sign-in or a refresh.
+#[derive(ToSchema)]
+pub(crate) struct TokenRequest {
+    /// `mobile_phone` or `refresh_token`.
+    #[schema(example = "mobile_phone")]
+    grant_type: String,
+    /// Of `mobile_phone`.
+    #[schema(example = "+447871234567")]
+    number: Option<String>,
+    /// Of `mobile_phone`.
+    #[schema(example = "correct-horse-7", format = Password)]
+    password: Option<String>,
+    /// Of `mobile_phone`: the device, if `X-Fingerprint` does not name it.
+    fingerprint: Option<String>,
+    /// Of `refresh_token`.
+    refresh_token: Option<String>,
+}
+
+/// An access or a refresh token.
+#[derive(ToSchema)]
+pub(crate) struct TokenToRevoke {
+    token: String,
+    /// Accepted and ignored.
+    token_type_hint: Option<String>,
+}
+
+/// What a token is worth.
+#[derive(ToSchema)]
+pub(crate) struct Introspection {
+    active: bool,
+    scope: Option<String>,
+    /// `bearer` or `refresh_token`.
+    token_type: Option<String>,
+    sub: Option<uuid::Uuid>,
+    sid: Option<uuid::Uuid>,
+    jti: Option<uuid::Uuid>,
+    iss: Option<String>,
+    aud: Option<String>,
+    /// Seconds since 1970.
+    iat: Option<i64>,
+    nbf: Option<i64>,
+    exp: Option<i64>,
+    /// The account's level now.
+    #[schema(example = "KYC_0")]
+    kyc: Option<String>,
+}
+
+/// A living session.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct Session {
+    /// The `sid` of its tokens.
+    id: uuid::Uuid,
+    /// RFC 3339.
+    created_at: String,
+    last_used_at: String,
+    /// Whether it is the one that asks.
+    current: bool,
+    /// Where it was opened from; of an IPv6 address the first 64 bits.
+    address: String,
+}
+
+/// A password to replace another.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct ChangePassword {
+    #[schema(format = Password)]
+    current_password: String,
+    #[schema(format = Password)]
+    new_password: String,
+}
+
+/// A wish for a code.
+#[derive(ToSchema)]
+pub(crate) struct RequestReset {
+    #[schema(example = "+447871234567")]
+    phone: String,
+    fingerprint: Option<String>,
+}
+
+/// A code that somebody typed.
+#[derive(ToSchema)]
+pub(crate) struct CheckResetCode {
+    #[schema(example = "+447871234567")]
+    phone: String,
+    #[schema(example = "123456")]
+    code: String,
+    fingerprint: Option<String>,
+}
+
+/// A code and a new password.
+#[derive(ToSchema)]
+pub(crate) struct ResetPassword {
+    #[schema(example = "+447871234567")]
+    phone: String,
+    #[schema(example = "123456")]
+    code: String,
+    #[schema(format = Password)]
+    password: String,
+    fingerprint: Option<String>,
+}
+
+/// The password once more.
+#[derive(ToSchema)]
+pub(crate) struct EraseAccount {
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// Everything that is kept about a customer. New members may come.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct Export {
+    #[schema(value_type = Object)]
+    account: serde_json::Value,
+    #[schema(value_type = Vec<Object>)]
+    passwords: Vec<serde_json::Value>,
+    #[schema(value_type = Vec<Object>)]
+    sessions: Vec<serde_json::Value>,
+    #[schema(value_type = Vec<Object>)]
+    known_devices: Vec<serde_json::Value>,
+    #[schema(value_type = Option<Object>)]
+    registration: Option<serde_json::Value>,
+    #[schema(value_type = Vec<Object>)]
+    waiting_messages: Vec<serde_json::Value>,
+    #[schema(value_type = Vec<Object>)]
+    history: Vec<serde_json::Value>,
+}
+
 /// The published keys.
 #[derive(ToSchema)]
 pub(crate) struct Keys {
@@ -247,6 +376,18 @@ pub(crate) struct Error {
         handlers::patch,
         handlers::read,
         handlers::kyc,
+        handlers::erase,
+        handlers::export,
+        handlers::token,
+        handlers::revoke,
+        handlers::introspect,
+        handlers::sign_out,
+        handlers::list,
+        handlers::revoke_session,
+        handlers::change,
+        handlers::request_reset,
+        handlers::check_reset_code,
+        handlers::reset,
         handlers::sms_delivery,
         handlers::live,
         handlers::ready,
@@ -264,6 +405,11 @@ impl Modify for Bearer {
             .components
             .get_or_insert_default()
             .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("service", SecurityScheme::Http(scheme));
     }
 }
 
@@ -295,7 +441,7 @@ impl Modify for Bodies {
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut path.post, &mut path.put, &mut path.patch].into_iter().flatten()
+    [&mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten()
 }
 
 fn body(operation: &mut Operation) -> Option<&mut RequestBody> {

@@ -13,6 +13,9 @@ use crate::problem::Problem;
 /// No body of ours needs more.
 const MAX_BYTES: usize = 16 * 1024;
 
+/// The media type of forms.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// The members of a JSON object. Unknown ones are ignored.
 pub(crate) struct Fields(Map<String, Value>);
 
@@ -27,6 +30,22 @@ impl Fields {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) | Err(_) => Err(Problem::body()),
         }
+    }
+
+    /// Reads the body of a request that may be a form too, as OAuth has it.
+    pub(crate) async fn read_form_or_json(request: &HttpRequest, payload: Payload) -> Result<Self, Problem> {
+        if media_type(request).is_none_or(|media_type| media_type != FORM) {
+            return Self::read(request, payload).await;
+        }
+        let bytes = read_bytes(request, payload).await?;
+        let mut fields = Map::new();
+        for (name, value) in form_urlencoded::parse(&bytes) {
+            // RFC 6749, section 3.2: no parameter comes twice.
+            if fields.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
+                return Err(Problem::oauth_request());
+            }
+        }
+        Ok(Self(fields))
     }
 
     /// A text that must be there.

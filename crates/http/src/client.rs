@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, HeaderMap};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
-use vestibule_domain::Fingerprint;
+use vestibule_domain::{ClientAddress, Fingerprint, Origin};
+use zeroize::Zeroizing;
 
 /// The client's address: the peer's, unless the peer is a proxy that we were told to trust. Then it is the last address in
 /// `X-Forwarded-For` that is not such a proxy's: what stands before it anybody may have written.
@@ -37,6 +40,12 @@ pub(crate) fn fingerprint(request: &HttpRequest) -> Option<Fingerprint> {
     header("x-fingerprint").or_else(|| header("x-deviceid"))
 }
 
+/// Where the request comes from, as far as its head tells.
+pub(crate) fn origin(request: &HttpRequest, trusted_proxies: &[IpNet]) -> Origin {
+    let address = ClientAddress::of(address(request, trusted_proxies));
+    Origin { fingerprint: fingerprint(request), address }
+}
+
 /// The value of `Accept-Language`.
 pub(crate) fn accept_language(headers: &HeaderMap) -> Option<&str> {
     text(headers, ACCEPT_LANGUAGE.as_str())
@@ -56,6 +65,23 @@ pub(crate) fn is_browser(request: &HttpRequest) -> bool {
 pub(crate) fn bearer(request: &HttpRequest) -> Option<&str> {
     let (scheme, token) = text(request.headers(), AUTHORIZATION.as_str())?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The name and the secret of a service (HTTP Basic, RFC 7617, with both escaped as RFC 6749, section 2.3.1, asks for).
+pub(crate) fn basic(request: &HttpRequest) -> Option<(String, Zeroizing<String>)> {
+    let (scheme, credentials) = text(request.headers(), AUTHORIZATION.as_str())?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = Zeroizing::new(String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?);
+    let (name, secret) = decoded.split_once(':')?;
+    Some((unescape(name), Zeroizing::new(unescape(secret))))
+}
+
+fn unescape(text: &str) -> String {
+    // A pair without `=` is a name: the whole text.
+    let text = text.replace('=', "%3D").replace('&', "%26");
+    form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

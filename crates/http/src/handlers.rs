@@ -1,7 +1,11 @@
+mod account;
 mod callbacks;
 mod email;
+mod oauth;
+mod password;
 mod phone;
 mod profile;
+mod sessions;
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,21 +14,27 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
 use serde_json::json;
-use vestibule_application::{Customer, Unavailable};
+use vestibule_application::{Customer, TokenPair, Unavailable};
 use vestibule_domain::Locale;
 
 use crate::problem::Problem;
 use crate::{Http, api, client, page};
 
+pub(crate) use account::{__path_erase, __path_export, erase, export};
 pub(crate) use callbacks::{__path_sms_delivery, sms_delivery};
 pub(crate) use email::{
     __path_add, __path_confirm, __path_confirm_by_link, __path_resend as __path_resend_email,
 };
 pub(crate) use email::{add, confirm, confirm_by_link, resend as resend_email};
+pub(crate) use oauth::{__path_introspect, __path_revoke, __path_token, introspect, revoke, token};
+pub(crate) use password::{__path_change, __path_check_reset_code, __path_request_reset, __path_reset};
+pub(crate) use password::{change, check_reset_code, request_reset, reset};
 pub(crate) use phone::{__path_confirm_phone, __path_resend_code, __path_sign_up};
 pub(crate) use phone::{confirm_phone, resend_code, sign_up};
 pub(crate) use profile::{__path_kyc, __path_patch, __path_read};
 pub(crate) use profile::{kyc, patch, read};
+pub(crate) use sessions::{__path_list, __path_revoke_session, __path_sign_out};
+pub(crate) use sessions::{list, revoke_session, sign_out};
 
 /// No use case takes longer, unless something that it needs has stopped to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -44,6 +54,18 @@ pub(crate) fn register(config: &mut ServiceConfig) {
     resource(config, "/v2/mobile/email/verify/resend", "POST", [web::post().to(resend_email)]);
     resource(config, "/v2/customer/profile", "GET, PATCH", [web::get().to(read), web::patch().to(patch)]);
     resource(config, "/v2/customer/kyc/data", "GET", [web::get().to(kyc)]);
+    resource(config, "/v2/customer/sessions", "GET", [web::get().to(list)]);
+    resource(config, "/v2/customer/sessions/{id}", "DELETE", [web::delete().to(revoke_session)]);
+    resource(config, "/v2/customer/export", "GET", [web::get().to(export)]);
+    resource(config, "/v2/customer", "DELETE", [web::delete().to(erase)]);
+    resource(config, "/v2/mobile/password/change", "PUT", [web::put().to(change)]);
+    resource(config, "/v2/mobile/password/reset", "POST", [web::post().to(request_reset)]);
+    resource(config, "/v2/mobile/password/reset/confirm/code", "POST", [web::post().to(check_reset_code)]);
+    resource(config, "/v2/mobile/password/reset/confirm", "POST", [web::post().to(reset)]);
+    resource(config, "/oauth/token", "POST", [web::post().to(token)]);
+    resource(config, "/oauth/revoke", "POST", [web::post().to(revoke)]);
+    resource(config, "/oauth/introspect", "POST", [web::post().to(introspect)]);
+    resource(config, "/signout", "POST", [web::post().to(sign_out)]);
     resource(config, "/callbacks/sms/{provider}", "POST", [web::post().to(sms_delivery)]);
     resource(config, "/.well-known/paseto-keys", "GET", [web::get().to(paseto_keys)]);
     resource(config, "/openapi.json", "GET", [web::get().to(api::document)]);
@@ -93,6 +115,18 @@ pub(crate) async fn paseto_keys(http: Data<Http>) -> HttpResponse {
 /// What an action answers that returns nothing else.
 fn done() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "result": "ok" }))
+}
+
+/// What a signed-in client gets.
+fn tokens(pair: &TokenPair) -> HttpResponse {
+    HttpResponse::Ok().json(json!({
+        "access_token": pair.access_token.expose(),
+        "token_type": "bearer",
+        "refresh_token": pair.refresh_token.expose(),
+        "expires_in": pair.expires_in,
+        "scope": "read write",
+        "userId": pair.user.to_string(),
+    }))
 }
 
 /// Waits for a use case, but not for one that hangs. Dropping one leaves nothing half done.

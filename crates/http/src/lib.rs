@@ -12,6 +12,7 @@ mod finish;
 mod handlers;
 mod page;
 mod problem;
+mod services;
 
 use std::io;
 use std::net::TcpListener;
@@ -27,6 +28,7 @@ use vestibule_application::{Application, Callbacks, Wording};
 
 pub use api::openapi;
 pub use finish::finish;
+pub use services::Services;
 
 /// What the handlers need.
 pub struct Http {
@@ -36,6 +38,12 @@ pub struct Http {
     pub wording: Arc<Wording>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The `iss` of access tokens.
+    pub issuer: String,
+    /// Their `aud`.
+    pub audience: String,
+    /// Who may ask what a token is worth.
+    pub services: Services,
     /// What SMS providers tell at `POST /callbacks/sms/{provider}`, where any of them does.
     pub callbacks: Option<Callbacks>,
 }

@@ -8,8 +8,10 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 use vestibule_application::{
-    AddEmailError, AuthenticateError, ConfirmEmailError, ConfirmPhoneError, PatchProfileError,
-    ReceiveCallbackError, ResendCodeError, ResendEmailError, SignUpError, Unavailable,
+    AddEmailError, AuthenticateError, ChangePasswordError, CheckResetCodeError, ConfirmEmailError,
+    ConfirmPhoneError, EndSessionError, EraseAccountError, PatchProfileError, ReceiveCallbackError,
+    RefreshError, RequestResetError, ResendCodeError, ResendEmailError, ResetPasswordError, SignInError,
+    SignUpError, Unavailable,
 };
 use vestibule_domain::{DeliveryState, Violation, Violations};
 
@@ -28,11 +30,21 @@ pub(crate) struct Problem {
     pub(crate) data: Map<String, Value>,
     retry_after: Option<u64>,
     allow: Option<&'static str>,
+    challenge: &'static str,
 }
 
 impl Problem {
     fn new(status: StatusCode, error: &'static str, id: u16) -> Self {
-        Self { status, error, id, field: None, data: Map::new(), retry_after: None, allow: None }
+        Self {
+            status,
+            error,
+            id,
+            field: None,
+            data: Map::new(),
+            retry_after: None,
+            allow: None,
+            challenge: "Bearer",
+        }
     }
 
     fn bad_request(error: &'static str, id: u16) -> Self {
@@ -98,6 +110,28 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "CALLBACK_NOT_SIGNED", 9001)
     }
 
+    /// Refusals in the form of RFC 6749, section 5.2, whose names are its own.
+    pub(crate) fn oauth_grant() -> Self {
+        Self::bad_request("invalid_grant", 9002)
+    }
+
+    pub(crate) fn oauth_grant_type() -> Self {
+        Self::bad_request("unsupported_grant_type", 9003)
+    }
+
+    pub(crate) fn oauth_request() -> Self {
+        Self::bad_request("invalid_request", 9004)
+    }
+
+    pub(crate) fn oauth_client() -> Self {
+        let problem = Self::new(StatusCode::UNAUTHORIZED, "invalid_client", 9005);
+        Self { challenge: "Basic realm=\"vestibule\", charset=\"UTF-8\"", ..problem }
+    }
+
+    pub(crate) fn oauth_field(field: &'static str) -> Self {
+        Self { field: Some(field), ..Self::oauth_request() }
+    }
+
     /// A dependency is down: the cause is logged here, once, and not told.
     pub(crate) fn unavailable(cause: &Unavailable) -> Self {
         tracing::error!(%cause, "the request could not be served");
@@ -150,7 +184,7 @@ impl ResponseError for Problem {
             response.insert_header((ALLOW, allow));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            response.insert_header((WWW_AUTHENTICATE, self.challenge));
         }
         let mut response = response.finish();
         response.extensions_mut().insert(self.clone());
@@ -160,8 +194,7 @@ impl ResponseError for Problem {
 
 impl From<&Violations> for Problem {
     fn from(violations: &Violations) -> Self {
-        let names: Vec<_> = violations.iter().map(Violation::as_str).collect();
-        Self::field("password").with("violations", json!(names))
+        Self::violations("password", violations)
     }
 }
 
@@ -195,9 +228,7 @@ impl From<ConfirmPhoneError> for Problem {
                     .with("attemptsLeft", json!(attempts_left))
             }
             ConfirmPhoneError::Expired => Self::bad_request("CUSTOMER_SMS_CODE_EXPIRED", 118),
-            ConfirmPhoneError::Exhausted { retry_after } => {
-                Self::too_many("CUSTOMER_SMS_CODE_ATTEMPTS_EXCEEDED", 119, retry_after)
-            }
+            ConfirmPhoneError::Exhausted { retry_after } => Self::exhausted(retry_after),
             ConfirmPhoneError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }
@@ -215,6 +246,98 @@ impl From<ResendCodeError> for Problem {
                 Self::rate_limit(retry_after).with_delivery(delivery)
             }
             ResendCodeError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Phone(_) => Self::field("number"),
+            SignInError::WrongPassword => Self::wrong_password(),
+            SignInError::Locked { retry_after } => Self::locked(retry_after),
+            SignInError::Blocked => Self::new(StatusCode::FORBIDDEN, "CUSTOMER_STATUS_INCORRECT", 3),
+            SignInError::Busy { retry_after } => Self::busy(retry_after),
+            SignInError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Invalid => Self::oauth_grant(),
+            RefreshError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<EndSessionError> for Problem {
+    fn from(error: EndSessionError) -> Self {
+        match error {
+            EndSessionError::NotFound => Self::not_found(),
+            EndSessionError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::WrongPassword => Self::wrong_password(),
+            ChangePasswordError::Locked { retry_after } => Self::locked(retry_after),
+            ChangePasswordError::Password(violations) => Self::violations("newPassword", &violations),
+            ChangePasswordError::Unauthorized => Self::unauthorized(),
+            ChangePasswordError::Busy { retry_after } => Self::busy(retry_after),
+            ChangePasswordError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<RequestResetError> for Problem {
+    fn from(error: RequestResetError) -> Self {
+        match error {
+            RequestResetError::Phone(_) => Self::field("phone"),
+            RequestResetError::CoolDown { retry_after } => Self::cool_down(retry_after),
+            RequestResetError::TooMany { retry_after } => Self::rate_limit(retry_after),
+            RequestResetError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<CheckResetCodeError> for Problem {
+    fn from(error: CheckResetCodeError) -> Self {
+        match error {
+            CheckResetCodeError::Phone(_) => Self::field("phone"),
+            CheckResetCodeError::WrongCode { attempts_left } => {
+                Self::bad_request("CUSTOMER_VERIFICATION_CODE_INCORRECT", 8)
+                    .with("attemptsLeft", json!(attempts_left))
+            }
+            CheckResetCodeError::Expired => Self::bad_request("CUSTOMER_VERIFICATION_CODE_EXPIRED", 9),
+            CheckResetCodeError::Exhausted { retry_after } => Self::exhausted(retry_after),
+            CheckResetCodeError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<ResetPasswordError> for Problem {
+    fn from(error: ResetPasswordError) -> Self {
+        match error {
+            ResetPasswordError::Code(refused) => refused.into(),
+            ResetPasswordError::Password(violations) => Self::from(&violations),
+            ResetPasswordError::Busy { retry_after } => Self::busy(retry_after),
+            ResetPasswordError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<EraseAccountError> for Problem {
+    fn from(error: EraseAccountError) -> Self {
+        match error {
+            EraseAccountError::WrongPassword => Self::wrong_password(),
+            EraseAccountError::Locked { retry_after } => Self::locked(retry_after),
+            EraseAccountError::Busy { retry_after } => Self::busy(retry_after),
+            EraseAccountError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }
 }
@@ -294,6 +417,23 @@ impl Problem {
 
     fn rate_limit(wait: Duration) -> Self {
         Self::too_many("RATE_LIMIT_SIGNUP_ATTEMPT", 167, wait)
+    }
+
+    fn exhausted(wait: Duration) -> Self {
+        Self::too_many("CUSTOMER_SMS_CODE_ATTEMPTS_EXCEEDED", 119, wait)
+    }
+
+    fn wrong_password() -> Self {
+        Self::bad_request("WRONG_LOGIN_OR_PASSWORD_EXCEPTION", 11)
+    }
+
+    fn locked(wait: Duration) -> Self {
+        Self::too_many("LOGIN_ATTEMPTS_EXCEEDED", 273, wait)
+    }
+
+    fn violations(field: &'static str, violations: &Violations) -> Self {
+        let names: Vec<_> = violations.iter().map(Violation::as_str).collect();
+        Self::field(field).with("violations", json!(names))
     }
 
     fn customer_not_found() -> Self {

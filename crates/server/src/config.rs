@@ -12,6 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use vestibule_domain::Country;
 
+/// The shortest secret of a service that may introspect tokens, in bytes.
+const MIN_SERVICE_SECRET: usize = 16;
+
 /// What kind of place this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,6 +68,7 @@ section! {
         registration: Registration = Registration::default(),
         password: Password = Password::default(),
         tokens: Tokens = Tokens::default(),
+        oauth: Oauth = Oauth::default(),
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
         retention: Retention = Retention::default(),
@@ -257,8 +261,16 @@ section! {
     Tokens {
         access_ttl_seconds: u64 = 900,
         refresh_ttl_seconds: u64 = 2_592_000,
+        session_ttl_seconds: u64 = 31_536_000,
         issuer: Option<String> = None,
         audience: Option<String> = None,
+    }
+}
+
+section! {
+    /// The endpoints of OAuth 2.0.
+    Oauth {
+        services: HashMap<String, SecretString> = HashMap::new(),
     }
 }
 
@@ -279,6 +291,10 @@ section! {
         signup_per_phone_per_day: u32 = 10,
         guesses_per_phone_per_day: u32 = 30,
         mails_per_account_per_day: u32 = 10,
+        login_attempts: u32 = 10,
+        login_lock_seconds: u64 = 900,
+        wrong_passwords_per_ip_per_hour: u32 = 100,
+        resets_per_ip_per_hour: u32 = 30,
     }
 }
 
@@ -286,6 +302,7 @@ section! {
     /// How long things are kept.
     Retention {
         messages_days: u16 = 30,
+        audit_days: u16 = 365,
     }
 }
 
@@ -323,6 +340,16 @@ impl Config {
             ("registration.email_ttl_seconds", registration.email_ttl_seconds, 31_536_000),
             ("tokens.access_ttl_seconds", self.tokens.access_ttl_seconds, 86_400),
             ("tokens.refresh_ttl_seconds", self.tokens.refresh_ttl_seconds, 315_360_000),
+            ("tokens.session_ttl_seconds", self.tokens.session_ttl_seconds, 315_360_000),
+            ("limits.login_attempts", self.limits.login_attempts.into(), 1000),
+            ("limits.login_lock_seconds", self.limits.login_lock_seconds, 86_400),
+            (
+                "limits.wrong_passwords_per_ip_per_hour",
+                self.limits.wrong_passwords_per_ip_per_hour.into(),
+                1_000_000,
+            ),
+            ("limits.resets_per_ip_per_hour", self.limits.resets_per_ip_per_hour.into(), 1_000_000),
+            ("retention.audit_days", self.retention.audit_days.into(), 3650),
             ("registration.code_guesses", registration.code_guesses.into(), 100),
             ("registration.max_messages", registration.max_messages.into(), 1000),
             ("database.pool_size", self.database.pool_size.into(), 1024),
@@ -366,6 +393,13 @@ impl Config {
         }
         countries("registration.blocked_ip_countries", &registration.blocked_ip_countries)?;
         countries("registration.blocked_phone_countries", &registration.blocked_phone_countries)?;
+        if let Some((name, _)) =
+            self.oauth.services.iter().find(|(_, secret)| secret.expose_secret().len() < MIN_SERVICE_SECRET)
+        {
+            let problem =
+                format!("the secret of `{name}` must have at least {MIN_SERVICE_SECRET} characters");
+            return Err(ConfigError::Value { key: "oauth.services", problem });
+        }
         self.check_public_url()?;
         self.check_providers()?;
         self.check_place()
@@ -447,6 +481,16 @@ impl Config {
     pub(crate) fn public_url(&self) -> String {
         let url = self.http.public_url.clone().unwrap_or_else(|| format!("http://{}", self.http.listen));
         url.trim_end_matches('/').to_owned()
+    }
+
+    /// The `iss` of access tokens.
+    pub(crate) fn issuer(&self) -> String {
+        self.tokens.issuer.clone().unwrap_or_else(|| self.public_url())
+    }
+
+    /// Their `aud`.
+    pub(crate) fn audience(&self) -> String {
+        self.tokens.audience.clone().unwrap_or_else(|| self.issuer())
     }
 
     /// Where everything is kept.

@@ -2,6 +2,7 @@
 //!
 //! Not here: anything that another binary would have to repeat.
 
+mod accounts;
 mod commands;
 mod config;
 mod copy;
@@ -11,6 +12,7 @@ mod machine;
 mod serve;
 mod sms;
 mod telemetry;
+mod token_keys;
 mod wiring;
 
 use std::path::PathBuf;
@@ -37,6 +39,15 @@ enum Command {
     Migrate,
     /// Check configuration, keys, database and providers, and serve nothing.
     Check,
+    /// Show and change the keys that sign access tokens. Running instances notice by themselves.
+    #[command(subcommand)]
+    Keys(token_keys::Keys),
+    /// Print what happened to an account or a number, the newest first.
+    Audit(accounts::Audit),
+    /// Block an account: its sessions end, and nobody can sign in.
+    Block(accounts::Account),
+    /// Let the owner of a blocked account in again.
+    Unblock(accounts::Account),
     /// Copy a whole installation from SQLite to Postgres. Run again, it goes on where it was interrupted.
     Copy(copy::Copy),
 }
@@ -53,6 +64,10 @@ async fn main() -> ExitCode {
         Command::Serve => serve::serve(&config).await,
         Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
+        Command::Keys(keys) => keys.run(&config),
+        Command::Audit(audit) => audit.run(&config).await,
+        Command::Block(account) => account.block(&config).await,
+        Command::Unblock(account) => account.unblock(&config).await,
         Command::Copy(copying) => copy::copy(&config, &copying).await,
     })
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use vestibule_application::Application;
-use vestibule_http::Http;
+use vestibule_http::{Http, Services};
 
 use crate::config::{Config, Environment};
 use crate::{inbox_routes, wiring};
@@ -37,6 +38,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         wording: service.wording,
         trusted_proxies: config.http.trusted_proxies.clone().unwrap_or_default(),
         callbacks: service.callbacks,
+        issuer: config.issuer(),
+        audience: config.audience(),
+        services: services(config),
     });
     let inbox = service.inbox.map(Data::from);
     let closing_inbox = inbox.clone();
@@ -57,6 +61,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let sweeping = tokio::spawn(sweep(service.application));
+    let following = tokio::spawn(service.follow_keys.run());
     warming.await?;
 
     tracing::info!(%address, admin = %admin_address, "serving");
@@ -78,6 +83,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     tokio::try_join!(public, admin)?;
     stopping.abort();
     sweeping.abort();
+    following.abort();
     stop.send_replace(true);
     dispatching.await?;
     if let Some(smpp) = service.smpp {
@@ -85,6 +91,11 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn services(config: &Config) -> Services {
+    let services = &config.oauth.services;
+    Services::new(services.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret())))
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {

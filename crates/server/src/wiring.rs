@@ -16,10 +16,11 @@ use vestibule_application::{
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
-use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, Zxcvbn};
+use vestibule_domain::sign_in::GuardRules;
+use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, SessionLives, Zxcvbn};
 use vestibule_inbox::Inbox;
 use vestibule_maxmind::{MmdbCountries, NoCountries};
-use vestibule_paseto::{KeyRing, PasetoTokens};
+use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
 use vestibule_port_security::{ClientCountries, Clock, Entropy};
 use vestibule_port_sms::DeliveryReports;
@@ -33,6 +34,7 @@ use crate::config::{Config, DatabaseKind, EmailTransport, Environment, countries
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
+use crate::token_keys::FollowKeys;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -41,6 +43,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub(crate) struct Service {
     pub(crate) application: Arc<Application>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) follow_keys: FollowKeys,
     pub(crate) wording: Arc<Wording>,
     /// Only where the configuration uses it.
     pub(crate) inbox: Option<Arc<Inbox>>,
@@ -50,37 +53,24 @@ pub(crate) struct Service {
     pub(crate) smpp: Option<Arc<Smpp>>,
 }
 
-pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
+/// The use cases on what they need, without anything that sends.
+pub(crate) struct UseCases {
+    pub(crate) application: Application,
+    outbox: Arc<dyn Outbox>,
+    follow_keys: FollowKeys,
+}
+
+pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let derivation = Arc::new(derivation(config, &*entropy)?);
-    let tokens = Arc::new(tokens(config)?);
+    let (tokens, watch) = tokens(config)?;
+    let tokens = Arc::new(tokens);
+    let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
     let Database { storage, outbox } = open_database(config).await?;
-    let hasher = Arc::new(hasher(config)?);
-    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
-    let wording = Arc::new(wording.context("http.public_url")?);
-    let wake = Arc::new(Notify::new());
-    let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
-        outbox: Arc::clone(&outbox),
-        clock: Arc::clone(&clock),
-        wake: Arc::clone(&wake),
-    });
-    let inbox = || Arc::new(Inbox::new(Arc::clone(&clock)).with_reports(Arc::clone(&reports)));
-    let inbox = config.uses_inbox().then(inbox);
-    let sms =
-        Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock: &clock, entropy: &entropy })?;
-    let dispatcher = Dispatcher {
-        outbox,
-        senders: Senders { sms: sms.providers, email: email(config, inbox.as_ref())? },
-        wording: Arc::clone(&wording),
-        derivation: Arc::clone(&derivation),
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
-        wake,
-    };
     let application = Application {
         storage,
-        hasher,
+        hasher: Arc::new(hasher(config)?),
         tokens,
         clock,
         entropy,
@@ -89,9 +79,36 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         password_checks: Semaphore::new(cores()),
         settings: settings(config)?,
     };
+    Ok(UseCases { application, outbox, follow_keys })
+}
+
+pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
+    let UseCases { application, outbox, follow_keys } = use_cases(config).await?;
+    let (clock, entropy) = (&application.clock, &application.entropy);
+    let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
+    let wording = Arc::new(wording.context("http.public_url")?);
+    let wake = Arc::new(Notify::new());
+    let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
+        outbox: Arc::clone(&outbox),
+        clock: Arc::clone(clock),
+        wake: Arc::clone(&wake),
+    });
+    let inbox = || Arc::new(Inbox::new(Arc::clone(clock)).with_reports(Arc::clone(&reports)));
+    let inbox = config.uses_inbox().then(inbox);
+    let sms = Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock, entropy })?;
+    let dispatcher = Dispatcher {
+        outbox,
+        senders: Senders { sms: sms.providers, email: email(config, inbox.as_ref())? },
+        wording: Arc::clone(&wording),
+        derivation: Arc::clone(&application.derivation),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        wake,
+    };
     Ok(Service {
         application: Arc::new(application),
         dispatcher: Arc::new(dispatcher),
+        follow_keys,
         wording,
         inbox,
         callbacks: sms.callbacks,
@@ -143,16 +160,15 @@ fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivati
     Ok(Derivation::new(&keys, config.registration.code_length))
 }
 
-fn tokens(config: &Config) -> anyhow::Result<PasetoTokens> {
+fn tokens(config: &Config) -> anyhow::Result<(PasetoTokens, KeyFileWatch)> {
     let path = config.token_key_file();
-    let keys = match config.environment {
-        Environment::Development => KeyRing::generate_file(&path),
-        Environment::Production => KeyRing::load(&path),
+    let generated = match config.environment {
+        Environment::Development => KeyRing::generate_file(&path).map(drop),
+        Environment::Production => Ok(()),
     };
-    let keys = keys.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
-    let issuer = config.tokens.issuer.clone().unwrap_or_else(|| config.public_url());
-    let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());
-    Ok(PasetoTokens::new(keys, issuer, audience))
+    let opened = generated.and_then(|()| KeyFileWatch::open(&path));
+    let (keys, watch) = opened.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
+    Ok((PasetoTokens::new(keys, config.issuer(), config.audience()), watch))
 }
 
 fn hasher(config: &Config) -> anyhow::Result<Argon2Pool> {
@@ -216,6 +232,12 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             resend_cooldown,
             mails: Quota { burst: limits.mails_per_account_per_day, period: DAY },
         },
+        guard: GuardRules {
+            attempts: limits.login_attempts,
+            lock: Duration::from_secs(limits.login_lock_seconds),
+        },
+        wrong_passwords_per_client: Quota { burst: limits.wrong_passwords_per_ip_per_hour, period: HOUR },
+        resets_per_client: Quota { burst: limits.resets_per_ip_per_hour, period: HOUR },
         sign_ups_per_client: Quota { burst: limits.signup_per_ip_per_hour, period: HOUR },
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
@@ -235,7 +257,11 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         ),
         keep_messages: DAY * config.retention.messages_days.into(),
         access_ttl: Duration::from_secs(tokens.access_ttl_seconds),
-        refresh_ttl: Duration::from_secs(tokens.refresh_ttl_seconds),
+        keep_facts: DAY * config.retention.audit_days.into(),
+        sessions: SessionLives {
+            idle: Duration::from_secs(tokens.refresh_ttl_seconds),
+            absolute: Duration::from_secs(tokens.session_ttl_seconds),
+        },
     })
 }
 

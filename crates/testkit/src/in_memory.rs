@@ -113,7 +113,11 @@ impl Storage for InMemoryStorage {
         }))
     }
 
-    async fn credentials(&self, phone: &PhoneNumber, client: &Limit) -> Result<Credentials, Unavailable> {
+    async fn credentials(
+        &self,
+        phone: &PhoneNumber,
+        client: Option<&Limit>,
+    ) -> Result<Credentials, Unavailable> {
         let state = self.up()?;
         let account = state.accounts.values().find(|account| account.value.phone() == phone).cloned();
         let user = account.as_ref().map(|account| account.value.user());
@@ -125,7 +129,7 @@ impl Storage for InMemoryStorage {
             passwords,
             guard: state.guards.get(phone).cloned(),
             reset: state.resets.get(phone).cloned(),
-            client_full_at: state.limits.get(client).copied(),
+            client_full_at: client.and_then(|client| state.limits.get(client)).copied(),
         })
     }
 

@@ -31,8 +31,12 @@ impl PasswordHasher for FakeHasher {
         Ok(PasswordHash::new(format!("fake${}", password.expose())))
     }
 
-    async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, HashError> {
-        Ok(hash.expose() == format!("fake${}", password.expose()))
+    async fn verify(&self, password: Password, hash: Option<PasswordHash>) -> Result<bool, HashError> {
+        Ok(hash.is_some_and(|hash| hash.expose() == format!("fake${}", password.expose())))
+    }
+
+    fn is_outdated(&self, hash: &PasswordHash) -> bool {
+        !hash.expose().starts_with("fake$")
     }
 }
 
@@ -54,7 +58,7 @@ impl AccessTokens for FakeTokens {
         if now < claims.expires_at { Ok(claims.clone()) } else { Err(TokenError::Expired) }
     }
 
-    fn public_keys(&self) -> Vec<PublicKey> {
+    fn public_keys(&self, _: UtcDateTime) -> Vec<PublicKey> {
         vec![PublicKey { id: "k4.pid.fake".to_owned(), key: "k4.public.fake".to_owned(), active: true }]
     }
 }

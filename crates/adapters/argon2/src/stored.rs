@@ -65,6 +65,12 @@ impl StoredHash {
         &self.params
     }
 
+    /// Whether it costs what a hash with these parameters costs.
+    pub(crate) fn costs_as(&self, params: &Params) -> bool {
+        let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+        costs(&self.params) == costs(params) && self.tag.len() == params.output_len().unwrap_or(0)
+    }
+
     /// Its salt.
     pub(crate) fn salt(&self) -> &[u8] {
         &self.salt

@@ -31,9 +31,9 @@ async fn a_hash_is_a_phc_string_with_a_salt_of_its_own() {
 async fn the_right_password_fits_and_a_wrong_one_does_not() {
     let pool = pool();
     let hash = pool.hash(password("correct horse")).await.unwrap();
-    assert_eq!(pool.verify(password("correct horse"), hash.clone()).await, Ok(true));
-    assert_eq!(pool.verify(password("correct horsf"), hash.clone()).await, Ok(false));
-    assert_eq!(pool.verify(password("correct hors"), hash).await, Ok(false));
+    assert_eq!(pool.verify(password("correct horse"), Some(hash.clone())).await, Ok(true));
+    assert_eq!(pool.verify(password("correct horsf"), Some(hash.clone())).await, Ok(false));
+    assert_eq!(pool.verify(password("correct hors"), Some(hash)).await, Ok(false));
 }
 
 #[tokio::test]
@@ -42,8 +42,8 @@ async fn the_production_cost_works_and_reuses_its_memory() {
     let hash = pool.hash(password("correct horse")).await.unwrap();
     assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
     // The second computation runs on the blocks that the first one left dirty.
-    assert_eq!(pool.verify(password("correct horse"), hash.clone()).await, Ok(true));
-    assert_eq!(pool.verify(password("wrong"), hash).await, Ok(false));
+    assert_eq!(pool.verify(password("correct horse"), Some(hash.clone())).await, Ok(true));
+    assert_eq!(pool.verify(password("wrong"), Some(hash)).await, Ok(false));
 }
 
 /// From the reference implementation's own tests (phc-winner-argon2, `src/test.c`, version 0x13, Argon2id).
@@ -53,9 +53,9 @@ async fn the_production_cost_works_and_reuses_its_memory() {
 #[tokio::test]
 async fn a_hash_of_the_reference_implementation_is_understood(#[case] hash: &str) {
     let pool = pool();
-    assert_eq!(pool.verify(password("password"), PasswordHash::new(hash.to_owned())).await, Ok(true));
+    assert_eq!(pool.verify(password("password"), Some(PasswordHash::new(hash.to_owned()))).await, Ok(true));
     assert_eq!(
-        pool.verify(password("differentpassword"), PasswordHash::new(hash.to_owned())).await,
+        pool.verify(password("differentpassword"), Some(PasswordHash::new(hash.to_owned()))).await,
         Ok(false)
     );
 }
@@ -69,7 +69,7 @@ async fn a_changed_salt_or_tag_does_not_fit() {
         let first = if fields[field].starts_with('A') { "B" } else { "A" };
         fields[field].replace_range(..1, first);
         let tampered = PasswordHash::new(fields.join("$"));
-        assert_eq!(pool.verify(password("correct horse"), tampered).await, Ok(false));
+        assert_eq!(pool.verify(password("correct horse"), Some(tampered)).await, Ok(false));
     }
 }
 
@@ -114,14 +114,14 @@ async fn a_hash_that_is_not_ours_is_refused_without_computing(#[case] hash: &str
     let Err(refusal) = StoredHash::parse(hash, stored::max_memory_kib(CHEAP.memory_kib)) else {
         panic!("taken: {hash}");
     };
-    let told = pool().verify(password("password"), PasswordHash::new(hash.to_owned())).await;
+    let told = pool().verify(password("password"), Some(PasswordHash::new(hash.to_owned()))).await;
     assert_eq!(told, Err(HashError::Unavailable(refusal.to_string())));
 }
 
 #[tokio::test]
 async fn an_endless_hash_is_refused_unread() {
     let hash = format!("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ${}", "A".repeat(1_000_000));
-    let told = pool().verify(password("password"), PasswordHash::new(hash)).await;
+    let told = pool().verify(password("password"), Some(PasswordHash::new(hash))).await;
     assert!(matches!(told, Err(HashError::Unavailable(_))));
 }
 
@@ -140,8 +140,8 @@ async fn many_at_once_get_each_their_own_answer() {
             tokio::spawn(async move {
                 let own = format!("password number {n}");
                 let hash = pool.hash(password(&own)).await.unwrap();
-                let right = pool.verify(password(&own), hash.clone()).await.unwrap();
-                let wrong = pool.verify(password("password number x"), hash).await.unwrap();
+                let right = pool.verify(password(&own), Some(hash.clone())).await.unwrap();
+                let wrong = pool.verify(password("password number x"), Some(hash)).await.unwrap();
                 (right, wrong)
             })
         })
@@ -162,4 +162,20 @@ async fn many_at_once_get_each_their_own_answer() {
 fn settings_that_make_no_sense_are_refused(#[case] settings: Settings, #[case] says: &str) {
     let refusal = Argon2Pool::new(settings).unwrap_err().to_string();
     assert!(refusal.contains(says), "{refusal}");
+}
+
+#[tokio::test]
+async fn no_hash_is_met_by_no_password() {
+    assert_eq!(pool().verify(password("correct horse"), None).await, Ok(false));
+}
+
+#[tokio::test]
+async fn a_hash_of_other_costs_is_outdated() {
+    let pool = pool();
+    let hash = pool.hash(password("correct horse")).await.unwrap();
+    assert!(!pool.is_outdated(&hash));
+    let dearer = hash.expose().replace("t=1", "t=2");
+    assert_ne!(dearer, hash.expose());
+    assert!(pool.is_outdated(&PasswordHash::new(dearer)));
+    assert!(!pool.is_outdated(&PasswordHash::new("nonsense".to_owned())));
 }

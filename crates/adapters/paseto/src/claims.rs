@@ -1,16 +1,17 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcDateTime};
+use time::UtcDateTime;
 use uuid::Uuid;
 use vestibule_domain::{KycLevel, SessionId, UserId};
 use vestibule_port_security::{AccessClaims, TokenError};
 
+use crate::moment;
+
 /// What a token of ours lets its bearer do.
 const SCOPE: &str = "read write";
 
-/// The payload of a token: the registered claims of PASETO, and `sid`, `scope` and `kyc`.
+/// The payload of a token: the registered claims of PASETO, and `sid`, `scope`, `kyc` and `gen`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct WireClaims<'a> {
     #[serde(borrow)]
@@ -30,12 +31,14 @@ pub(crate) struct WireClaims<'a> {
     scope: Cow<'a, str>,
     #[serde(borrow)]
     kyc: Cow<'a, str>,
+    #[serde(default)]
+    r#gen: u32,
 }
 
 impl<'a> WireClaims<'a> {
     /// The claims in the form in which they are signed; `None` for a year that RFC 3339 cannot write.
     pub(crate) fn new(claims: &AccessClaims, issuer: &'a str, audience: &'a str) -> Option<Self> {
-        let issued_at = rfc3339(claims.issued_at)?;
+        let issued_at = moment::format(claims.issued_at)?;
         Some(Self {
             iss: issuer.into(),
             aud: audience.into(),
@@ -44,9 +47,10 @@ impl<'a> WireClaims<'a> {
             jti: claims.id,
             iat: issued_at.clone().into(),
             nbf: issued_at.into(),
-            exp: rfc3339(claims.expires_at)?.into(),
+            exp: moment::format(claims.expires_at)?.into(),
             scope: SCOPE.into(),
             kyc: claims.kyc.as_str().into(),
+            r#gen: claims.generation,
         })
     }
 
@@ -65,15 +69,16 @@ impl<'a> WireClaims<'a> {
         if self.iss != issuer || self.aud != audience || self.scope != SCOPE {
             return None;
         }
-        let issued_at = moment(&self.iat)?;
+        let issued_at = moment::parse(&self.iat)?;
         Some(Verified {
-            valid_from: issued_at.max(moment(&self.nbf)?),
+            valid_from: issued_at.max(moment::parse(&self.nbf)?),
             claims: AccessClaims {
                 user: UserId::new(self.sub),
                 session: SessionId::new(self.sid),
+                generation: self.r#gen,
                 id: self.jti,
                 issued_at,
-                expires_at: moment(&self.exp)?,
+                expires_at: moment::parse(&self.exp)?,
                 kyc: KycLevel::parse(&self.kyc)?,
             },
         })
@@ -113,13 +118,4 @@ impl<'a> Footer<'a> {
     pub(crate) fn parse(footer: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(footer).ok()
     }
-}
-
-fn rfc3339(moment: UtcDateTime) -> Option<String> {
-    moment.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
-}
-
-fn moment(text: &str) -> Option<UtcDateTime> {
-    // `UtcDateTime::parse` panics where the offset leads out of the calendar.
-    OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_utc()
 }

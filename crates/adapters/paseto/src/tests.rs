@@ -41,7 +41,7 @@ impl Pair {
 
     /// Any payload with our footer.
     fn sign_ours(&self, payload: &Value) -> String {
-        self.ring().sign(payload.to_string().as_bytes()).unwrap()
+        self.ring().sign(payload.to_string().as_bytes(), ISSUED).unwrap()
     }
 }
 
@@ -53,6 +53,7 @@ fn claims() -> AccessClaims {
     AccessClaims {
         user: UserId::new(Uuid::from_u128(1)),
         session: SessionId::new(Uuid::from_u128(2)),
+        generation: 7,
         id: Uuid::from_u128(3),
         issued_at: ISSUED,
         expires_at: EXPIRES,
@@ -88,7 +89,7 @@ fn a_token_says_what_the_wire_promises_and_is_believed() {
     assert!(token.expose().starts_with("v4.public."));
     let (message, footer) = parts(token.expose());
     assert_eq!(serde_json::from_slice::<Value>(&message).unwrap(), payload());
-    let id = &tokens.public_keys()[0].id;
+    let id = &tokens.public_keys(DURING)[0].id;
     assert_eq!(footer, format!(r#"{{"kid":"{id}"}}"#).into_bytes());
     assert_eq!(tokens.verify(token.expose(), DURING), Ok(claims()));
     assert_eq!(tokens.verify(token.expose(), DURING), Ok(claims()), "the second look differs");
@@ -121,7 +122,7 @@ fn a_token_is_valid_from_nbf_until_just_before_exp(
 
     let remembering = pair.tokens();
     remembering.verify(token.expose(), DURING).unwrap();
-    assert!(remembering.verified.contains_key(&digest(token.expose())));
+    assert!(remembering.current().verified.contains_key(&digest(token.expose())));
     assert_eq!(remembering.verify(token.expose(), now).map(drop), expected);
 }
 
@@ -137,8 +138,8 @@ fn only_tokens_that_were_believed_are_remembered() {
     let forged = Pair::new().tokens().issue(&claims());
     tokens.verify(token.expose(), EXPIRES).unwrap_err();
     tokens.verify(forged.expose(), DURING).unwrap_err();
-    tokens.verified.run_pending_tasks();
-    assert_eq!(tokens.verified.entry_count(), 0);
+    tokens.current().verified.run_pending_tasks();
+    assert_eq!(tokens.current().verified.entry_count(), 0);
 }
 
 #[test]
@@ -151,12 +152,12 @@ fn what_is_remembered_is_really_used_and_has_the_tokens_life() {
         .unwrap()
         .verify("https://vestibule.example", "app")
         .unwrap();
-    tokens.verified.insert(digest("planted"), Remembered { verified, life });
+    tokens.current().verified.insert(digest("planted"), Remembered { verified, key_until: None, life });
     assert_eq!(tokens.verify("planted", DURING), Ok(claims()));
 
     let token = tokens.issue(&claims());
     tokens.verify(token.expose(), DURING).unwrap();
-    let remembered = tokens.verified.get(&digest(token.expose())).unwrap();
+    let remembered = tokens.current().verified.get(&digest(token.expose())).unwrap();
     assert_eq!(UntilTokenExpires.expire_after_create(&[0; 32], &remembered, Instant::now()), Some(life));
 }
 
@@ -196,7 +197,7 @@ fn a_signed_token_without_a_claim_is_refused(
 #[case::no_utf8(b"\xff\xfe")]
 fn a_signed_payload_that_is_no_claims_is_refused(#[case] payload: &[u8]) {
     let pair = Pair::new();
-    let token = pair.ring().sign(payload).unwrap();
+    let token = pair.ring().sign(payload, ISSUED).unwrap();
     assert!(pair.tokens().verify(&token, DURING).is_err());
 }
 
@@ -204,7 +205,7 @@ fn a_signed_payload_that_is_no_claims_is_refused(#[case] payload: &[u8]) {
 fn a_doubled_claim_is_refused() {
     let pair = Pair::new();
     let doubled = payload().to_string().replacen('{', r#"{"sub":"00000000-0000-0000-0000-000000000009","#, 1);
-    let token = pair.ring().sign(doubled.as_bytes()).unwrap();
+    let token = pair.ring().sign(doubled.as_bytes(), ISSUED).unwrap();
     assert_eq!(pair.tokens().verify(&token, DURING), Err(TokenError::WrongClaims));
 }
 
@@ -317,13 +318,80 @@ fn keys_rotate_without_a_token_being_lost() {
         assert!(tokens.verify(early.expose(), DURING).is_ok());
         assert!(tokens.verify(late.expose(), DURING).is_ok());
     }
-    let ids = |tokens: &PasetoTokens| tokens.public_keys().into_iter().map(|key| key.id).collect::<Vec<_>>();
+    let ids =
+        |tokens: &PasetoTokens| tokens.public_keys(DURING).into_iter().map(|key| key.id).collect::<Vec<_>>();
     assert_eq!(ids(&before), ids(&after));
     assert_ne!(parts(early.expose()).1, parts(late.expose()).1);
 
     let finished = new.tokens();
     assert_eq!(finished.verify(early.expose(), DURING), Err(TokenError::UnknownKey));
     assert!(finished.verify(late.expose(), DURING).is_ok());
+}
+
+/// The two keys of a rotation: the switch is at 12:05, and the old one verifies until 12:20.
+fn rotating(old: &Pair, new: &Pair) -> PasetoTokens {
+    let old = old.line("active").replace('\n', " until=2026-03-01T12:20:00Z\n");
+    let new = new.line("active").replace('\n', " from=2026-03-01T13:05:00+01:00\n");
+    tokens(KeyRing::parse(&format!("{new}{old}")).unwrap())
+}
+
+/// Claims of a token that is issued at this minute after twelve, for a quarter of an hour.
+fn issued(minute: i64) -> AccessClaims {
+    let later = time::Duration::minutes(minute);
+    AccessClaims { issued_at: ISSUED + later, expires_at: EXPIRES + later, ..claims() }
+}
+
+#[test]
+fn a_rotation_takes_place_by_the_clock_alone() {
+    let (old, new) = (Pair::new(), Pair::new());
+    let (old_id, new_id) =
+        (old.tokens().public_keys(ISSUED)[0].id.clone(), new.tokens().public_keys(ISSUED)[0].id.clone());
+    let tokens = rotating(&old, &new);
+    let switch = utc_datetime!(2026-03-01 12:05);
+    let end = utc_datetime!(2026-03-01 12:20);
+    let instant = time::Duration::milliseconds(1);
+    for (now, expected) in [
+        (ISSUED, vec![(&new_id, false), (&old_id, true)]),
+        (switch - instant, vec![(&new_id, false), (&old_id, true)]),
+        (switch, vec![(&new_id, true), (&old_id, false)]),
+        (end - instant, vec![(&new_id, true), (&old_id, false)]),
+        (end, vec![(&new_id, true)]),
+    ] {
+        let published = tokens.public_keys(now);
+        assert_eq!(published.iter().map(|key| (&key.id, key.active)).collect::<Vec<_>>(), expected, "{now}");
+        let claims =
+            AccessClaims { issued_at: now, expires_at: now + time::Duration::minutes(15), ..claims() };
+        let signed_by = String::from_utf8(parts(tokens.issue(&claims).expose()).1).unwrap();
+        let signing = published.iter().find(|key| key.active).unwrap();
+        assert!(signed_by.contains(&signing.id), "{now}");
+    }
+    // Signed in time by an instance whose clock is late, or that has the file late.
+    let late = old.tokens().issue(&issued(6));
+    // Signed early by one whose clock is ahead.
+    let early = new.tokens().issue(&issued(0));
+    for looks in ["first", "remembered"] {
+        assert!(tokens.verify(early.expose(), ISSUED).is_ok(), "{looks}");
+        assert!(tokens.verify(late.expose(), end - instant).is_ok(), "{looks}");
+    }
+    assert!(tokens.current().verified.contains_key(&digest(late.expose())));
+    assert_eq!(tokens.verify(late.expose(), end), Err(TokenError::UnknownKey), "remembered for too long");
+    assert_eq!(rotating(&old, &new).verify(late.expose(), end), Err(TokenError::UnknownKey));
+}
+
+#[test]
+fn what_was_verified_with_a_retired_key_is_forgotten_with_it() {
+    let (old, new) = (Pair::new(), Pair::new());
+    let tokens = rotating(&old, &new);
+    let token = tokens.issue(&claims());
+    tokens.verify(token.expose(), DURING).unwrap();
+    assert!(tokens.current().verified.contains_key(&digest(token.expose())));
+    // A request that has begun before still ends as it began.
+    let before = tokens.current();
+    tokens.replace_keys(new.ring());
+    assert_eq!(tokens.verify(token.expose(), DURING), Err(TokenError::UnknownKey));
+    before.verified.insert(digest("late"), before.verified.get(&digest(token.expose())).unwrap());
+    assert_eq!(tokens.verify("late", DURING), Err(TokenError::Malformed));
+    tokens.verify(tokens.issue(&claims()).expose(), DURING).unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use vestibule_application::{ConfirmPhone, ResendCode, SignUp};
 use vestibule_domain::{AttemptId, Fingerprint, OneTimeCode};
 
-use super::{done, in_time, locale};
+use super::{done, in_time, locale, tokens};
 use crate::body::Fields;
 use crate::problem::Problem;
 use crate::{Http, api, client};
@@ -63,14 +63,7 @@ pub(crate) async fn confirm_phone(
     let (fingerprint, client) = origin(&http, &request, &mut fields)?;
     let confirm = ConfirmPhone { phone, code: OneTimeCode::parse(&code), registration, fingerprint, client };
     let pair = in_time(http.application.confirm_phone(confirm)).await??;
-    Ok(HttpResponse::Ok().json(json!({
-        "access_token": pair.access_token.expose(),
-        "token_type": "bearer",
-        "refresh_token": pair.refresh_token.expose(),
-        "expires_in": pair.expires_in,
-        "scope": "read write",
-        "userId": pair.user.to_string(),
-    })))
+    Ok(tokens(&pair))
 }
 
 /// Send the code once more: the same while it lives, else a new one. `data.delivery` tells how far the message before has come, so that an
@@ -101,7 +94,7 @@ pub(crate) async fn resend_code(
 }
 
 /// Where the request comes from: the body's fingerprint counts before the header's.
-fn origin(
+pub(super) fn origin(
     http: &Http,
     request: &HttpRequest,
     fields: &mut Fields,

@@ -18,11 +18,12 @@ use vestibule_application::{
 };
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
+use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, Recipient,
-    Zxcvbn,
+    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
+    Recipient, SessionLives, UserId, Zxcvbn,
 };
-use vestibule_http::Http;
+use vestibule_http::{Http, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
@@ -118,6 +119,9 @@ impl Backstage {
             wording,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             callbacks: options.callbacks(),
+            issuer: "https://vestibule.example".to_owned(),
+            audience: "app".to_owned(),
+            services: Services::new([("billing", "a secret of billing")]),
         };
         Self { clock, storage, derivation, last_received: Mutex::default(), http: Data::new(http) }
     }
@@ -135,6 +139,18 @@ impl Backstage {
         let message = vestibule_port_storage::Reported::Message(self.last_received.lock().unwrap().unwrap());
         let report = Report { provider: "gateway", message, state, reason: None, at: self.clock.now() };
         assert!(self.storage.record_delivery(&report).await.unwrap());
+    }
+
+    /// Whose tokens these are.
+    pub(crate) fn user_of(&self, answer: &Answer) -> UserId {
+        UserId::new(answer.json()["userId"].as_str().unwrap().parse().unwrap())
+    }
+
+    /// What happened to the number, the newest first.
+    pub(crate) async fn events(&self, phone: &str) -> Vec<String> {
+        let phone = PhoneNumber::parse(phone).unwrap();
+        let facts = self.http.application.facts_of_number(&phone, 100).await.unwrap();
+        facts.iter().map(|fact| fact.event.as_str().to_owned()).collect()
     }
 
     /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
@@ -159,7 +175,7 @@ impl Backstage {
         let message = latest?;
         *self.last_received.lock().unwrap() = Some(message.id);
         Some(match (message.content, &message.recipient) {
-            (Content::SignUpCode { attempt, generation }, _) => {
+            (Content::SignUpCode { attempt, generation } | Content::ResetCode { attempt, generation }, _) => {
                 self.derivation.code(attempt, generation).expose().to_owned()
             }
             (Content::EmailConfirmation { verification }, Recipient::Email(email)) => {
@@ -169,7 +185,7 @@ impl Backstage {
                     "/v2/mobile/email/confirm?email={address}&event={EMAIL_CONFIRMATION_EVENT}&token={token}"
                 )
             }
-            (other, _) => format!("{other:?}"),
+            (other, _) => other.kind().to_owned(),
         })
     }
 }
@@ -202,7 +218,11 @@ fn settings(options: &Options) -> Settings {
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,
-        refresh_ttl: DAY,
+        keep_facts: DAY,
+        sessions: SessionLives { idle: DAY, absolute: DAY * 3 },
+        guard: GuardRules { attempts: 3, lock: Duration::from_mins(15) },
+        wrong_passwords_per_client: quota(20),
+        resets_per_client: quota(20),
     }
 }
 
@@ -311,6 +331,54 @@ pub(crate) fn get(token: &str, path: &str) -> Call {
 
 pub(crate) fn callback(body: &[u8]) -> Call {
     call(Method::POST, "/callbacks/sms/gateway?message=%37&x").body(body)
+}
+
+/// A form, as OAuth has it.
+pub(crate) fn form(path: &str, fields: &[(&str, &str)]) -> Call {
+    let body =
+        fields.iter().fold(form_urlencoded::Serializer::new(String::new()), |mut form, (name, value)| {
+            form.append_pair(name, value);
+            form
+        });
+    call(Method::POST, path).raw("application/x-www-form-urlencoded", { body }.finish())
+}
+
+pub(crate) fn sign_in(phone: &str, password: &str) -> Call {
+    let fields = [("grant_type", "mobile_phone"), ("number", phone), ("password", password)];
+    form("/oauth/token", &fields)
+}
+
+pub(crate) fn refresh(token: &str) -> Call {
+    form("/oauth/token", &[("grant_type", "refresh_token"), ("refresh_token", token)])
+}
+
+pub(crate) fn introspect(token: &str) -> Call {
+    // billing:a secret of billing
+    form("/oauth/introspect", &[("token", token)])
+        .header("authorization", "Basic YmlsbGluZzphIHNlY3JldCBvZiBiaWxsaW5n")
+}
+
+pub(crate) fn change_password(token: &str, current: &str, new: &str) -> Call {
+    let body = json!({ "currentPassword": current, "newPassword": new });
+    call(Method::PUT, "/v2/mobile/password/change").token(token).json(&body)
+}
+
+pub(crate) fn ask_reset(phone: &str) -> Call {
+    call(Method::POST, "/v2/mobile/password/reset").json(&json!({ "phone": phone }))
+}
+
+pub(crate) fn check_reset(phone: &str, code: &str) -> Call {
+    let body = json!({ "phone": phone, "code": code });
+    call(Method::POST, "/v2/mobile/password/reset/confirm/code").json(&body)
+}
+
+pub(crate) fn reset(phone: &str, code: &str, password: &str) -> Call {
+    let body = json!({ "phone": phone, "code": code, "password": password });
+    call(Method::POST, "/v2/mobile/password/reset/confirm").json(&body)
+}
+
+pub(crate) fn erase(token: &str, password: &str) -> Call {
+    call(Method::DELETE, "/v2/customer").token(token).json(&json!({ "password": password }))
 }
 
 /// Another code than this one.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
+mod coming_back;
 mod harness;
 
 use std::time::Duration;
@@ -403,7 +404,7 @@ async fn a_concealed_number_is_answered_as_any_other() {
         assert_eq!(without_id(concealed.json()), without_id(other.json()), "step {step}");
         assert_eq!(concealed.header("retry-after"), other.header("retry-after"));
     }
-    assert_eq!(backstage.received(PHONE).await.unwrap(), "AlreadyRegistered");
+    assert_eq!(backstage.received(PHONE).await.unwrap(), "already_registered");
 }
 
 #[actix_web::test]

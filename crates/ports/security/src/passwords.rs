@@ -29,6 +29,10 @@ pub trait PasswordHasher: Send + Sync {
     /// A new salted hash of the password as a PHC string.
     async fn hash(&self, password: Password) -> Result<PasswordHash, HashError>;
 
-    /// Whether the password is the one that `hash` was made from.
-    async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, HashError>;
+    /// Whether the password is the one that `hash` was made from. Without a hash it is not, which MUST take the time that a hash
+    /// of [`hash`](Self::hash) takes, so that nobody can tell from the time whether there is one.
+    async fn verify(&self, password: Password, hash: Option<PasswordHash>) -> Result<bool, HashError>;
+
+    /// Whether a new hash of the same password would be made with other parameters.
+    fn is_outdated(&self, hash: &PasswordHash) -> bool;
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::{KycLevel, SessionId, UserId};
+use vestibule_domain::{Generation, KycLevel, SessionId, UserId};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// What an access token says, in the claims' registered meaning. Issuer and audience are the adapter's own settings.
@@ -12,6 +12,8 @@ pub struct AccessClaims {
     pub user: UserId,
     /// `sid`: the session it belongs to; it is worth nothing once that has ended.
     pub session: SessionId,
+    /// `gen`: which of the session's token pairs it belongs to.
+    pub generation: Generation,
     /// `jti`: the token's own id.
     pub id: Uuid,
     /// `iat` and `nbf`, to the second.
@@ -53,7 +55,7 @@ pub struct PublicKey {
     pub id: String,
     /// The PASERK public key, `k4.public.…`.
     pub key: String,
-    /// Whether new tokens are signed with it.
+    /// Whether new tokens are signed with it now.
     pub active: bool,
 }
 
@@ -86,12 +88,12 @@ pub enum TokenError {
 /// whose issuer or audience is not its own, at any time outside `nbf ≤ now < exp`.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait AccessTokens: Send + Sync {
-    /// Signs the claims with the active key.
+    /// Signs the claims with the key that is active when they are issued.
     fn issue(&self, claims: &AccessClaims) -> AccessToken;
 
     /// The claims of a genuine token.
     fn verify(&self, token: &str, now: UtcDateTime) -> Result<AccessClaims, TokenError>;
 
-    /// All keys that verify, the active one among them.
-    fn public_keys(&self) -> Vec<PublicKey>;
+    /// All keys that verify now, among them the one that signs and the one that will.
+    fn public_keys(&self, now: UtcDateTime) -> Vec<PublicKey>;
 }

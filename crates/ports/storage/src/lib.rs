@@ -147,7 +147,7 @@ impl NewRefreshToken {
 /// Which sessions end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndSessions {
-    /// This one, if it is one of the user's and has not ended.
+    /// This one of the user's, which must be there.
     One(UserId, SessionId),
     /// All of the user's that are there before the commit, but for one.
     AllBut(UserId, Option<SessionId>),
@@ -252,7 +252,7 @@ pub struct Credentials {
     pub guard: Option<Loaded<SignInGuard>>,
     /// The password reset.
     pub reset: Option<Loaded<PasswordReset>>,
-    /// When the client's budget is full again, if it was ever charged.
+    /// When the client's budget is full again, if it was asked for and ever charged.
     pub client_full_at: Option<UtcDateTime>,
 }
 
@@ -322,7 +322,11 @@ pub trait Storage: Send + Sync {
     async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable>;
 
     /// What is known of the phone, in one read: MUST be as it was at one moment.
-    async fn credentials(&self, phone: &PhoneNumber, client: &Limit) -> Result<Credentials, Unavailable>;
+    async fn credentials(
+        &self,
+        phone: &PhoneNumber,
+        client: Option<&Limit>,
+    ) -> Result<Credentials, Unavailable>;
 
     /// The account.
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable>;
@@ -353,7 +357,7 @@ pub trait Storage: Send + Sync {
     ///
     /// - MUST answer [`CommitError::Conflict`] when an aggregate is not at the version that [`Save::replaces`] names, or is there
     ///   when it names none. Of any number of commits over one version exactly one succeeds.
-    /// - MUST answer [`CommitError::Conflict`] when an account is named that is not there any more.
+    /// - MUST answer [`CommitError::Conflict`] when an account or a session is named that is not there any more.
     /// - MUST answer [`CommitError::PhoneTaken`] when the used number is known already, or another account has the phone.
     /// - MUST answer [`CommitError::EmailTaken`] when the account's confirmed address is confirmed in another.
     /// - MUST answer [`CommitError::LimitReached`] when the charged budget is empty.

@@ -101,6 +101,16 @@ impl World {
         self
     }
 
+    /// Runs a command of the binary beside the service; what it prints.
+    pub(crate) fn command(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
+        let output =
+            command.args(arguments).current_dir(self.directory.path()).envs(variables).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(crate) fn start(&self) -> Service {
         Service::start(self.directory.path(), &self.variables, "trace")
     }

@@ -8,10 +8,12 @@
     reason = "a failure fails the test"
 )]
 
+mod coming_back;
 mod copy;
 mod failover;
 mod harness;
 mod providers;
+mod token_keys;
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};

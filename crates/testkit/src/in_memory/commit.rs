@@ -16,7 +16,7 @@ impl State {
             self.erase(&erasure)?;
         }
         if let Some(end) = changes.end_sessions {
-            self.end_sessions(end);
+            self.end_sessions(end)?;
         }
         if let Some(save) = changes.registration {
             put(&mut self.registrations, save.value.phone().clone(), save)?;
@@ -83,7 +83,10 @@ impl State {
         Ok(())
     }
 
-    fn end_sessions(&mut self, end: EndSessions) {
+    fn end_sessions(&mut self, end: EndSessions) -> Result<(), CommitError> {
+        if let EndSessions::One(user, session) = end {
+            demand(self.sessions.get(&session).is_some_and(|there| there.value.user() == user))?;
+        }
         let ends = |user: UserId, session: SessionId| match end {
             EndSessions::One(of, one) => user == of && session == one,
             EndSessions::AllBut(of, but) => user == of && Some(session) != but,
@@ -91,13 +94,14 @@ impl State {
         self.sessions.retain(|id, session| !ends(session.value.user(), *id));
         let sessions = &self.sessions;
         self.refresh_tokens.retain(|_, token| sessions.contains_key(&token.session));
+        Ok(())
     }
 
     fn erase(&mut self, Erasure { user, replaces, phone }: &Erasure) -> Result<(), CommitError> {
         let account = self.accounts.remove(user).ok_or(CommitError::Conflict)?;
         demand(account.version == *replaces)?;
         self.passwords.retain(|password| password.user != *user);
-        self.end_sessions(EndSessions::AllBut(*user, None));
+        self.end_sessions(EndSessions::AllBut(*user, None))?;
         self.registrations.remove(phone);
         self.guards.remove(phone);
         self.resets.remove(phone);

@@ -63,7 +63,7 @@ async fn everything(storage: &impl Storage, number: u32) {
 
 /// Whether everything that there can be of the user is there, or else that nothing is.
 async fn has_everything(storage: &impl Storage, number: u32) -> bool {
-    let state = storage.credentials(&phone(number), &client()).await.unwrap();
+    let state = storage.credentials(&phone(number), Some(&client())).await.unwrap();
     let sign_up = storage.sign_up_state(&phone(number), &digest(0), &client()).await.unwrap();
     let hash = token(u8::try_from(number).unwrap(), number, NOW).hash;
     let session = storage.account_of_session(user(number), session_id(number)).await.unwrap();
@@ -203,7 +203,7 @@ pub async fn nothing_of_an_erased_account_comes_back<S: Storage>(storage: Arc<S>
     let changes =
         Changes { session: Some(Save::new(session(1, 1))), ..saving_account(Save::new(account(1))) };
     storage.commit(changes).await.unwrap();
-    let state = storage.credentials(&phone(1), &client()).await.unwrap();
+    let state = storage.credentials(&phone(1), Some(&client())).await.unwrap();
     assert!(state.account.is_some() && state.passwords.is_empty());
     let hash = token(1, 1, NOW).hash;
     assert!(storage.refresh_state(&hash).await.unwrap().is_none());

@@ -17,7 +17,7 @@ fn client() -> Limit {
 }
 
 async fn credentials(storage: &impl Storage, number: u32) -> Credentials {
-    storage.credentials(&phone(number), &client()).await.unwrap()
+    storage.credentials(&phone(number), Some(&client())).await.unwrap()
 }
 
 fn saving_guard(save: Save<SignInGuard>) -> Changes {
@@ -169,7 +169,7 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
     let v6 = ClientAddress::of("2001:db8::1".parse().unwrap());
     let limits = [Limit::SignUpsFrom, Limit::WrongPasswordsFrom, Limit::ResetsFrom];
     let limits: Vec<_> = limits.into_iter().flat_map(|limit| [limit(address), limit(v6)]).collect();
-    let full_at = async |limit| storage.credentials(&phone(1), limit).await.unwrap().client_full_at;
+    let full_at = async |limit| storage.credentials(&phone(1), Some(limit)).await.unwrap().client_full_at;
     for (seconds, limit) in (0..).zip(&limits) {
         assert_eq!(full_at(limit).await, None, "{limit:?}");
         let charge = Charge { limit: *limit, quota, now: after(seconds) };

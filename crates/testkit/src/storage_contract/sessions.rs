@@ -160,14 +160,14 @@ pub async fn one_session_ends_and_no_other<S: Storage>(storage: Arc<S>) {
     for (number, of) in [(1, 1), (2, 1), (3, 2)] {
         opened(&*storage, number, of).await;
     }
-    // Neither another's session nor one that is not there ends, and that is no error.
+    // Neither another's session nor one that is not there can be ended.
     for nothing in [EndSessions::One(user(1), session_id(3)), EndSessions::One(user(1), session_id(9))] {
-        storage.commit(ending(nothing)).await.unwrap();
+        assert_eq!(storage.commit(ending(nothing)).await, Err(CommitError::Conflict));
     }
     assert_eq!((living(&*storage, 1).await, living(&*storage, 2).await), (vec![1, 2], vec![3]));
-    for _ in 0..2 {
-        storage.commit(ending(EndSessions::One(user(1), session_id(1)))).await.unwrap();
-    }
+    let end = || ending(EndSessions::One(user(1), session_id(1)));
+    storage.commit(end()).await.unwrap();
+    assert_eq!(storage.commit(end()).await, Err(CommitError::Conflict), "it ends once");
     assert_eq!((living(&*storage, 1).await, living(&*storage, 2).await), (vec![2], vec![3]));
     assert!(storage.account_of_session(user(1), session_id(1)).await.unwrap().is_none());
     assert!(storage.refresh_state(&hash(1)).await.unwrap().is_none());

@@ -13,19 +13,72 @@ const MAX_LENGTH: u64 = 64 * 1024;
 
 /// Reads a key file into memory that is wiped after use.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
-    let failed = |source| KeyFileError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if is_readable_by_others(&metadata) {
+    let text = File::open(path).and_then(|file| text_of(&file));
+    text.map_err(|source| KeyFileError::Read { path: path.to_owned(), source })
+}
+
+/// Tells the operator, who may have chosen it for a group.
+pub(super) fn warn_if_others_may_read(path: &Path) {
+    if fs::metadata(path).is_ok_and(|metadata| is_readable_by_others(&metadata)) {
         tracing::warn!(path = %path.display(), "the token key file can be read by others than its owner");
     }
-    if metadata.len() > MAX_LENGTH {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+}
+
+/// A key file that nobody else changes through [`Locked`] meanwhile.
+pub(super) struct Locked {
+    /// Where it really is: a link to it stays a link.
+    path: PathBuf,
+    file: File,
+}
+
+impl Locked {
+    /// Waits until nobody else has it. The lock ends with the value, or with the process.
+    pub(super) fn open(path: &Path) -> Result<Self, KeyFileError> {
+        let failed = |source| KeyFileError::Read { path: path.to_owned(), source };
+        let path = fs::canonicalize(path).map_err(failed)?;
+        loop {
+            let file = File::open(&path).map_err(failed)?;
+            file.lock().map_err(failed)?;
+            // Whoever had the lock has put another file into the place, and this one is no longer it.
+            let (locked, there) = (file.metadata().map_err(failed)?, fs::metadata(&path).map_err(failed)?);
+            if is_same(&locked, &there) {
+                return Ok(Self { path, file });
+            }
+        }
     }
-    // Room from the start: a string that grows leaves copies of its beginning behind.
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_LENGTH).unwrap_or(0)));
-    file.take(MAX_LENGTH).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+
+    pub(super) fn read(&self) -> Result<Zeroizing<String>, KeyFileError> {
+        text_of(&self.file).map_err(|source| KeyFileError::Read { path: self.path.clone(), source })
+    }
+
+    /// Puts a new text into the place of the old, of which a reader and a crash see one or the other. Owner, group and
+    /// permissions stay, so that the instances can read it whoever changes it.
+    pub(super) fn replace(self, text: &str) -> Result<(), KeyFileError> {
+        let failed = |source| KeyFileError::Write { path: self.path.clone(), source };
+        if text.len() as u64 > MAX_LENGTH {
+            return Err(failed(io::ErrorKind::FileTooLarge.into()));
+        }
+        let directory = directory_of(&self.path);
+        let mut name = std::ffi::OsString::from(".");
+        name.push(self.path.file_name().unwrap_or_default());
+        name.push(".draft");
+        let draft = directory.join(name);
+        // Under the lock nobody else writes one: it is of a process that was killed, and holds secrets.
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let replaced = self
+            .file
+            .metadata()
+            .and_then(|metadata| write_durably(&draft, text, Some(&metadata)))
+            .and_then(|()| fs::rename(&draft, &self.path));
+        if replaced.is_err() {
+            // It may not even be there; the first error is the one to tell.
+            let _ = fs::remove_file(&draft);
+        }
+        replaced.and_then(|()| sync_directory(&directory)).map_err(failed)
+    }
 }
 
 /// Writes a new file under a name of its own and gives it its place only when it is whole and on disk, so that no other
@@ -35,7 +88,7 @@ pub(super) fn create(path: &Path, text: &str, unique: &str) -> Result<(), KeyFil
     let directory = directory_of(path);
     let draft = directory.join(format!(".{unique}.new"));
     make(&directory).map_err(failed)?;
-    let written = write_durably(&draft, text).and_then(|()| match fs::hard_link(&draft, path) {
+    let written = write_durably(&draft, text, None).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     });
@@ -59,13 +112,53 @@ fn directory_of(path: &Path) -> PathBuf {
     }
 }
 
-fn write_durably(path: &Path, text: &str) -> io::Result<()> {
+fn text_of(file: &File) -> io::Result<Zeroizing<String>> {
+    if file.metadata()?.len() > MAX_LENGTH {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    // Room from the start: a string that grows leaves copies of its beginning behind.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_LENGTH).unwrap_or(0)));
+    file.take(MAX_LENGTH).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn write_durably(path: &Path, text: &str, like: Option<&fs::Metadata>) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     for_owner_only(&mut options);
     let mut file = options.open(path)?;
+    if let Some(like) = like {
+        own_as(&file, like)?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Gives a file the owner, the group and the permissions of another.
+#[cfg(unix)]
+fn own_as(file: &File, like: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
+        fchown(file, Some(like.uid()), Some(like.gid()))?;
+    }
+    file.set_permissions(like.permissions())
+}
+
+#[cfg(not(unix))]
+fn own_as(_: &File, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
 }
 
 #[cfg(unix)]

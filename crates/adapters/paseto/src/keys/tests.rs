@@ -1,7 +1,9 @@
+use std::fs::File;
 use std::sync::Barrier;
 use std::thread;
 
 use rstest::rstest;
+use time::macros::utc_datetime;
 
 use super::*;
 
@@ -12,6 +14,8 @@ const ZERO_SECRET: &str =
     "k4.secret.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA7aie8zrakLWKjqNAqbw1zZTIVdx3iQ6Y6wEihi1naKQ";
 const ZERO_PUBLIC: &str = "k4.public.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const ZERO_ID: &str = "k4.pid.S_XQmeEwHbbvRmiyfXfHYpLGjXGzjTRSDoT1YtTakWFE";
+
+const NOW: UtcDateTime = utc_datetime!(2026-03-01 12:00);
 
 fn generated() -> AsymmetricKeyPair<V4> {
     AsymmetricKeyPair::generate().unwrap()
@@ -25,7 +29,7 @@ fn a_ring_has_the_active_key_and_those_that_verify_in_order() {
         paserk(&old.secret),
         paserk(&other.public),
     );
-    let keys = KeyRing::parse(&text).unwrap().public_keys();
+    let keys = KeyRing::parse(&text).unwrap().public_keys(NOW);
     assert_eq!(keys.iter().map(|key| key.active).collect::<Vec<_>>(), [false, true, false, false]);
     assert_eq!(keys[0].key, paserk(&old.public));
     assert_eq!(keys[2].key, paserk(&other.public));
@@ -47,6 +51,16 @@ fn a_ring_has_the_active_key_and_those_that_verify_in_order() {
 #[case::an_identifier(format!("active {SECRET}\nverify {ZERO_ID}"), 2, LineProblem::Key)]
 #[case::no_base64(format!("active {SECRET}\nverify k4.public.ÄÖÜ"), 2, LineProblem::Key)]
 #[case::two_active(format!("active {SECRET}\nactive {}", paserk(&generated().secret)), 2, LineProblem::SecondActive)]
+#[case::two_active_from_the_same_time(format!("active {SECRET}\nactive {0} from=2026-03-01T12:00:00Z\nactive {1} from=2026-03-01T13:00:00+01:00", paserk(&generated().secret), paserk(&generated().secret)), 3, LineProblem::SecondActive)]
+#[case::no_time(format!("active {SECRET} from=tomorrow"), 1, LineProblem::Time)]
+#[case::beyond_the_calendar(format!("active {SECRET} from=9999-12-31T23:59:59-23:59"), 1, LineProblem::Time)]
+#[case::before_the_calendar(format!("active {SECRET} from=0000-01-01T00:00:00+23:59"), 1, LineProblem::Time)]
+#[case::two_times(format!("active {SECRET} from=2026-03-01T12:00:00Z from=2026-03-01T12:00:00Z"), 1, LineProblem::Form)]
+#[case::other_attribute(format!("active {SECRET} since=2026-03-01T12:00:00Z"), 1, LineProblem::Form)]
+#[case::verify_from(format!("active {SECRET}\nverify {ZERO_PUBLIC} from=2026-03-01T12:00:00Z"), 2, LineProblem::Form)]
+#[case::ends_before_it_begins(format!("active {SECRET} from=2026-03-01T12:00:00Z until=2026-03-01T12:00:00Z"), 1, LineProblem::EndsTooEarly)]
+#[case::ends_before_the_next(format!("active {SECRET} until=2026-03-01T11:59:59Z\nactive {} from=2026-03-01T12:00:00Z", paserk(&generated().secret)), 1, LineProblem::EndsTooEarly)]
+#[case::the_last_ends(format!("active {SECRET} until=2026-03-01T12:00:00Z"), 1, LineProblem::LastEnds)]
 #[case::twice(format!("active {SECRET}\n\nverify {SECRET}"), 3, LineProblem::Duplicate)]
 fn a_bad_line_is_named_and_not_repeated(#[case] text: String, #[case] at: usize, #[case] what: LineProblem) {
     let error = KeyRing::parse(&text).unwrap_err();
@@ -74,9 +88,13 @@ fn debug_shows_identifiers_and_no_secret() {
 fn a_generated_file_is_private_and_loads() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token.keys");
-    let made = KeyRing::generate_file(&path).unwrap().public_keys();
-    assert_eq!(KeyRing::load(&path).unwrap().public_keys(), made);
-    assert_eq!(KeyRing::generate_file(&path).unwrap().public_keys(), made, "an existing file was replaced");
+    let made = KeyRing::generate_file(&path).unwrap().public_keys(NOW);
+    assert_eq!(KeyRing::load(&path).unwrap().public_keys(NOW), made);
+    assert_eq!(
+        KeyRing::generate_file(&path).unwrap().public_keys(NOW),
+        made,
+        "an existing file was replaced"
+    );
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "a draft was left behind");
     #[cfg(unix)]
     {
@@ -106,7 +124,7 @@ fn starts_at_once_get_the_same_key() {
     let ids: Vec<_> = thread::scope(|scope| {
         let start = || {
             barrier.wait();
-            KeyRing::generate_file(&path).unwrap().public_keys()
+            KeyRing::generate_file(&path).unwrap().public_keys(NOW)
         };
         let starts: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
@@ -129,4 +147,50 @@ fn a_file_that_cannot_be_read_or_made_is_named() {
     assert!(matches!(KeyRing::load(&huge), Err(KeyFileError::Read { .. })));
     std::fs::write(&huge, [0xff, 0xfe]).unwrap();
     assert!(matches!(KeyRing::load(&huge), Err(KeyFileError::Read { .. })));
+}
+
+#[test]
+fn something_always_signs() {
+    use KeyDuty::{Next, Retired, Signing, Verifying};
+    let (one, two) = (generated(), generated());
+    let text = format!(
+        "active {} from=2026-03-01T13:00:00Z\nactive {} from=2026-03-01T12:30:00Z\nverify {ZERO_PUBLIC} until=2026-03-01T12:00:00Z",
+        paserk(&one.secret),
+        paserk(&two.secret),
+    );
+    let ring = KeyRing::parse(&text).unwrap();
+    let duties = |now| ring.states(now).into_iter().map(|state| state.duty).collect::<Vec<_>>();
+    assert_eq!(duties(NOW - time::Duration::SECOND), [Next, Signing, Verifying]);
+    assert_eq!(duties(NOW), [Next, Signing, Retired]);
+    assert_eq!(duties(utc_datetime!(2026-03-01 12:59:59)), [Next, Signing, Retired]);
+    assert_eq!(duties(utc_datetime!(2026-03-01 13:00)), [Signing, Verifying, Retired]);
+    assert!(ring.sign(b"{}", UtcDateTime::MIN).is_some());
+    assert!(ring.sign(b"{}", UtcDateTime::MAX).is_some());
+}
+
+#[test]
+fn a_changed_file_is_noticed_once_and_a_broken_one_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token.keys");
+    KeyRing::generate_file(&path).unwrap();
+    let good = std::fs::read_to_string(&path).unwrap();
+    let (_, mut watch) = KeyFileWatch::open(&path).unwrap();
+    assert!(watch.look().unwrap().is_none());
+
+    let metadata = std::fs::metadata(&path).unwrap();
+    std::fs::write(&path, good.replace("Signs", "sIGNS")).unwrap();
+    // Not by its time, nor by its size.
+    File::options().write(true).open(&path).unwrap().set_modified(metadata.modified().unwrap()).unwrap();
+    assert!(watch.look().unwrap().is_some());
+    assert!(watch.look().unwrap().is_none());
+
+    std::fs::write(&path, "active k4.secret.hush").unwrap();
+    let error = watch.look().unwrap_err();
+    assert!(!error.to_string().contains("hush"), "{error}");
+    assert!(watch.look().unwrap().is_none());
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(watch.look(), Err(KeyFileError::Read { .. })));
+    assert!(watch.look().unwrap().is_none());
+    std::fs::write(&path, &good).unwrap();
+    assert!(watch.look().unwrap().is_some());
 }

@@ -1,0 +1,136 @@
+use std::time::Duration;
+
+use vestibule_domain::audit::Event;
+use vestibule_domain::{Account, Content, Locale, Message, Origin, Password, Recipient, Violations};
+use vestibule_port_security::HashError;
+use vestibule_port_storage::{Changes, CommitError, EndSessions, NewPassword, Save, Unavailable};
+use zeroize::Zeroizing;
+
+use crate::check_password::Subject;
+use crate::facts::Scene;
+use crate::prove_password::{Presented, ProofError};
+use crate::{Application, Customer, MAX_ROUNDS, contended, undecided};
+
+/// How long the owner may be told of what has happened to the account.
+const NOTICE_LIFE: Duration = Duration::from_hours(24);
+
+/// A customer wants another password.
+pub struct ChangePassword {
+    /// The present one, as it was written.
+    pub current: Zeroizing<String>,
+    /// The new one, as it was written.
+    pub new: Zeroizing<String>,
+    /// Where the request comes from.
+    pub origin: Origin,
+    /// The language for the notices.
+    pub locale: Locale,
+}
+
+/// Why the password is what it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangePasswordError {
+    /// The present password is wrong.
+    #[error("the present password is wrong")]
+    WrongPassword,
+    /// Too many wrong passwords.
+    #[error("too many wrong passwords")]
+    Locked {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The new one breaks the policy.
+    #[error(transparent)]
+    Password(#[from] Violations),
+    /// The session ended meanwhile.
+    #[error("not authenticated")]
+    Unauthorized,
+    /// Too many passwords are waiting to be hashed.
+    #[error("too many passwords are waiting to be hashed")]
+    Busy {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Something that it needs does not work.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Application {
+    /// Replaces the password of who knows it. All other sessions end, and the owner is told.
+    ///
+    /// # Errors
+    /// [`ChangePasswordError`]
+    pub async fn change_password(
+        &self,
+        customer: &Customer,
+        change: ChangePassword,
+    ) -> Result<(), ChangePasswordError> {
+        let ChangePassword { current, new, origin, locale } = change;
+        let (phone, user) = (customer.account().phone(), customer.account().user());
+        let presented = Presented { phone, password: Password::prepare(&current).ok(), origin: &origin };
+        // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
+        self.prove_password(presented, |_, _| (Changes::default(), ())).await?;
+        let mut credentials = self.storage.credentials(phone, None).await?;
+        let proven = credentials.passwords.first().map(|newest| newest.set_at);
+        let password = self.check_password(new, Subject::of(customer.account())).await??;
+        if self.is_recent(&password, &credentials.passwords).await? {
+            return Err(Violations::recently_used().into());
+        }
+        let hash = self.hasher.hash(password).await?;
+        for _ in 0..MAX_ROUNDS {
+            let now = self.clock.now();
+            let (Some(account), Some(guard)) = (&credentials.account, &credentials.guard) else {
+                return Err(ChangePasswordError::Unauthorized);
+            };
+            // Who was faster has replaced the password that was proven.
+            if credentials.passwords.first().map(|newest| newest.set_at) != proven {
+                return Err(ChangePasswordError::WrongPassword);
+            }
+            let scene =
+                Scene { session: Some(customer.session), origin: Some(&origin), ..Scene::of(&account.value) };
+            let changes = Changes {
+                password: Some(NewPassword { user, hash: hash.clone(), set_at: now }),
+                forgotten_passwords: self.forgotten(&credentials.passwords).collect(),
+                guard: Some(Save::over(guard.version, guard.value.clone())),
+                end_sessions: Some(EndSessions::AllBut(user, Some(customer.session))),
+                facts: vec![self.fact(Event::PasswordChanged, &scene)],
+                messages: self.notices(&account.value, &locale, Content::PasswordChanged),
+                ..Changes::default()
+            };
+            match self.storage.commit(changes).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict) => {
+                    credentials = self.storage.credentials(phone, None).await?;
+                }
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// What the owner is told by SMS, and by mail where an address is confirmed.
+    pub(crate) fn notices(&self, account: &Account, locale: &Locale, content: Content) -> Vec<Message> {
+        let outgoing =
+            vestibule_domain::registration::Outgoing { content, expires_at: self.clock.now() + NOTICE_LIFE };
+        let by_sms = Recipient::Phone(account.phone().clone());
+        let by_mail = account.email().confirmed().cloned().map(Recipient::Email);
+        std::iter::once(by_sms).chain(by_mail).map(|to| self.message(to, locale, outgoing)).collect()
+    }
+}
+
+impl From<ProofError> for ChangePasswordError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Wrong => Self::WrongPassword,
+            ProofError::Locked { retry_after } => Self::Locked { retry_after },
+            ProofError::Busy { retry_after } => Self::Busy { retry_after },
+            ProofError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+        }
+    }
+}
+
+impl From<HashError> for ChangePasswordError {
+    fn from(error: HashError) -> Self {
+        ProofError::from(error).into()
+    }
+}

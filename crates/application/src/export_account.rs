@@ -1,0 +1,53 @@
+use time::UtcDateTime;
+use vestibule_domain::audit::Fact;
+use vestibule_domain::registration::Registration;
+use vestibule_domain::sign_in::KnownOrigin;
+use vestibule_domain::{Account, Message, Session};
+use vestibule_port_storage::{FactsOf, Unavailable};
+
+use crate::{Application, Customer};
+
+/// The most facts that are exported: years of them.
+const MAX_FACTS: usize = 10_000;
+
+/// Everything that is kept about a person. Records of messages that have left are not among it: of their recipients they hold a mask.
+#[derive(Debug)]
+pub struct PersonalData {
+    /// The account.
+    pub account: Account,
+    /// When each of the remembered passwords was set. Their hashes are nobody's to see.
+    pub passwords_set_at: Vec<UtcDateTime>,
+    /// The living sessions.
+    pub sessions: Vec<Session>,
+    /// Where the right password came from.
+    pub known_origins: Vec<KnownOrigin>,
+    /// What is still known of the sign-up.
+    pub registration: Option<Registration>,
+    /// Messages that have not left yet.
+    pub messages: Vec<Message>,
+    /// What happened.
+    pub facts: Vec<Fact>,
+}
+
+impl Application {
+    /// Everything that is kept about the customer.
+    ///
+    /// # Errors
+    /// [`Unavailable`]
+    pub async fn export_account(&self, customer: Customer) -> Result<PersonalData, Unavailable> {
+        let account = customer.account.value;
+        let (phone, user) = (account.phone(), account.user());
+        let credentials = self.storage.credentials(phone, None).await?;
+        let number = FactsOf::Number(self.derivation.number_digest(phone));
+        let facts = self.storage.facts(number, MAX_FACTS).await?;
+        Ok(PersonalData {
+            passwords_set_at: credentials.passwords.iter().map(|password| password.set_at).collect(),
+            sessions: self.storage.sessions(user).await?,
+            known_origins: credentials.guard.map(|guard| guard.value.origins).unwrap_or_default(),
+            registration: self.storage.registration(phone).await?.map(|loaded| loaded.value),
+            messages: self.storage.waiting_messages(&account).await?,
+            facts,
+            account,
+        })
+    }
+}

@@ -1,0 +1,157 @@
+use std::time::Duration;
+
+use time::UtcDateTime;
+use vestibule_domain::audit::Event;
+use vestibule_domain::sign_in::{Caller, Locked, SignInGuard};
+use vestibule_domain::{Account, Origin, Password, PasswordHash, PhoneNumber};
+use vestibule_port_security::HashError;
+use vestibule_port_storage::{
+    Changes, Charge, CommitError, Credentials, Limit, Loaded, NewPassword, Save, Unavailable,
+};
+
+use crate::facts::Scene;
+use crate::{Application, MAX_ROUNDS, contended, undecided};
+
+/// Somebody presents a password for a number.
+pub(crate) struct Presented<'a> {
+    pub(crate) phone: &'a PhoneNumber,
+    /// `None` if the text cannot be a password, which is a wrong one like any other.
+    pub(crate) password: Option<Password>,
+    pub(crate) origin: &'a Origin,
+}
+
+/// Why the password proves nothing.
+#[derive(Debug)]
+pub(crate) enum ProofError {
+    /// It is wrong, or the number has no account.
+    Wrong,
+    /// There were too many.
+    Locked { retry_after: Duration },
+    /// Too many passwords are waiting to be hashed.
+    Busy { retry_after: Duration },
+    /// Something that it needs does not work.
+    Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for ProofError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
+impl From<HashError> for ProofError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy { retry_after } => Self::Busy { retry_after },
+            HashError::Unavailable(reason) => Self::Unavailable(Unavailable(reason)),
+        }
+    }
+}
+
+impl From<Locked> for ProofError {
+    fn from(Locked { retry_after }: Locked) -> Self {
+        Self::Locked { retry_after }
+    }
+}
+
+impl Application {
+    /// Checks a password. Its outcome is told only once it is on record: a wrong one is counted, a right one is saved together with
+    /// what `conclude` makes of it. A number without an account takes the same way, and the same time.
+    pub(crate) async fn prove_password<T>(
+        &self,
+        presented: Presented<'_>,
+        conclude: impl Fn(&Loaded<Account>, UtcDateTime) -> (Changes, T),
+    ) -> Result<T, ProofError> {
+        let Presented { phone, password, origin } = presented;
+        let limit = Limit::WrongPasswordsFrom(origin.address);
+        let mut judged: Option<Judged> = None;
+        for _ in 0..MAX_ROUNDS {
+            let now = self.clock.now();
+            let credentials = self.storage.credentials(phone, Some(&limit)).await?;
+            let founder = credentials.account.as_ref().and_then(|account| account.value.opened_from());
+            let caller = Caller { origin, founder };
+            let guard = credentials.guard.as_ref().map(|loaded| loaded.value.clone());
+            let guard = guard.unwrap_or_else(|| SignInGuard::new(phone.clone()));
+            guard.admit(&caller, now)?;
+            let charge = Charge { limit, quota: self.settings.wrong_passwords_per_client, now };
+            let charge = (!guard.knows(&caller)).then_some(charge);
+            if let Some(Charge { quota, .. }) = charge {
+                quota
+                    .charge(credentials.client_full_at, now)
+                    .map_err(|retry_after| ProofError::Locked { retry_after })?;
+            }
+            let newest = credentials.passwords.first();
+            let verdict = match judged.take() {
+                Some(judged) if judged.is_of(newest) => judged,
+                _ => self.judge(password.clone(), newest).await?,
+            };
+            let (changes, answer) = match (&credentials.account, verdict.is_right) {
+                (Some(account), true) => {
+                    let (mut changes, answer) = conclude(account, now);
+                    changes.guard = Some(save(guard.succeeded(&caller, now)?, &credentials));
+                    changes.password.clone_from(&verdict.upgrade);
+                    (changes, Ok(answer))
+                }
+                (account, _) => {
+                    let user = account.as_ref().map(|account| account.value.user());
+                    let scene = Scene { user, ..Scene::at(phone, origin) };
+                    let failed = guard.failed(&caller, &self.settings.guard, now)?;
+                    let changes = Changes {
+                        guard: Some(save(failed, &credentials)),
+                        charge,
+                        facts: vec![self.fact(Event::PasswordRefused, &scene)],
+                        ..Changes::default()
+                    };
+                    (changes, Err(ProofError::Wrong))
+                }
+            };
+            match self.storage.commit(changes).await {
+                Ok(()) => return answer,
+                // Another guess was counted first, or the password was changed.
+                Err(CommitError::Conflict) => judged = Some(verdict),
+                Err(CommitError::LimitReached { retry_after }) => {
+                    return Err(ProofError::Locked { retry_after });
+                }
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    async fn judge(
+        &self,
+        password: Option<Password>,
+        newest: Option<&NewPassword>,
+    ) -> Result<Judged, HashError> {
+        let hash = newest.map(|newest| newest.hash.clone());
+        let Some(password) = password else {
+            return Ok(Judged { hash, is_right: false, upgrade: None });
+        };
+        let is_right = self.hasher.verify(password.clone(), hash.clone()).await?;
+        let upgrade = match newest {
+            Some(newest) if is_right && self.hasher.is_outdated(&newest.hash) => {
+                Some(NewPassword { hash: self.hasher.hash(password).await?, ..newest.clone() })
+            }
+            _ => None,
+        };
+        Ok(Judged { hash, is_right, upgrade })
+    }
+}
+
+/// What was found of the password, by the hash that it was compared with.
+struct Judged {
+    hash: Option<PasswordHash>,
+    is_right: bool,
+    /// The same password, hashed as new ones are.
+    upgrade: Option<NewPassword>,
+}
+
+impl Judged {
+    fn is_of(&self, newest: Option<&NewPassword>) -> bool {
+        self.hash.as_ref() == newest.map(|newest| &newest.hash)
+    }
+}
+
+fn save(guard: SignInGuard, credentials: &Credentials) -> Save<SignInGuard> {
+    Save { value: guard, replaces: credentials.guard.as_ref().map(|loaded| loaded.version) }
+}

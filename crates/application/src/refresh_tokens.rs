@@ -1,0 +1,67 @@
+use vestibule_domain::audit::Event;
+use vestibule_domain::{Content, Locale, RefreshToken, Refreshed};
+use vestibule_port_storage::{
+    Changes, CommitError, EndSessions, RefreshState, Save, SignedInAccount, Unavailable,
+};
+
+use crate::facts::Scene;
+use crate::{Application, MAX_ROUNDS, TokenPair, contended, undecided};
+
+/// Why there are no new tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The token is none of ours, has expired, or was spent; or its session has ended.
+    #[error("the refresh token is worth nothing")]
+    Invalid,
+    /// Storage does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Application {
+    /// Exchanges a refresh token for a new pair. A token that is in the hands of two ends its session, and the owner is told in the
+    /// language of the request, since no other is known.
+    ///
+    /// # Errors
+    /// [`RefreshError`]
+    pub async fn refresh(&self, token: &RefreshToken, locale: &Locale) -> Result<TokenPair, RefreshError> {
+        let hash = token.hash();
+        for _ in 0..MAX_ROUNDS {
+            let Some(RefreshState { token, signed_in }) = self.storage.refresh_state(&hash).await? else {
+                return Err(RefreshError::Invalid);
+            };
+            let SignedInAccount { account, session } = signed_in;
+            let now = self.clock.now();
+            let (id, user) = (session.value.id(), session.value.user());
+            let (changes, answer) = match session.value.refresh(&token.held(), &self.settings.sessions, now) {
+                Refreshed::Expired => return Err(RefreshError::Invalid),
+                Refreshed::Pair(refreshed) => {
+                    let (pair, refresh_token) = self.token_pair(&refreshed, account.value.kyc(), now);
+                    let changes = Changes {
+                        session: Some(Save::over(session.version, refreshed)),
+                        refresh_token: Some(refresh_token),
+                        ..Changes::default()
+                    };
+                    (changes, Ok(pair))
+                }
+                Refreshed::Reused => {
+                    let scene = Scene { session: Some(id), ..Scene::of(&account.value) };
+                    let changes = Changes {
+                        end_sessions: Some(EndSessions::One(user, id)),
+                        facts: vec![self.fact(Event::RefreshTokenReused, &scene)],
+                        messages: self.notices(&account.value, locale, Content::SessionStolen),
+                        ..Changes::default()
+                    };
+                    (changes, Err(RefreshError::Invalid))
+                }
+            };
+            match self.storage.commit(changes).await {
+                Ok(()) => return answer,
+                // Somebody else presented a token of the session, or it has ended.
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
+    }
+}

@@ -1,0 +1,119 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vestibule_domain::audit::Event;
+use vestibule_domain::password_reset::{Owner, PasswordReset, Request};
+use vestibule_domain::registration::ResendRefusal;
+use vestibule_domain::{
+    AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Standing,
+};
+use vestibule_port_storage::{Changes, Charge, CommitError, Credentials, Limit, Save, Unavailable};
+
+use crate::facts::Scene;
+use crate::{Application, MAX_ROUNDS, contended, undecided};
+
+/// Somebody has forgotten a password.
+pub struct RequestReset {
+    /// As it was written.
+    pub phone: String,
+    /// Which device it comes from, if it says so.
+    pub fingerprint: Option<Fingerprint>,
+    /// Where the request comes from.
+    pub client: IpAddr,
+    /// The language for the message.
+    pub locale: Locale,
+}
+
+/// Why no code is sent. None of it tells whether the number has an account.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestResetError {
+    /// The phone is none.
+    #[error(transparent)]
+    Phone(#[from] PhoneError),
+    /// The last message is too recent.
+    #[error("the last message is too recent")]
+    CoolDown {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Too many requests for the number or from the client.
+    #[error("too many requests")]
+    TooMany {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Storage does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Application {
+    /// Sends a code that allows to set a new password, if the number has an account. Who asks is answered the same if it has none.
+    ///
+    /// # Errors
+    /// [`RequestResetError`]
+    pub async fn request_reset(&self, request: RequestReset) -> Result<(), RequestResetError> {
+        let phone = PhoneNumber::parse(&request.phone)?;
+        let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
+        let limit = Limit::ResetsFrom(origin.address);
+        for _ in 0..MAX_ROUNDS {
+            let now = self.clock.now();
+            let credentials = self.storage.credentials(&phone, Some(&limit)).await?;
+            let owner = owner(&credentials);
+            let account = credentials.account.as_ref().map(|account| account.value.user());
+            let (current, replaces) = match credentials.reset {
+                Some(loaded) => (Some(loaded.value), Some(loaded.version)),
+                None => (None, None),
+            };
+            let attempt = AttemptId::new(self.entropy.unguessable_id());
+            let step = PasswordReset::request(
+                current,
+                owner,
+                Request { attempt, phone: phone.clone(), origin },
+                &*self.derivation,
+                &self.settings.registration,
+                now,
+            )?;
+            let message = step
+                .message
+                .map(|message| self.message(Recipient::Phone(phone.clone()), &request.locale, message));
+            let scene = Scene { user: account, ..Scene::at(&phone, &origin) };
+            let changes = Changes {
+                reset: Some(Save { value: step.reset, replaces }),
+                charge: Some(Charge { limit, quota: self.settings.resets_per_client, now }),
+                messages: message.into_iter().collect(),
+                facts: vec![self.fact(Event::ResetRequested, &scene)],
+                ..Changes::default()
+            };
+            match self.storage.commit(changes).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict) => {}
+                Err(CommitError::LimitReached { retry_after }) => {
+                    return Err(RequestResetError::TooMany { retry_after });
+                }
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
+    }
+}
+
+/// Whose password can be reset. An account that the operator has blocked is nobody's.
+pub(crate) fn owner(credentials: &Credentials) -> Owner {
+    match credentials.account.as_ref().map(|account| account.value.standing()) {
+        Some(Standing::Good) => Owner::Account,
+        Some(Standing::Blocked) | None => Owner::Nobody,
+    }
+}
+
+impl From<ResendRefusal> for RequestResetError {
+    fn from(refusal: ResendRefusal) -> Self {
+        match refusal {
+            ResendRefusal::CoolDown { retry_after } => Self::CoolDown { retry_after },
+            ResendRefusal::TooMany { retry_after } => Self::TooMany { retry_after },
+            ResendRefusal::NotFound => {
+                Self::Unavailable(Unavailable("a reset request found no request of its own".to_owned()))
+            }
+        }
+    }
+}

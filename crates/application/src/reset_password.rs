@@ -1,0 +1,244 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vestibule_domain::audit::Event;
+use vestibule_domain::password_reset::Checked;
+use vestibule_domain::registration::ConfirmRefusal;
+use vestibule_domain::sign_in::SignInGuard;
+use vestibule_domain::{
+    ClientAddress, Content, Fingerprint, Locale, OneTimeCode, Origin, Password, PasswordHash, PhoneError,
+    PhoneNumber, Session, SessionId, Violations,
+};
+use vestibule_port_security::HashError;
+use vestibule_port_storage::{
+    Changes, CommitError, Credentials, EndSessions, Loaded, NewPassword, Save, Unavailable,
+};
+use zeroize::Zeroizing;
+
+use crate::check_password::Subject;
+use crate::facts::Scene;
+use crate::request_reset::owner;
+use crate::{Application, MAX_ROUNDS, TokenPair, contended, undecided};
+
+/// Somebody typed the code of a reset.
+pub struct CheckResetCode {
+    /// As it was written.
+    pub phone: String,
+    /// What was typed; `None` if that is no code at all.
+    pub code: Option<OneTimeCode>,
+    /// Which device it comes from, if it says so.
+    pub fingerprint: Option<Fingerprint>,
+    /// Where the request comes from.
+    pub client: IpAddr,
+}
+
+/// Somebody typed the code of a reset and a new password.
+pub struct ResetPassword {
+    /// The code.
+    pub check: CheckResetCode,
+    /// As it was written.
+    pub password: Zeroizing<String>,
+    /// The language for the notices.
+    pub locale: Locale,
+}
+
+/// Why the code is not accepted. None of it tells whether the number has an account.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckResetCodeError {
+    /// The phone is none.
+    #[error(transparent)]
+    Phone(#[from] PhoneError),
+    /// The code is wrong, or nobody has asked for one.
+    #[error("the code is wrong")]
+    WrongCode {
+        /// Guesses that are left on it.
+        attempts_left: u32,
+    },
+    /// The code's life is over.
+    #[error("the code has expired")]
+    Expired,
+    /// No guesses are left.
+    #[error("no guesses are left")]
+    Exhausted {
+        /// When a new code can be asked for.
+        retry_after: Duration,
+    },
+    /// Storage does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why the password is what it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetPasswordError {
+    /// The code is not accepted.
+    #[error(transparent)]
+    Code(#[from] CheckResetCodeError),
+    /// The password breaks the policy. The code is as good as before.
+    #[error(transparent)]
+    Password(#[from] Violations),
+    /// Too many passwords are waiting to be hashed.
+    #[error("too many passwords are waiting to be hashed")]
+    Busy {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Something that it needs does not work.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Application {
+    /// Compares a code without spending it.
+    ///
+    /// # Errors
+    /// [`CheckResetCodeError`]
+    pub async fn check_reset_code(&self, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
+        let phone = PhoneNumber::parse(&check.phone)?;
+        self.compare(&phone, check).await
+    }
+
+    /// Sets a new password for who has the code. All sessions end but the one that is opened, and the owner is told.
+    ///
+    /// # Errors
+    /// [`ResetPasswordError`]
+    pub async fn reset_password(&self, reset: ResetPassword) -> Result<TokenPair, ResetPasswordError> {
+        let ResetPassword { check, password, locale } = reset;
+        let phone = PhoneNumber::parse(&check.phone).map_err(CheckResetCodeError::from)?;
+        // On record before the password is looked at: what the policy says of it must not tell that the code was right.
+        self.compare(&phone, &check).await?;
+        let credentials = self.storage.credentials(&phone, None).await?;
+        let password = self.new_password(password, &credentials).await?;
+        let hash = self.hasher.hash(password).await?;
+        self.replace_password(&phone, &check, &hash, credentials, &locale).await
+    }
+
+    /// Compares the code. That it was right is told once nobody can have guessed faster.
+    async fn compare(&self, phone: &PhoneNumber, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
+        for _ in 0..MAX_ROUNDS {
+            let credentials = self.storage.credentials(phone, None).await?;
+            let (reset, answer) = match self.checked(&credentials, check)? {
+                Checked::Right { kept, .. } => (kept, Ok(())),
+                Checked::Refused { spent: Some(reset), refusal } => (reset, Err(refusal.into())),
+                Checked::Refused { spent: None, refusal } => return Err(refusal.into()),
+            };
+            let replaces = credentials.reset.map(|loaded| loaded.version);
+            let changes = Changes { reset: Some(Save { value: reset, replaces }), ..Changes::default() };
+            match self.storage.commit(changes).await {
+                Ok(()) => return answer,
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    fn checked(
+        &self,
+        credentials: &Credentials,
+        check: &CheckResetCode,
+    ) -> Result<Checked, CheckResetCodeError> {
+        let Some(Loaded { value: reset, .. }) = &credentials.reset else {
+            return Err(ConfirmRefusal::NotFound.into());
+        };
+        Ok(reset.clone().check(
+            owner(credentials),
+            check.code.as_ref(),
+            &check.origin(),
+            &*self.derivation,
+            &self.settings.registration,
+            self.clock.now(),
+        ))
+    }
+
+    async fn new_password(
+        &self,
+        text: Zeroizing<String>,
+        credentials: &Credentials,
+    ) -> Result<Password, ResetPasswordError> {
+        let Some(account) = &credentials.account else {
+            return Err(CheckResetCodeError::from(ConfirmRefusal::NotFound).into());
+        };
+        let password = self.check_password(text, Subject::of(&account.value)).await??;
+        if self.is_recent(&password, &credentials.passwords).await? {
+            return Err(Violations::recently_used().into());
+        }
+        Ok(password)
+    }
+
+    async fn replace_password(
+        &self,
+        phone: &PhoneNumber,
+        check: &CheckResetCode,
+        hash: &PasswordHash,
+        mut credentials: Credentials,
+        locale: &Locale,
+    ) -> Result<TokenPair, ResetPasswordError> {
+        let origin = check.origin();
+        for _ in 0..MAX_ROUNDS {
+            let now = self.clock.now();
+            let spent = match self.checked(&credentials, check)? {
+                Checked::Right { spent, .. } => spent,
+                Checked::Refused { refusal, .. } => return Err(CheckResetCodeError::from(refusal).into()),
+            };
+            let Credentials { account: Some(account), passwords, guard, reset, .. } = credentials else {
+                return Err(CheckResetCodeError::from(ConfirmRefusal::NotFound).into());
+            };
+            let account = account.value;
+            let (guard, guard_version) = match guard {
+                Some(loaded) => (loaded.value, Some(loaded.version)),
+                None => (SignInGuard::new(phone.clone()), None),
+            };
+            let id = SessionId::new(self.entropy.ordered_id(now));
+            let session = Session::open(id, account.user(), origin, now);
+            let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
+            let scene = Scene { session: Some(id), origin: Some(&origin), ..Scene::of(&account) };
+            let changes = Changes {
+                password: Some(NewPassword { user: account.user(), hash: hash.clone(), set_at: now }),
+                forgotten_passwords: self.forgotten(&passwords).collect(),
+                guard: Some(Save { value: guard.proven(&origin, now), replaces: guard_version }),
+                reset: Some(Save { value: spent, replaces: reset.map(|loaded| loaded.version) }),
+                end_sessions: Some(EndSessions::AllBut(account.user(), None)),
+                session: Some(Save::new(session)),
+                refresh_token: Some(refresh_token),
+                facts: vec![self.fact(Event::PasswordReset, &scene)],
+                messages: self.notices(&account, locale, Content::PasswordChanged),
+                ..Changes::default()
+            };
+            match self.storage.commit(changes).await {
+                Ok(()) => return Ok(pair),
+                Err(CommitError::Conflict) => {
+                    credentials = self.storage.credentials(phone, None).await?;
+                }
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
+    }
+}
+
+impl CheckResetCode {
+    fn origin(&self) -> Origin {
+        Origin { fingerprint: self.fingerprint, address: ClientAddress::of(self.client) }
+    }
+}
+
+impl From<ConfirmRefusal> for CheckResetCodeError {
+    fn from(refusal: ConfirmRefusal) -> Self {
+        match refusal {
+            ConfirmRefusal::NotFound => Self::WrongCode { attempts_left: 0 },
+            ConfirmRefusal::WrongCode { attempts_left } => Self::WrongCode { attempts_left },
+            ConfirmRefusal::Expired => Self::Expired,
+            ConfirmRefusal::Exhausted { retry_after } => Self::Exhausted { retry_after },
+        }
+    }
+}
+
+impl From<HashError> for ResetPasswordError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy { retry_after } => Self::Busy { retry_after },
+            HashError::Unavailable(reason) => Self::Unavailable(Unavailable(reason)),
+        }
+    }
+}
