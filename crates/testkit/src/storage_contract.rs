@@ -98,6 +98,7 @@ macro_rules! storage_contract {
                 an_erased_account_is_not_there_to_be_changed,
                 a_number_stays_used_and_an_address_is_free_again,
                 an_account_without_anything_is_erased,
+                nothing_of_an_erased_account_comes_back,
             }
             outbox {
                 a_message_is_leased_to_one_caller,

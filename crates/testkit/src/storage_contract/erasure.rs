@@ -195,3 +195,16 @@ pub async fn an_account_without_anything_is_erased<S: Storage>(storage: Arc<S>) 
     storage.commit(erasing(1, Version(2))).await.unwrap();
     assert!(storage.account(user(1)).await.unwrap().is_none());
 }
+
+pub async fn nothing_of_an_erased_account_comes_back<S: Storage>(storage: Arc<S>) {
+    everything(&*storage, 1).await;
+    storage.commit(erasing(1, Version(1))).await.unwrap();
+    // Nobody opens an account of the same user again, but it would show what was left behind.
+    let changes =
+        Changes { session: Some(Save::new(session(1, 1))), ..saving_account(Save::new(account(1))) };
+    storage.commit(changes).await.unwrap();
+    let state = storage.credentials(&phone(1), Some(&client())).await.unwrap();
+    assert!(state.account.is_some() && state.passwords.is_empty());
+    let hash = token(1, 1, NOW).hash;
+    assert!(storage.refresh_state(&hash).await.unwrap().is_none());
+}

@@ -180,6 +180,7 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
     for (seconds, limit) in (0..).zip(&limits) {
         assert_eq!(full_at(limit).await, Some(after(60 + seconds)), "{limit:?}");
     }
+    assert_eq!(storage.credentials(&phone(1), None).await.unwrap().client_full_at, None, "nobody asked");
 }
 
 pub async fn a_password_is_hashed_anew_in_its_place<S: Storage>(storage: Arc<S>) {

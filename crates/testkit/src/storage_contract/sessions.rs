@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use time::UtcDateTime;
 use vestibule_domain::{ClientAddress, Origin, RefreshToken, RefreshTokenHash, Session, SessionRecord};
-use vestibule_port_storage::{Changes, CommitError, EndSessions, NewRefreshToken, Save, Storage, Version};
+use vestibule_port_storage::{
+    Changes, CommitError, EndSessions, NewRefreshToken, Save, Storage, Sweep, Version,
+};
 
 use super::{NOW, account, after, id, origin, race, saving_account, session, session_id, token, user};
 
@@ -189,6 +191,8 @@ pub async fn all_sessions_end_but_one<S: Storage>(storage: Arc<S>) {
     storage.commit(ending(EndSessions::AllBut(user(2), None))).await.unwrap();
     assert!(living(&*storage, 2).await.is_empty());
     storage.commit(ending(EndSessions::AllBut(user(2), None))).await.unwrap();
+    let late = Sweep { now: after(99_999), messages_before: NOW, facts_before: NOW, batch: 100 };
+    assert_eq!(storage.sweep(late).await.unwrap(), 0, "their tokens went with them");
 }
 
 pub async fn a_session_that_is_opened_as_others_end_lives<S: Storage>(storage: Arc<S>) {
