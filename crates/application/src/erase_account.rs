@@ -61,7 +61,12 @@ impl Application {
             let user = account.value.user();
             let changes = Changes {
                 facts: vec![self.fact(Event::Erased, &Scene::of(&account.value))],
-                erase: Some(Erasure { user, replaces: account.version, phone: phone.clone() }),
+                erase: Some(Erasure {
+                    user,
+                    replaces: account.version,
+                    phone: phone.clone(),
+                    number: self.derivation.number_digest(phone),
+                }),
                 ..Changes::default()
             };
             match self.storage.commit(changes).await {

@@ -162,6 +162,8 @@ pub struct Erasure {
     pub replaces: Version,
     /// Its number.
     pub phone: PhoneNumber,
+    /// The number as facts know it.
+    pub number: NumberDigest,
 }
 
 /// Everything that one use case changed.
@@ -194,8 +196,9 @@ pub struct Changes {
     /// What happened.
     pub facts: Vec<Fact>,
     /// An account that goes, with everything that is personal: its passwords and sessions, what is known of its phone, messages
-    /// that wait for its owner, and the addresses and devices in the facts of its past. Nothing else that is of the account may be
-    /// changed with it, and no message be sent.
+    /// that wait for its owner, dead letters included, and the addresses and devices in the facts of the number's past; the
+    /// facts of the same commit are kept as they are. Nothing else that is of the account may be changed with it, and no message
+    /// be sent.
     pub erase: Option<Erasure>,
 }
 
@@ -334,10 +337,11 @@ pub trait Storage: Send + Sync {
     /// The living sessions of the account, the newest first.
     async fn sessions(&self, user: UserId) -> Result<Vec<Session>, Unavailable>;
 
-    /// Up to `limit` facts, the newest first.
+    /// Up to `limit` facts, the newest first; of one moment, that with the higher id.
     async fn facts(&self, of: FactsOf, limit: usize) -> Result<Vec<Fact>, Unavailable>;
 
-    /// Messages that wait for the owner of the account, by phone and by mail, the newest first.
+    /// Messages that wait for the owner of the account, by phone and by mail, the newest first. Leased ones are among them, dead letters
+    /// are not.
     async fn waiting_messages(&self, account: &Account) -> Result<Vec<Message>, Unavailable>;
 
     /// The account whose present or confirmed address the link belongs to.

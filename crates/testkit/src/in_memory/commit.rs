@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 
 use vestibule_domain::{Account, SessionId, UserId};
@@ -97,7 +97,7 @@ impl State {
         Ok(())
     }
 
-    fn erase(&mut self, Erasure { user, replaces, phone }: &Erasure) -> Result<(), CommitError> {
+    fn erase(&mut self, Erasure { user, replaces, phone, number }: &Erasure) -> Result<(), CommitError> {
         let account = self.accounts.remove(user).ok_or(CommitError::Conflict)?;
         demand(account.version == *replaces)?;
         self.passwords.retain(|password| password.user != *user);
@@ -107,12 +107,7 @@ impl State {
         self.resets.remove(phone);
         let address = account.value.email().address();
         self.messages.retain(|queued| !is_for(&queued.message.recipient, phone, address));
-        let is_of_user = |user_of_fact: Option<UserId>| user_of_fact == Some(*user);
-        let numbers: HashSet<_> =
-            self.facts.iter().filter(|fact| is_of_user(fact.user)).map(|fact| fact.number).collect();
-        for fact in
-            self.facts.iter_mut().filter(|fact| is_of_user(fact.user) || numbers.contains(&fact.number))
-        {
+        for fact in self.facts.iter_mut().filter(|fact| fact.number == *number) {
             fact.device = None;
             fact.address = None;
         }

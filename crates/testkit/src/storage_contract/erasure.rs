@@ -22,7 +22,8 @@ fn client() -> Limit {
 }
 
 fn erasing(number: u32, replaces: Version) -> Changes {
-    let erase = Erasure { user: user(number), replaces, phone: phone(number) };
+    let digest = digest(u8::try_from(number).unwrap());
+    let erase = Erasure { user: user(number), replaces, phone: phone(number), number: digest };
     Changes { erase: Some(erase), ..Changes::default() }
 }
 
