@@ -3,7 +3,7 @@ use std::ops::Deref;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, ResponseError, error, web};
 
 use crate::claims::Claims;
@@ -54,12 +54,12 @@ impl FromRequest for Authenticated {
 }
 
 fn authenticate(request: &HttpRequest) -> Result<Authenticated, Error> {
-    let shared = || request.app_data::<web::Data<Verifier>>().map(|data| data.get_ref());
+    let shared = || request.app_data::<web::Data<Verifier>>().map(web::Data::get_ref);
     let verifier = request.app_data::<Verifier>().or_else(shared).ok_or_else(|| {
         tracing::error!("a handler asks who sends the request, and the application has no `Verifier`");
         error::ErrorInternalServerError("")
     })?;
-    let token = bearer(request.headers().get_all(AUTHORIZATION).map(|value| value.as_bytes()))?;
+    let token = bearer(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes))?;
     Ok(Authenticated(verifier.verify_now(token)?))
 }
 

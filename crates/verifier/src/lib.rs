@@ -24,7 +24,7 @@
 //!
 //! A token says what was true when it was issued. Until it expires (15 minutes, by default) it passes here although its
 //! session has ended meanwhile: by sign-out, by a new password, by theft that was noticed. Nor does a KYC level that has
-//! been reached since show before the next token. Where that matters, ask Vestibule.
+//! been reached since show before the next token. Where that matters, ask Vestibule by introspection.
 
 mod claims;
 mod keys;
@@ -54,3 +54,7 @@ pub use crate::verifier::{KeySource, MAX_LEEWAY, MAX_TOKEN_LENGTH, Verifier, Ver
 
 /// The types that stand in [`Claims`], for those who name them.
 pub use {time::UtcDateTime, uuid::Uuid};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

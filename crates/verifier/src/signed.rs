@@ -88,10 +88,8 @@ mod tests {
         assert_eq!(tests.len(), 5);
         for test in tests {
             assert_eq!(test["expect-fail"], true);
-            let expected = match text(&test, "token").starts_with("v4.public.") {
-                true => Refusal::BadSignature,
-                false => Refusal::NotV4Public,
-            };
+            let is_signed = text(&test, "token").starts_with("v4.public.");
+            let expected = if is_signed { Refusal::BadSignature } else { Refusal::NotV4Public };
             assert_eq!(open(&test, key.as_str().unwrap()), Err(expected), "{}", test["name"]);
         }
     }

@@ -32,15 +32,16 @@ async fn ask(verifier: Verifier, authorization: Option<String>) -> Response<Stri
     service.oneshot(request).await.unwrap()
 }
 
-fn good(issuer: &Issuer) -> Option<String> {
+fn good(issuer: &Issuer) -> String {
     #[expect(clippy::disallowed_methods, reason = "the layer goes by the system's clock")]
-    Some(format!("Bearer {}", issuer.sign(&claims(UtcDateTime::now()))))
+    let now = UtcDateTime::now();
+    format!("Bearer {}", issuer.sign(&claims(now)))
 }
 
 #[tokio::test]
 async fn a_good_token_tells_the_service_who_asks() {
     let issuer = Issuer::new();
-    let response = ask(issuer.verifier(), good(&issuer)).await;
+    let response = ask(issuer.verifier(), Some(good(&issuer))).await;
     assert_eq!(response.status(), 200);
     assert_eq!(*response.body(), Uuid::from_u128(1).to_string());
 }
@@ -66,7 +67,7 @@ async fn without_a_good_token_the_service_is_not_called(
 async fn the_verifiers_demands_are_the_layers() {
     let issuer = Issuer::new();
     let verifier = builder().require_kyc(KycLevel::KYC_0).build(issuer.keys());
-    let response = ask(verifier, good(&issuer)).await;
+    let response = ask(verifier, Some(good(&issuer))).await;
     assert_eq!(response.status(), 403);
     let body: Value = serde_json::from_str(response.body()).unwrap();
     assert_eq!(body["error"], json!("INSUFFICIENT_KYC_LEVEL"));
@@ -77,7 +78,7 @@ async fn an_axum_router_takes_it() {
     let issuer = Issuer::new();
     let me = |Extension(claims): Extension<Claims>| async move { claims.user_id.to_string() };
     let router = Router::new().route("/", get(me)).layer(VerifierLayer::new(issuer.verifier()));
-    for (authorization, status) in [(good(&issuer), 200), (None, 401)] {
+    for (authorization, status) in [(Some(good(&issuer)), 200), (None, 401)] {
         let mut request = Request::new(axum::body::Body::empty());
         if let Some(value) = authorization {
             request.headers_mut().insert(AUTHORIZATION, value.parse().unwrap());

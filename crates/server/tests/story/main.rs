@@ -12,6 +12,7 @@ mod copy;
 mod failover;
 mod harness;
 mod providers;
+mod verifier;
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
