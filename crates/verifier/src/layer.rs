@@ -12,7 +12,9 @@ use crate::request::{Answer, bearer};
 use crate::verifier::Verifier;
 
 /// Lets requests through whose bearer token is good, with its [`Claims`](crate::Claims) in their extensions, and answers
-/// the others itself. The body of a response may be of any type that a text can become, as `axum::body::Body`.
+/// the others itself, with the [`Refusal`] in the extensions of the response for whoever logs or counts.
+///
+/// The body of a response may be of any type that a text can become, as `axum::body::Body`.
 ///
 /// ```
 /// use axum::routing::get;
@@ -86,6 +88,7 @@ fn refuse<R: From<&'static str>>(refusal: Refusal) -> Response<R> {
     let answer = Answer::from(refusal);
     let mut response = Response::new(R::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::UNAUTHORIZED);
+    response.extensions_mut().insert(refusal);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(challenge) = answer.challenge {

@@ -15,7 +15,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use time::UtcDateTime;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
-use vestibule_verifier::{Claims, KycLevel, Uuid, Verifier, VerifierLayer};
+use vestibule_verifier::{Claims, KycLevel, Refusal, Uuid, Verifier, VerifierLayer};
 
 async fn greet(request: Request<String>) -> Result<Response<String>, Infallible> {
     let user = request.extensions().get::<Claims>().map(|claims| claims.user_id.to_string());
@@ -69,6 +69,7 @@ async fn the_verifiers_demands_are_the_layers() {
     let verifier = builder().require_kyc(KycLevel::KYC_0).build(issuer.keys());
     let response = ask(verifier, Some(good(&issuer))).await;
     assert_eq!(response.status(), 403);
+    assert_eq!(response.extensions().get(), Some(&Refusal::InsufficientKyc));
     let body: Value = serde_json::from_str(response.body()).unwrap();
     assert_eq!(body["error"], json!("INSUFFICIENT_KYC_LEVEL"));
 }
