@@ -11,6 +11,10 @@ bench:
     cargo build --release --workspace
     cargo run --release --workspace --bin vestibule-bench
 
+# How many tokens a second the `verifier` crate checks on one core. A few seconds after the build.
+bench-verifier:
+    cargo bench -p vestibule-verifier --bench verify
+
 # Four instances and all that they need, killed under load, and an audit of what is left. Under five minutes.
 chaos *arguments:
     cargo build --release -p vestibule-server -p vestibule-chaos

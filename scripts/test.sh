@@ -28,6 +28,8 @@ forbid() {
 forbid vestibule-testkit --workspace --exclude vestibule-testkit --exclude vestibule-bench --exclude vestibule-chaos
 forbid vestibule-port- -p vestibule-http --depth 1
 forbid 'tokio|futures|actix|diesel' -p vestibule-domain
+# Nothing of the service's is in it.
+forbid 'vestibule-[^v]' -p vestibule-verifier
 
 step 'Postgres'
 scripts/find-postgres.sh

@@ -14,6 +14,7 @@ mod failover;
 mod harness;
 mod providers;
 mod token_keys;
+mod verifier;
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
