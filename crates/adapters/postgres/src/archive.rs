@@ -16,12 +16,12 @@ use vestibule_port_storage::{Limit, NumberDigest, Unavailable};
 
 use crate::connection::unavailable;
 use crate::rows::{
-    AccountRow, AttemptRow, DeliveryRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    SessionRow, Unreadable, digest, moment, stamp,
+    AccountRow, AttemptRow, DeliveryRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow,
+    RegistrationRow, ResetRow, SessionRow, Unreadable, digest, moment, stamp,
 };
 use crate::schema::{
-    accounts, attempts, deliveries, limits, messages, passwords, refresh_tokens, registrations, sessions,
-    used_numbers,
+    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
+    registrations, sessions, sign_in_guards, used_numbers,
 };
 use crate::{Failure, Postgres};
 
@@ -56,6 +56,9 @@ impl Archive for Postgres {
                 Table::Limits => limits::table.count().get_result(connection).await,
                 Table::Messages => messages::table.count().get_result(connection).await,
                 Table::Deliveries => deliveries::table.count().get_result(connection).await,
+                Table::SignInGuards => sign_in_guards::table.count().get_result(connection).await,
+                Table::PasswordResets => password_resets::table.count().get_result(connection).await,
+                Table::Facts => facts::table.count().get_result(connection).await,
             }?)
         });
         Ok(count.await?.try_into().unwrap_or(0))
@@ -79,13 +82,13 @@ impl ArchiveTarget for Postgres {
 
 /// Loads a page of rows, from the first after the key on.
 macro_rules! rows {
-    ($connection:ident, $limit:ident, $table:ident as $row:ty, $after:expr) => {{
+    ($connection:ident, $limit:ident, $table:ident as $row:ty where $after:ident is $key:pat => $filter:expr) => {{
         let query =
             $table::table.select(<$row>::as_select()).order($table::table.primary_key()).limit($limit);
         let query = query.into_boxed();
         let query = match $after {
-            Some(after) => query.filter(after),
-            None => query,
+            Some($key) => query.filter($filter),
+            _ => query,
         };
         query.load::<$row>(&mut &*$connection).await?
     }};
@@ -101,29 +104,17 @@ async fn page(
         Table::Registrations => registrations_page(connection, after, limit).await,
         Table::Accounts => {
             let rows = rows!(
-                connection,
-                limit,
-                accounts as AccountRow,
-                match after {
-                    Some(Key::Account(user)) => Some(accounts::user_id.gt(user.uuid())),
-                    _ => None,
-                }
+                connection, limit, accounts as AccountRow
+                where after is Key::Account(user) => accounts::user_id.gt(user.uuid())
             );
             rows.into_iter().map(|row| Ok(Record::Account(Box::new(row.load()?)))).collect()
         }
         Table::Passwords => {
             let rows = rows!(
-                connection,
-                limit,
-                passwords as PasswordRow,
-                match after {
-                    Some(Key::Password(user, set_at)) => {
-                        let later =
-                            passwords::user_id.eq(user.uuid()).and(passwords::set_at.gt(stamp(*set_at)));
-                        Some(passwords::user_id.gt(user.uuid()).or(later))
-                    }
-                    _ => None,
-                }
+                connection, limit, passwords as PasswordRow
+                where after is Key::Password(user, set_at) => passwords::user_id
+                    .gt(user.uuid())
+                    .or(passwords::user_id.eq(user.uuid()).and(passwords::set_at.gt(stamp(*set_at))))
             );
             Ok(rows.into_iter().map(|row| Record::Password(row.load())).collect())
         }
@@ -141,52 +132,53 @@ async fn page(
         }
         Table::Sessions => {
             let rows = rows!(
-                connection,
-                limit,
-                sessions as SessionRow,
-                match after {
-                    Some(Key::Session(id)) => Some(sessions::id.gt(id.uuid())),
-                    _ => None,
-                }
+                connection, limit, sessions as SessionRow
+                where after is Key::Session(id) => sessions::id.gt(id.uuid())
             );
-            rows.into_iter().map(|row| Ok(Record::Session(row.load()?))).collect()
+            rows.into_iter().map(|row| Ok(Record::Session(Box::new(row.load()?)))).collect()
         }
         Table::RefreshTokens => {
             let rows = rows!(
-                connection,
-                limit,
-                refresh_tokens as RefreshTokenRow,
-                match after {
-                    Some(Key::RefreshToken(hash)) => Some(refresh_tokens::hash.gt(hash.digest().to_vec())),
-                    _ => None,
-                }
+                connection, limit, refresh_tokens as RefreshTokenRow
+                where after is Key::RefreshToken(hash) => refresh_tokens::hash.gt(hash.digest().to_vec())
             );
             rows.into_iter().map(|row| Ok(Record::RefreshToken(row.load()?))).collect()
         }
         Table::Limits => limits_page(connection, after, limit).await,
         Table::Messages => {
             let rows = rows!(
-                connection,
-                limit,
-                messages as MessageRow,
-                match after {
-                    Some(Key::Message(id)) => Some(messages::id.gt(id.uuid())),
-                    _ => None,
-                }
+                connection, limit, messages as MessageRow
+                where after is Key::Message(id) => messages::id.gt(id.uuid())
             );
             rows.into_iter().map(|row| Ok(Record::Message(Box::new(row.queued()?)))).collect()
         }
         Table::Deliveries => {
             let rows = rows!(
-                connection,
-                limit,
-                deliveries as DeliveryRow,
-                match after {
-                    Some(Key::Delivery(id)) => Some(deliveries::id.gt(id.uuid())),
-                    _ => None,
-                }
+                connection, limit, deliveries as DeliveryRow
+                where after is Key::Delivery(id) => deliveries::id.gt(id.uuid())
             );
             rows.into_iter().map(|row| Ok(Record::Delivery(Box::new(row.load()?)))).collect()
+        }
+        Table::SignInGuards => {
+            let rows = rows!(
+                connection, limit, sign_in_guards as GuardRow
+                where after is Key::Guard(phone) => sign_in_guards::phone.gt(phone.as_str().to_owned())
+            );
+            rows.into_iter().map(|row| Ok(Record::Guard(Box::new(row.load()?)))).collect()
+        }
+        Table::PasswordResets => {
+            let rows = rows!(
+                connection, limit, password_resets as ResetRow
+                where after is Key::Reset(phone) => password_resets::phone.gt(phone.as_str().to_owned())
+            );
+            rows.into_iter().map(|row| Ok(Record::Reset(Box::new(row.load()?)))).collect()
+        }
+        Table::Facts => {
+            let rows = rows!(
+                connection, limit, facts as FactRow
+                where after is Key::Fact(id) => facts::id.gt(id.uuid())
+            );
+            rows.into_iter().map(|row| Ok(Record::Fact(Box::new(row.load()?)))).collect()
         }
     }
 }
@@ -198,13 +190,8 @@ async fn registrations_page(
     limit: i64,
 ) -> Result<Vec<Record>, Failure> {
     let rows = rows!(
-        connection,
-        limit,
-        registrations as RegistrationRow,
-        match after {
-            Some(Key::Registration(phone)) => Some(registrations::phone.gt(phone.as_str().to_owned())),
-            _ => None,
-        }
+        connection, limit, registrations as RegistrationRow
+        where after is Key::Registration(phone) => registrations::phone.gt(phone.as_str().to_owned())
     );
     let phones: Vec<&str> = rows.iter().map(|row| row.phone.as_str()).collect();
     let mut attempt_rows: Vec<AttemptRow> = attempts::table
@@ -251,6 +238,9 @@ struct Rows {
     limits: Vec<(String, OffsetDateTime)>,
     messages: Vec<MessageRow>,
     deliveries: Vec<DeliveryRow>,
+    sign_in_guards: Vec<GuardRow>,
+    password_resets: Vec<ResetRow>,
+    facts: Vec<FactRow>,
 }
 
 impl Rows {
@@ -268,11 +258,20 @@ impl Rows {
                 }
                 Record::Password(password) => rows.passwords.push(PasswordRow::of(&password)),
                 Record::UsedNumber(NumberDigest(digest)) => rows.used_numbers.push(digest.to_vec()),
-                Record::Session(session) => rows.sessions.push(SessionRow::of(&session)),
+                Record::Session(loaded) => {
+                    rows.sessions.push(SessionRow::of(&loaded.value, loaded.version));
+                }
                 Record::RefreshToken(token) => rows.refresh_tokens.push(RefreshTokenRow::of(&token)),
                 Record::Budget(Budget { limit, full_at }) => rows.limits.push((limit.key(), stamp(full_at))),
                 Record::Message(queued) => rows.messages.push(MessageRow::of_queued(*queued)),
                 Record::Delivery(delivery) => rows.deliveries.push(DeliveryRow::of(*delivery)),
+                Record::Guard(loaded) => {
+                    rows.sign_in_guards.push(GuardRow::of(&loaded.value, loaded.version));
+                }
+                Record::Reset(loaded) => {
+                    rows.password_resets.push(ResetRow::of(loaded.value, loaded.version));
+                }
+                Record::Fact(fact) => rows.facts.push(FactRow::of(&fact)),
             }
         }
         rows
@@ -294,6 +293,7 @@ impl Rows {
             };
         }
         insert!(registrations, attempts, accounts, passwords, sessions, refresh_tokens, messages, deliveries);
+        insert!(sign_in_guards, password_resets, facts);
         for some in self.used_numbers.chunks(ROWS) {
             let values: Vec<_> = some.iter().map(|digest| used_numbers::digest.eq(digest)).collect();
             diesel::insert_into(used_numbers::table).values(values).execute(connection).await?;

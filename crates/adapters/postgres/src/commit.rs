@@ -4,22 +4,23 @@ use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel::sql_types::{Interval, Text, Timestamptz};
+use diesel::sql_types::{Interval, Text, Timestamptz, Uuid};
 use diesel::upsert::excluded;
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
-use vestibule_domain::Account;
+use vestibule_domain::UserId;
 use vestibule_domain::registration::Registration;
-use vestibule_port_storage::{Changes, Charge, CommitError, Save, Version};
+use vestibule_port_storage::{Changes, Charge, CommitError, EndSessions, Erasure, Save, Version};
 
 use crate::connection::{discard_on, is_rivalry, unavailable};
 use crate::rows::{
-    AccountRow, AttemptRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow, SessionRow, moment,
-    stamp,
+    AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
+    ResetRow, SessionRow, moment, stamp,
 };
 use crate::schema::{
-    accounts, attempts, limits, messages, passwords, refresh_tokens, registrations, sessions, used_numbers,
+    accounts, attempts, facts, limits, messages, password_resets, passwords, refresh_tokens, registrations,
+    sessions, sign_in_guards, used_numbers,
 };
 use crate::statement::{BUDGET, Together, VERSION};
 
@@ -46,36 +47,137 @@ pub(crate) async fn apply(connection: &mut AsyncPgConnection, changes: Changes) 
     })
 }
 
+/// Adds the row, or puts it in the place of the one of the version that it replaces.
+macro_rules! save {
+    ($statement:ident, $replaces:expr, $table:ident.$key:ident of $row:expr) => {{
+        let row = $row;
+        match $replaces {
+            None => $statement.add(diesel::insert_into($table::table).values(row)),
+            Some(Version(version)) => {
+                let present = $table::table
+                    .filter($table::$key.eq(Clone::clone(&row.$key)))
+                    .filter($table::version.eq(version));
+                $statement.demand(VERSION, diesel::update(present).set(row).returning($table::version));
+            }
+        }
+    }};
+}
+
 fn together(changes: Changes) -> Together {
-    let Changes { registration, account, password, used_number, session, refresh_token, charge, messages } =
-        changes;
     let mut statement = Together::default();
-    if let Some(save) = registration {
+    if let Some(erasure) = &changes.erase {
+        erase(&mut statement, erasure);
+    }
+    if let Some(end) = changes.end_sessions {
+        end_sessions(&mut statement, end);
+    }
+    if let Some(save) = changes.registration {
         save_registration(&mut statement, save);
     }
-    if let Some(charge) = charge {
-        statement.demand(BUDGET, TakeUnit::new(&charge));
+    if let Some(charge) = &changes.charge {
+        statement.demand(BUDGET, TakeUnit::new(charge));
     }
-    if let Some(digest) = used_number {
+    if let Some(digest) = changes.used_number {
         statement
             .add(diesel::insert_into(used_numbers::table).values(used_numbers::digest.eq(digest.0.to_vec())));
     }
-    if let Some(save) = account {
-        save_account(&mut statement, save);
+    if let Some(Save { value, replaces }) = changes.account {
+        save!(statement, replaces, accounts.user_id of AccountRow::of(value, next(replaces)));
     }
-    if let Some(password) = password {
-        statement.add(diesel::insert_into(passwords::table).values(PasswordRow::of(&password)));
+    if let Some(password) = &changes.password {
+        // One that was set at the same moment is the same, hashed anew.
+        let set = diesel::insert_into(passwords::table)
+            .values(PasswordRow::of(password))
+            .on_conflict((passwords::user_id, passwords::set_at))
+            .do_update()
+            .set(passwords::hash.eq(excluded(passwords::hash)));
+        statement.add(set);
     }
-    if let Some(session) = session {
-        statement.add(diesel::insert_into(sessions::table).values(SessionRow::of(&session)));
+    for (user, set_at) in changes.forgotten_passwords {
+        let forgotten = passwords::table
+            .filter(passwords::user_id.eq(user.uuid()))
+            .filter(passwords::set_at.eq(stamp(set_at)));
+        statement.add(diesel::delete(forgotten));
     }
-    if let Some(token) = refresh_token {
-        statement.add(diesel::insert_into(refresh_tokens::table).values(RefreshTokenRow::of(&token)));
+    if let Some(Save { value, replaces }) = changes.guard {
+        save!(statement, replaces, sign_in_guards.phone of GuardRow::of(&value, next(replaces)));
     }
-    for message in &messages {
+    if let Some(Save { value, replaces }) = changes.reset {
+        save!(statement, replaces, password_resets.phone of ResetRow::of(value, next(replaces)));
+    }
+    if let Some(Save { value, replaces }) = changes.session {
+        save!(statement, replaces, sessions.id of SessionRow::of(&value, next(replaces)));
+    }
+    if let Some(token) = &changes.refresh_token {
+        statement.add(diesel::insert_into(refresh_tokens::table).values(RefreshTokenRow::of(token)));
+    }
+    for message in &changes.messages {
         statement.add(diesel::insert_into(messages::table).values(MessageRow::of(message)));
     }
+    for fact in &changes.facts {
+        statement.add(diesel::insert_into(facts::table).values(FactRow::of(fact)));
+    }
     statement
+}
+
+/// Refresh tokens go with their sessions. A session that the same commit opens is not there yet for the statement.
+fn end_sessions(statement: &mut Together, end: EndSessions) {
+    let of = |user: UserId| sessions::table.filter(sessions::user_id.eq(user.uuid()));
+    match end {
+        EndSessions::One(user, session) => {
+            statement.add(diesel::delete(of(user).filter(sessions::id.eq(session.uuid()))));
+        }
+        EndSessions::AllBut(user, Some(session)) => {
+            statement.add(diesel::delete(of(user).filter(sessions::id.ne(session.uuid()))));
+        }
+        EndSessions::AllBut(user, None) => statement.add(diesel::delete(of(user))),
+    }
+}
+
+/// Passwords and sessions go with the account. Every part sees the account and its facts as they were before.
+fn erase(statement: &mut Together, Erasure { user, replaces, phone }: &Erasure) {
+    let account =
+        accounts::table.filter(accounts::user_id.eq(user.uuid())).filter(accounts::version.eq(replaces.0));
+    statement.demand(VERSION, diesel::delete(account).returning(accounts::version));
+    let number = phone.as_str().to_owned();
+    statement.add(diesel::delete(registrations::table.filter(registrations::phone.eq(number.clone()))));
+    statement.add(diesel::delete(sign_in_guards::table.filter(sign_in_guards::phone.eq(number.clone()))));
+    statement.add(diesel::delete(password_resets::table.filter(password_resets::phone.eq(number.clone()))));
+    statement.add(DropMessages { user: user.uuid(), phone: number });
+    statement.add(ForgetOrigins { user: user.uuid() });
+}
+
+/// Drops what waits for the owner of an account, and what was given up.
+struct DropMessages {
+    user: uuid::Uuid,
+    phone: String,
+}
+
+impl QueryFragment<Pg> for DropMessages {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("DELETE FROM messages WHERE phone = ");
+        out.push_bind_param::<Text, _>(&self.phone)?;
+        out.push_sql(" OR email = (SELECT email FROM accounts WHERE user_id = ");
+        out.push_bind_param::<Uuid, _>(&self.user)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+/// Takes the devices and addresses out of the facts of an account's number, those from before it was opened included.
+struct ForgetOrigins {
+    user: uuid::Uuid,
+}
+
+impl QueryFragment<Pg> for ForgetOrigins {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "UPDATE facts SET fingerprint = NULL, address = NULL WHERE number IN (SELECT number FROM facts WHERE user_id = ",
+        );
+        out.push_bind_param::<Uuid, _>(&self.user)?;
+        out.push_sql(")");
+        Ok(())
+    }
 }
 
 fn save_registration(statement: &mut Together, save: Save<Registration>) {
@@ -99,17 +201,6 @@ fn save_registration(statement: &mut Together, save: Save<Registration>) {
     for attempt in attempt_rows {
         statement.add(save_attempt(attempt));
     }
-}
-
-fn save_account(statement: &mut Together, save: Save<Account>) {
-    let user = save.value.user().uuid();
-    let row = AccountRow::of(save.value, next(save.replaces));
-    let Some(Version(version)) = save.replaces else {
-        statement.add(diesel::insert_into(accounts::table).values(row));
-        return;
-    };
-    let present = accounts::table.filter(accounts::user_id.eq(user)).filter(accounts::version.eq(version));
-    statement.demand(VERSION, diesel::update(present).set(row).returning(accounts::version));
 }
 
 /// Writes an attempt, unless it is there as it is.
@@ -224,6 +315,8 @@ fn refusal(error: &Error) -> Refusal {
                 _ => CommitError::Conflict,
             }
         }
+        // Whose account or session it is has gone meanwhile.
+        Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => CommitError::Conflict,
         error if is_rivalry(error) => CommitError::Conflict,
         error => CommitError::Unavailable(unavailable(error)),
     })

@@ -23,25 +23,36 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use diesel::{
-    ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _,
+    QueryDsl as _, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::future::try_join;
 use time::OffsetDateTime;
+use vestibule_domain::audit::Fact;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::{
-    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, PhoneNumber, SessionId, UserId,
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
+    RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, Limit, Loaded, NumberDigest, SignUpState, Storage, Sweep, Unavailable,
+    Changes, CommitError, Credentials, FactsOf, Limit, Loaded, NumberDigest, RefreshState, SignUpState,
+    SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 use address::Address;
 use connection::{ConnectError, Connections, discard_on, unavailable};
 use listen::Neighbours;
 use migrate::Tables;
-use rows::{AccountRow, AttemptRow, RegistrationRow, Unreadable, moment};
-use schema::{accounts, attempts, deliveries, limits, messages, registrations, sessions, used_numbers};
+use rows::{
+    AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
+    ResetRow, SessionRow, Unreadable, moment,
+};
+use schema::{
+    accounts, asked, attempts, deliveries, facts, limits, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
+};
+use statement::Asked;
 
 /// The storage port on PostgreSQL.
 pub struct Postgres {
@@ -258,17 +269,99 @@ impl Storage for Postgres {
         &self,
         user: UserId,
         session: SessionId,
-    ) -> Result<Option<Loaded<Account>>, Unavailable> {
+    ) -> Result<Option<SignedInAccount>, Unavailable> {
         self.read(async |connection| {
-            let row: Option<AccountRow> = accounts::table
+            let rows: Option<(AccountRow, SessionRow)> = accounts::table
                 .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
                 .filter(sessions::id.eq(session.uuid()))
                 .filter(accounts::user_id.eq(user.uuid()))
+                .select((AccountRow::as_select(), SessionRow::as_select()))
+                .first(&mut &*connection)
+                .await
+                .optional()?;
+            Ok(rows.map(signed_in).transpose()?)
+        })
+        .await
+    }
+
+    async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable> {
+        self.read(async |connection| {
+            let rows: Option<(RefreshTokenRow, AccountRow, SessionRow)> = refresh_tokens::table
+                .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
+                .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
+                .filter(refresh_tokens::hash.eq(token.digest().to_vec()))
+                .select((RefreshTokenRow::as_select(), AccountRow::as_select(), SessionRow::as_select()))
+                .first(&mut &*connection)
+                .await
+                .optional()?;
+            let Some((token, account, session)) = rows else {
+                return Ok(None);
+            };
+            Ok(Some(RefreshState { token: token.load()?, signed_in: signed_in((account, session))? }))
+        })
+        .await
+    }
+
+    async fn credentials(&self, phone: &PhoneNumber, client: &Limit) -> Result<Credentials, Unavailable> {
+        self.read(async |connection| load_credentials(connection, phone, client).await).await
+    }
+
+    async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
+        self.read(async |connection| {
+            let row: Option<AccountRow> = accounts::table
+                .find(user.uuid())
                 .select(AccountRow::as_select())
                 .first(&mut &*connection)
                 .await
                 .optional()?;
             Ok(row.map(AccountRow::load).transpose()?)
+        })
+        .await
+    }
+
+    async fn sessions(&self, user: UserId) -> Result<Vec<Session>, Unavailable> {
+        self.read(async |connection| {
+            let rows: Vec<SessionRow> = sessions::table
+                .filter(sessions::user_id.eq(user.uuid()))
+                .order((sessions::created_at.desc(), sessions::id.desc()))
+                .select(SessionRow::as_select())
+                .load(&mut &*connection)
+                .await?;
+            rows.into_iter().map(|row| Ok(row.load()?.value)).collect()
+        })
+        .await
+    }
+
+    async fn facts(&self, of: FactsOf, limit: usize) -> Result<Vec<Fact>, Unavailable> {
+        self.read(async |connection| {
+            let newest = facts::table
+                .order((facts::at.desc(), facts::id.desc()))
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .select(FactRow::as_select());
+            let rows: Vec<FactRow> = match of {
+                FactsOf::User(user) => {
+                    newest.filter(facts::user_id.eq(user.uuid())).load(&mut &*connection).await?
+                }
+                FactsOf::Number(NumberDigest(digest)) => {
+                    newest.filter(facts::number.eq(digest.to_vec())).load(&mut &*connection).await?
+                }
+            };
+            rows.into_iter().map(|row| Ok(row.load()?)).collect()
+        })
+        .await
+    }
+
+    async fn waiting_messages(&self, account: &Account) -> Result<Vec<Message>, Unavailable> {
+        let address = account.email().address().map(EmailAddress::as_str);
+        self.read(async |connection| {
+            let rows: Vec<MessageRow> = messages::table
+                .filter(messages::dead.eq(false))
+                .filter(messages::phone.eq(account.phone().as_str()).or(messages::email.eq(address)))
+                .order((messages::queued_at.desc(), messages::id.desc()))
+                .select(MessageRow::as_select())
+                .load(&mut &*connection)
+                .await?;
+            rows.iter().map(|row| Ok(row.message()?)).collect()
         })
         .await
     }
@@ -379,4 +472,46 @@ async fn load_registration(
         attempt_rows.extend(attempt);
     }
     Ok(registration.map(|row| row.load(attempt_rows)).transpose()?)
+}
+
+fn signed_in((account, session): (AccountRow, SessionRow)) -> Result<SignedInAccount, Unreadable> {
+    Ok(SignedInAccount { account: account.load()?, session: session.load()? })
+}
+
+/// One statement, and so everything as it was at one moment. What there is one of is repeated beside each password.
+async fn load_credentials(
+    connection: &AsyncPgConnection,
+    phone: &PhoneNumber,
+    client: &Limit,
+) -> Result<Credentials, Failure> {
+    type Row =
+        (Option<AccountRow>, Option<GuardRow>, Option<ResetRow>, Option<PasswordRow>, Option<OffsetDateTime>);
+    let query = asked::table
+        .left_join(accounts::table.on(accounts::phone.eq(asked::phone)))
+        .left_join(sign_in_guards::table.on(sign_in_guards::phone.eq(asked::phone)))
+        .left_join(password_resets::table.on(password_resets::phone.eq(asked::phone)))
+        .left_join(passwords::table.on(passwords::user_id.eq(accounts::user_id)))
+        .order(passwords::set_at.desc())
+        .select((
+            Option::<AccountRow>::as_select(),
+            Option::<GuardRow>::as_select(),
+            Option::<ResetRow>::as_select(),
+            Option::<PasswordRow>::as_select(),
+            limits::table.find(client.key()).select(limits::full_at).single_value(),
+        ));
+    let rows: Vec<Row> = Asked { phone: phone.as_str(), query }.load(&mut &*connection).await?;
+    let mut passwords = Vec::with_capacity(rows.len());
+    let mut known = (None, None, None, None);
+    for (account, guard, reset, password, full_at) in rows {
+        passwords.extend(password.map(PasswordRow::load));
+        known = (account, guard, reset, full_at);
+    }
+    let (account, guard, reset, full_at) = known;
+    Ok(Credentials {
+        account: account.map(AccountRow::load).transpose()?,
+        passwords,
+        guard: guard.map(GuardRow::load).transpose()?,
+        reset: reset.map(ResetRow::load).transpose()?,
+        client_full_at: full_at.map(moment),
+    })
 }

@@ -5,18 +5,24 @@ use std::net::IpAddr;
 use diesel::{AsChangeset, Insertable, Queryable, QueryableByName, Selectable};
 use time::{Date, OffsetDateTime, UtcDateTime};
 use uuid::Uuid;
+use vestibule_domain::audit::{Event, Fact};
+use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
+use vestibule_domain::sign_in::{SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin,
-    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session, SessionId,
-    UserId,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
+    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
+    SessionId, SessionRecord, Standing, UserId,
 };
 use vestibule_port_storage::archive::{Delivery, QueuedMessage};
-use vestibule_port_storage::{Loaded, NewPassword, NewRefreshToken, Unavailable, Version};
+use vestibule_port_storage::{
+    Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable, Version, encoding,
+};
 
 use crate::schema::{
-    accounts, attempts, deliveries, messages, passwords, refresh_tokens, registrations, sessions,
+    accounts, attempts, deliveries, facts, messages, password_resets, passwords, refresh_tokens,
+    registrations, sessions, sign_in_guards,
 };
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -58,7 +64,7 @@ pub(crate) struct AttemptRow {
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = accounts, primary_key(user_id), treat_none_as_null = true)]
 pub(crate) struct AccountRow {
-    user_id: Uuid,
+    pub(crate) user_id: Uuid,
     version: i64,
     phone: String,
     email: Option<String>,
@@ -80,6 +86,9 @@ pub(crate) struct AccountRow {
     residence_zip_code: Option<String>,
     kyc_level: String,
     created_at: OffsetDateTime,
+    opened_fingerprint: Option<Vec<u8>>,
+    opened_address: Option<String>,
+    blocked: bool,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -90,14 +99,22 @@ pub(crate) struct PasswordRow {
     hash: String,
 }
 
-#[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = sessions)]
+// In the rows below `None` is bound like any value, so that it makes no other statement to prepare.
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = sessions, treat_none_as_null = true, treat_none_as_default_value = false)]
 pub(crate) struct SessionRow {
-    id: Uuid,
+    pub(crate) id: Uuid,
     user_id: Uuid,
     fingerprint: Option<Vec<u8>>,
     address: String,
     created_at: OffsetDateTime,
+    version: i64,
+    /// Sessions of the first versions have none.
+    last_used_at: Option<OffsetDateTime>,
+    generation: i64,
+    used: bool,
+    spent: Option<Vec<u8>>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -107,6 +124,54 @@ pub(crate) struct RefreshTokenRow {
     session_id: Uuid,
     issued_at: OffsetDateTime,
     expires_at: OffsetDateTime,
+    generation: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(
+    table_name = sign_in_guards,
+    primary_key(phone),
+    treat_none_as_null = true,
+    treat_none_as_default_value = false
+)]
+pub(crate) struct GuardRow {
+    pub(crate) phone: String,
+    version: i64,
+    failures: i64,
+    failed_at: Option<OffsetDateTime>,
+    locked_until: Option<OffsetDateTime>,
+    origins: String,
+    forget_at: OffsetDateTime,
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(
+    table_name = password_resets,
+    primary_key(phone),
+    treat_none_as_null = true,
+    treat_none_as_default_value = false
+)]
+pub(crate) struct ResetRow {
+    pub(crate) phone: String,
+    version: i64,
+    requests_full_at: Option<OffsetDateTime>,
+    guesses_full_at: Option<OffsetDateTime>,
+    attempts: String,
+    forget_at: OffsetDateTime,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = facts, treat_none_as_default_value = false)]
+pub(crate) struct FactRow {
+    id: Uuid,
+    at: OffsetDateTime,
+    event: String,
+    number: Vec<u8>,
+    phone: String,
+    user_id: Option<Uuid>,
+    session_id: Option<Uuid>,
+    fingerprint: Option<Vec<u8>>,
+    address: Option<String>,
 }
 
 #[derive(Queryable, QueryableByName, Selectable, Insertable)]
@@ -187,11 +252,22 @@ fn fingerprint_column(origin: &Origin) -> Option<Vec<u8>> {
     origin.fingerprint.map(|fingerprint| fingerprint.digest().to_vec())
 }
 
+fn address_column(address: &ClientAddress) -> String {
+    address.ip().to_string()
+}
+
 fn origin(fingerprint: Option<Vec<u8>>, address: &str) -> Result<Origin, Unreadable> {
+    Ok(Origin { fingerprint: device(fingerprint)?, address: client_address(address)? })
+}
+
+fn device(fingerprint: Option<Vec<u8>>) -> Result<Option<Fingerprint>, Unreadable> {
     let restore = |digest: Vec<u8>| digest.try_into().map(Fingerprint::restore);
-    let fingerprint = fingerprint.map(restore).transpose().map_err(|_| Unreadable("a fingerprint"))?;
-    let address: IpAddr = address.parse().map_err(|_| Unreadable("a network address"))?;
-    Ok(Origin { fingerprint, address: ClientAddress::of(address) })
+    fingerprint.map(restore).transpose().map_err(|_| Unreadable("a fingerprint"))
+}
+
+fn client_address(text: &str) -> Result<ClientAddress, Unreadable> {
+    let address: IpAddr = text.parse().map_err(|_| Unreadable("a network address"))?;
+    Ok(ClientAddress::of(address))
 }
 
 impl RegistrationRow {
@@ -214,7 +290,7 @@ impl RegistrationRow {
             opened_attempt: opened.map(|opened| opened.attempt.uuid()),
             opened_generation: opened.map(|opened| opened.generation.into()),
             opened_fingerprint: opened.and_then(|opened| fingerprint_column(&opened.origin)),
-            opened_address: opened.map(|opened| opened.origin.address.ip().to_string()),
+            opened_address: opened.map(|opened| address_column(&opened.origin.address)),
             opened_user: opened.map(|opened| opened.user.uuid()),
             opened_session: opened.map(|opened| opened.session.uuid()),
             opened_at: opened.map(|opened| stamp(opened.at)),
@@ -292,7 +368,7 @@ impl AttemptRow {
             phone: phone.to_owned(),
             password: attempt.password.expose().to_owned(),
             fingerprint: fingerprint_column(&attempt.origin),
-            address: attempt.origin.address.ip().to_string(),
+            address: address_column(&attempt.origin.address),
             created_at: stamp(attempt.created_at),
             generation: attempt.generation.into(),
             expires_at: stamp(attempt.expires_at),
@@ -352,6 +428,9 @@ impl AccountRow {
             residence_zip_code: profile.residence_zip_code,
             kyc_level: record.kyc.as_str().to_owned(),
             created_at: stamp(record.created_at),
+            opened_fingerprint: record.opened_from.as_ref().and_then(fingerprint_column),
+            opened_address: record.opened_from.map(|origin| address_column(&origin.address)),
+            blocked: record.standing == Standing::Blocked,
         }
     }
 
@@ -364,6 +443,11 @@ impl AccountRow {
             email: self.email()?,
             kyc: KycLevel::parse(&self.kyc_level).ok_or(Unreadable("a level"))?,
             created_at: moment(self.created_at),
+            opened_from: match self.opened_address {
+                Some(address) => Some(origin(self.opened_fingerprint, &address)?),
+                None => None,
+            },
+            standing: if self.blocked { Standing::Blocked } else { Standing::Good },
             mails_full_at: self.mails_full_at.map(moment),
             profile: Profile::restore(ProfileRecord {
                 date_of_birth: self.date_of_birth,
@@ -415,23 +499,34 @@ impl PasswordRow {
 }
 
 impl SessionRow {
-    pub(crate) fn of(session: &Session) -> Self {
+    pub(crate) fn of(session: &Session, version: Version) -> Self {
+        let record = session.record();
         Self {
-            id: session.id.uuid(),
-            user_id: session.user.uuid(),
-            fingerprint: fingerprint_column(&session.origin),
-            address: session.origin.address.ip().to_string(),
-            created_at: stamp(session.created_at),
+            id: record.id.uuid(),
+            user_id: record.user.uuid(),
+            fingerprint: fingerprint_column(&record.origin),
+            address: address_column(&record.origin.address),
+            created_at: stamp(record.created_at),
+            version: version.0,
+            last_used_at: Some(stamp(record.last_used_at)),
+            generation: record.generation.into(),
+            used: record.used,
+            spent: record.spent.map(|hash| hash.digest().to_vec()),
         }
     }
 
-    pub(crate) fn load(self) -> Result<Session, Unreadable> {
-        Ok(Session {
+    pub(crate) fn load(self) -> Result<Loaded<Session>, Unreadable> {
+        let record = SessionRecord {
             id: SessionId::new(self.id),
             user: UserId::new(self.user_id),
             origin: origin(self.fingerprint, &self.address)?,
             created_at: moment(self.created_at),
-        })
+            last_used_at: moment(self.last_used_at.unwrap_or(self.created_at)),
+            generation: count(self.generation)?,
+            used: self.used,
+            spent: self.spent.map(digest).transpose()?.map(RefreshTokenHash::restore),
+        };
+        Ok(Loaded { value: Session::restore(record), version: Version(self.version) })
     }
 }
 
@@ -442,6 +537,7 @@ impl RefreshTokenRow {
             session_id: token.session.uuid(),
             issued_at: stamp(token.issued_at),
             expires_at: stamp(token.expires_at),
+            generation: token.generation.into(),
         }
     }
 
@@ -449,8 +545,89 @@ impl RefreshTokenRow {
         Ok(NewRefreshToken {
             hash: RefreshTokenHash::restore(digest(self.hash)?),
             session: SessionId::new(self.session_id),
+            generation: count(self.generation)?,
             issued_at: moment(self.issued_at),
             expires_at: moment(self.expires_at),
+        })
+    }
+}
+
+impl GuardRow {
+    pub(crate) fn of(guard: &SignInGuard, version: Version) -> Self {
+        Self {
+            phone: guard.phone.as_str().to_owned(),
+            version: version.0,
+            failures: guard.strangers.failures.into(),
+            failed_at: guard.strangers.failed_at.map(stamp),
+            locked_until: guard.strangers.locked_until.map(stamp),
+            origins: encoding::write_origins(&guard.origins),
+            forget_at: stamp(guard.forget_at()),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Loaded<SignInGuard>, Unreadable> {
+        let strangers = Throttle {
+            failures: count(self.failures)?,
+            failed_at: self.failed_at.map(moment),
+            locked_until: self.locked_until.map(moment),
+        };
+        let origins = encoding::read_origins(&self.origins).ok_or(Unreadable("a guard's origins"))?;
+        let guard = SignInGuard { phone: phone(&self.phone)?, strangers, origins };
+        Ok(Loaded { value: guard, version: Version(self.version) })
+    }
+}
+
+impl ResetRow {
+    pub(crate) fn of(reset: PasswordReset, version: Version) -> Self {
+        let forget_at = stamp(reset.forget_at());
+        let record = reset.record();
+        Self {
+            phone: record.phone.as_str().to_owned(),
+            version: version.0,
+            requests_full_at: record.requests_full_at.map(stamp),
+            guesses_full_at: record.guesses_full_at.map(stamp),
+            attempts: encoding::write_attempts(&record.attempts),
+            forget_at,
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Loaded<PasswordReset>, Unreadable> {
+        let record = ResetRecord {
+            phone: phone(&self.phone)?,
+            attempts: encoding::read_attempts(&self.attempts).ok_or(Unreadable("a reset's requests"))?,
+            requests_full_at: self.requests_full_at.map(moment),
+            guesses_full_at: self.guesses_full_at.map(moment),
+        };
+        Ok(Loaded { value: PasswordReset::restore(record), version: Version(self.version) })
+    }
+}
+
+impl FactRow {
+    pub(crate) fn of(fact: &Fact) -> Self {
+        Self {
+            id: fact.id.uuid(),
+            at: stamp(fact.at),
+            event: fact.event.as_str().to_owned(),
+            number: fact.number.0.to_vec(),
+            phone: fact.phone.clone(),
+            user_id: fact.user.map(UserId::uuid),
+            session_id: fact.session.map(SessionId::uuid),
+            fingerprint: fact.device.map(|device| device.digest().to_vec()),
+            address: fact.address.as_ref().map(address_column),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Fact, Unreadable> {
+        Ok(Fact {
+            id: FactId::new(self.id),
+            at: moment(self.at),
+            event: Event::parse(&self.event).ok_or(Unreadable("an event"))?,
+            number: NumberDigest(digest(self.number)?),
+            user: self.user_id.map(UserId::new),
+            session: self.session_id.map(SessionId::new),
+            device: device(self.fingerprint)?,
+            address: self.address.as_deref().map(client_address).transpose()?,
+            phone: self.phone,
         })
     }
 }
@@ -461,18 +638,18 @@ impl MessageRow {
             Recipient::Phone(phone) => (Some(phone.as_str().to_owned()), None),
             Recipient::Email(email) => (None, Some(email.as_str().to_owned())),
         };
-        let (kind, attempt, generation, link) = match message.content {
-            Content::SignUpCode { attempt, generation } => {
-                ("sign_up_code", Some(attempt.uuid()), Some(generation.into()), None)
+        let (attempt, generation, link) = match message.content {
+            Content::SignUpCode { attempt, generation } | Content::ResetCode { attempt, generation } => {
+                (Some(attempt.uuid()), Some(generation.into()), None)
             }
-            Content::EmailConfirmation { verification } => {
-                ("email_confirmation", None, None, Some(verification.uuid()))
+            Content::EmailConfirmation { verification } => (None, None, Some(verification.uuid())),
+            Content::AlreadyRegistered | Content::PasswordChanged | Content::SessionStolen => {
+                (None, None, None)
             }
-            Content::AlreadyRegistered => ("already_registered", None, None, None),
         };
         Self {
             id: message.id.uuid(),
-            kind: kind.to_owned(),
+            kind: message.content.kind().to_owned(),
             phone,
             email,
             attempt,
@@ -495,10 +672,15 @@ impl MessageRow {
             ("sign_up_code", Some(attempt), Some(generation), None) => {
                 Content::SignUpCode { attempt: AttemptId::new(attempt), generation: count(generation)? }
             }
+            ("reset_code", Some(attempt), Some(generation), None) => {
+                Content::ResetCode { attempt: AttemptId::new(attempt), generation: count(generation)? }
+            }
             ("email_confirmation", None, None, Some(link)) => {
                 Content::EmailConfirmation { verification: EmailVerificationId::new(link) }
             }
             ("already_registered", None, None, None) => Content::AlreadyRegistered,
+            ("password_changed", None, None, None) => Content::PasswordChanged,
+            ("session_stolen", None, None, None) => Content::SessionStolen,
             _ => return Err(Unreadable("a message's content")),
         };
         Ok(Message {

@@ -60,6 +60,9 @@ diesel::table! {
         residence_zip_code -> Nullable<Text>,
         kyc_level -> Text,
         created_at -> Timestamptz,
+        opened_fingerprint -> Nullable<Binary>,
+        opened_address -> Nullable<Text>,
+        blocked -> Bool,
     }
 }
 
@@ -84,6 +87,11 @@ diesel::table! {
         fingerprint -> Nullable<Binary>,
         address -> Text,
         created_at -> Timestamptz,
+        version -> BigInt,
+        last_used_at -> Nullable<Timestamptz>,
+        generation -> BigInt,
+        used -> Bool,
+        spent -> Nullable<Binary>,
     }
 }
 
@@ -93,6 +101,7 @@ diesel::table! {
         session_id -> Uuid,
         issued_at -> Timestamptz,
         expires_at -> Timestamptz,
+        generation -> BigInt,
     }
 }
 
@@ -140,6 +149,58 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    sign_in_guards (phone) {
+        phone -> Text,
+        version -> BigInt,
+        failures -> BigInt,
+        failed_at -> Nullable<Timestamptz>,
+        locked_until -> Nullable<Timestamptz>,
+        origins -> Text,
+        forget_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    password_resets (phone) {
+        phone -> Text,
+        version -> BigInt,
+        requests_full_at -> Nullable<Timestamptz>,
+        guesses_full_at -> Nullable<Timestamptz>,
+        attempts -> Text,
+        forget_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    facts (id) {
+        id -> Uuid,
+        at -> Timestamptz,
+        event -> Text,
+        number -> Binary,
+        phone -> Text,
+        user_id -> Nullable<Uuid>,
+        session_id -> Nullable<Uuid>,
+        fingerprint -> Nullable<Binary>,
+        address -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// The one row of the number that is asked for, made by [`crate::statement::Asked`].
+    asked (phone) {
+        phone -> Text,
+    }
+}
+
 diesel::joinable!(attempts -> registrations (phone));
 diesel::allow_tables_to_appear_in_same_query!(registrations, attempts);
-diesel::allow_tables_to_appear_in_same_query!(accounts, sessions);
+diesel::allow_tables_to_appear_in_same_query!(accounts, sessions, refresh_tokens);
+diesel::allow_tables_to_appear_in_same_query!(
+    asked,
+    accounts,
+    sign_in_guards,
+    password_resets,
+    passwords,
+    limits
+);

@@ -6,7 +6,7 @@
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::sql_types::Integer;
+use diesel::sql_types::{Integer, Text};
 
 /// The constraint that `vestibule_demand` names when an aggregate is not at the version that was loaded.
 pub(crate) const VERSION: &str = "version";
@@ -90,5 +90,33 @@ impl<Q> QueryId for Prepared<Q> {
 }
 
 impl<Q: Query> Query for Prepared<Q> {
+    type SqlType = Q::SqlType;
+}
+
+/// A query that begins from `schema::asked`: one row, with the number that is asked for, whatever is known of it.
+pub(crate) struct Asked<'a, Q> {
+    pub(crate) phone: &'a str,
+    pub(crate) query: Q,
+}
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Asked<'_, Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH asked (phone) AS (SELECT ");
+        out.push_bind_param::<Text, _>(self.phone)?;
+        out.push_sql("::text) ");
+        self.query.walk_ast(out)
+    }
+
+    fn is_safe_to_cache_prepared(&self, backend: &Pg) -> QueryResult<bool> {
+        self.query.is_safe_to_cache_prepared(backend)
+    }
+}
+
+impl<Q> QueryId for Asked<'_, Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Q: Query> Query for Asked<'_, Q> {
     type SqlType = Q::SqlType;
 }

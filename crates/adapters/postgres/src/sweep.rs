@@ -28,6 +28,16 @@ const REGISTRATIONS: &str = "
       SELECT phone FROM registrations WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING phone)
     SELECT count(*) AS rows FROM gone";
 
+const GUARDS: &str = "
+    WITH gone AS (DELETE FROM sign_in_guards WHERE phone IN (
+      SELECT phone FROM sign_in_guards WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING phone)
+    SELECT count(*) AS rows FROM gone";
+
+const RESETS: &str = "
+    WITH gone AS (DELETE FROM password_resets WHERE phone IN (
+      SELECT phone FROM password_resets WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING phone)
+    SELECT count(*) AS rows FROM gone";
+
 const LIMITS: &str = "
     WITH gone AS (DELETE FROM limits WHERE key IN (
       SELECT key FROM limits WHERE full_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
@@ -43,6 +53,11 @@ const DEAD_LETTERS: &str = "
       SELECT id FROM messages WHERE dead AND queued_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
     SELECT count(*) AS rows FROM gone";
 
+const FACTS: &str = "
+    WITH gone AS (DELETE FROM facts WHERE id IN (
+      SELECT id FROM facts WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
+    SELECT count(*) AS rows FROM gone";
+
 #[derive(diesel::QueryableByName)]
 struct Rows {
     #[diesel(sql_type = BigInt)]
@@ -52,9 +67,16 @@ struct Rows {
 pub(crate) async fn forget(connection: &AsyncPgConnection, sweep: &Sweep) -> Result<usize, Failure> {
     let (now, before) = (stamp(sweep.now), stamp(sweep.messages_before));
     let mut forgotten = 0;
-    for (statement, moment) in
-        [(TOKENS, now), (REGISTRATIONS, now), (LIMITS, now), (DELIVERIES, before), (DEAD_LETTERS, before)]
-    {
+    for (statement, moment) in [
+        (TOKENS, now),
+        (REGISTRATIONS, now),
+        (GUARDS, now),
+        (RESETS, now),
+        (LIMITS, now),
+        (DELIVERIES, before),
+        (DEAD_LETTERS, before),
+        (FACTS, stamp(sweep.facts_before)),
+    ] {
         let statement =
             sql_query(statement).bind::<Timestamptz, _>(moment).bind::<BigInt, _>(i64::from(sweep.batch));
         let Rows { rows } = Prepared(statement).get_result(&mut &*connection).await?;

@@ -12,7 +12,8 @@ use time::macros::utc_datetime;
 use tokio_postgres::Client;
 use uuid::Uuid;
 use vestibule_domain::{
-    Account, AttemptId, ClientAddress, Content, Locale, Message, MessageId, PhoneNumber, Recipient, UserId,
+    Account, AttemptId, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
+    UserId,
 };
 use vestibule_port_storage::{Changes, CommitError, Limit, NumberDigest, Outbox as _, Save, Storage as _};
 use vestibule_postgres::{Migrate, OpenError, Postgres};
@@ -50,6 +51,10 @@ fn phone(number: u32) -> PhoneNumber {
     PhoneNumber::restore(&format!("+4478{number:08}")).unwrap()
 }
 
+fn origin() -> Origin {
+    Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) }
+}
+
 fn digest(number: u32) -> NumberDigest {
     let mut digest = [0; 32];
     digest[..4].copy_from_slice(&number.to_be_bytes());
@@ -70,7 +75,7 @@ fn message(number: u32) -> Message {
 /// A row in each of three tables.
 fn changes(number: u32) -> Changes {
     Changes {
-        account: Some(Save::new(Account::open(UserId::new(id(number)), phone(number), NOW))),
+        account: Some(Save::new(Account::open(UserId::new(id(number)), phone(number), origin(), NOW))),
         used_number: Some(digest(number)),
         messages: vec![message(number)],
         ..Changes::default()

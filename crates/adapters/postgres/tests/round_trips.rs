@@ -1,4 +1,4 @@
-//! What the steps of a registration cost: counted on the wire, by a proxy between the adapter and the server.
+//! What the steps of a registration, and those of coming back, cost: counted on the wire, by a proxy between the adapter and the server.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure fails the test")]
 
@@ -12,14 +12,18 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 use uuid::Uuid;
+use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, Generation, OneTimeCode, OneTimeCodes, Origin, PasswordHash,
-    PhoneNumber, ProfileField, ProfilePatch, RefreshToken, SessionId, UserId,
+    Account, AttemptId, Claim, ClientAddress, FactId, Generation, OneTimeCode, OneTimeCodes, Origin,
+    PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed, Session, SessionId,
+    SessionLives, UserId,
 };
 use vestibule_port_storage::{
-    Changes, Charge, Limit, NewPassword, NewRefreshToken, NumberDigest, Save, Storage as _,
+    Changes, Charge, EndSessions, Erasure, Limit, NewPassword, NewRefreshToken, NumberDigest, Save,
+    Storage as _,
 };
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::TestDatabases;
@@ -35,6 +39,9 @@ const RULES: Rules = Rules {
     sign_ups: QUOTA,
     guesses: QUOTA,
 };
+
+const LIVES: SessionLives =
+    SessionLives { idle: Duration::from_hours(1), absolute: Duration::from_hours(24) };
 
 /// What the adapter has sent.
 #[derive(Default)]
@@ -119,33 +126,111 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
     else {
         unreachable!("the code is right");
     };
-    let (user, session_id) = (account.user(), session.id);
-    let refresh_token = NewRefreshToken {
-        hash: RefreshToken::from_random(digest).hash(),
-        session: session_id,
-        issued_at: NOW,
-        expires_at: NOW + Duration::from_hours(1),
-    };
+    let (user, session_id) = (account.user(), session.id());
     let changes = Changes {
         registration: Some(Save::over(loaded.version, registration)),
         account: Some(Save::new(*account)),
         password: Some(NewPassword { user, hash: password, set_at: NOW }),
         used_number: Some(NumberDigest(digest)),
-        session: Some(session),
-        refresh_token: Some(refresh_token),
+        refresh_token: Some(refresh_token(&session)),
+        session: Some(Save::new(session)),
         ..Changes::default()
     };
     storage.commit(changes).await.unwrap();
     count("confirmation, commit");
 
-    let account = storage.account_of_session(user, session_id).await.unwrap().unwrap();
+    let account = storage.account_of_session(user, session_id).await.unwrap().unwrap().account;
     count("profile, read");
     let patch = ProfilePatch::default().with(ProfileField::FirstName, Some("Ada".to_owned()));
     let patched = account.value.patch_profile(&patch, TODAY, 18).unwrap();
-    let changes = Changes { account: Some(Save::over(account.version, patched)), ..Changes::default() };
+    let changes =
+        Changes { account: Some(Save::over(account.version, patched.clone())), ..Changes::default() };
     storage.commit(changes).await.unwrap();
     count("profile, commit");
+    come_back(storage, &patched, NumberDigest(digest), &mut count).await;
     steps
+}
+
+/// From the first sign-in of an account to its end.
+async fn come_back(
+    storage: &Postgres,
+    account: &Account,
+    number: NumberDigest,
+    count: &mut impl FnMut(&'static str),
+) {
+    let (user, origin) = (account.user(), *account.opened_from().unwrap());
+    let client = Limit::WrongPasswordsFrom(origin.address);
+    let mut newest = None;
+    // The first makes the guard, the second replaces it.
+    for (round, [read, commit]) in (1..).zip([
+        ["first sign-in, read", "first sign-in, commit"],
+        ["second sign-in, read", "second sign-in, commit"],
+    ]) {
+        let known = storage.credentials(account.phone(), &client).await.unwrap();
+        count(read);
+        assert_eq!(known.passwords.len(), 1);
+        let id = Uuid::from_u128(user.uuid().as_u128() + (round << 64));
+        let session = Session::open(SessionId::new(id), user, origin, NOW);
+        newest = Some(refresh_token(&session).hash);
+        let fact = Fact {
+            id: FactId::new(id),
+            at: NOW,
+            event: Event::SignedIn,
+            number,
+            phone: account.phone().masked(),
+            user: Some(user),
+            session: Some(session.id()),
+            device: origin.fingerprint,
+            address: Some(origin.address),
+        };
+        let changes = Changes {
+            guard: Some(Save {
+                value: SignInGuard::new(account.phone().clone()).proven(&origin, NOW),
+                replaces: known.guard.map(|guard| guard.version),
+            }),
+            refresh_token: Some(refresh_token(&session)),
+            session: Some(Save::new(session)),
+            facts: vec![fact],
+            ..Changes::default()
+        };
+        storage.commit(changes).await.unwrap();
+        count(commit);
+    }
+
+    let state = storage.refresh_state(&newest.unwrap()).await.unwrap().unwrap();
+    count("refresh, read");
+    let (account, session) = (state.signed_in.account, state.signed_in.session);
+    let Refreshed::Pair(next) = session.value.refresh(&state.token.held(), &LIVES, NOW) else {
+        unreachable!("it was never used");
+    };
+    let changes = Changes {
+        refresh_token: Some(refresh_token(&next)),
+        session: Some(Save::over(session.version, next.clone())),
+        ..Changes::default()
+    };
+    storage.commit(changes).await.unwrap();
+    count("refresh, commit");
+
+    let others = EndSessions::AllBut(user, Some(next.id()));
+    storage.commit(Changes { end_sessions: Some(others), ..Changes::default() }).await.unwrap();
+    count("end of sessions, commit");
+    let erase = Erasure { user, replaces: account.version, phone: account.value.phone().clone() };
+    storage.commit(Changes { erase: Some(erase), ..Changes::default() }).await.unwrap();
+    count("erasure, commit");
+}
+
+/// A refresh token of the session's generation.
+fn refresh_token(session: &Session) -> NewRefreshToken {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(session.id().uuid().as_bytes());
+    bytes[16..20].copy_from_slice(&session.generation().to_be_bytes());
+    NewRefreshToken {
+        hash: RefreshToken::from_random(bytes).hash(),
+        session: session.id(),
+        generation: session.generation(),
+        issued_at: NOW,
+        expires_at: session.expiry(LIVES.idle, &LIVES, NOW),
+    }
 }
 
 /// Every code is the same, which is all that this test needs.

@@ -15,12 +15,12 @@ use vestibule_port_storage::archive::{Archive, ArchiveSource, Budget, Key, Recor
 use vestibule_port_storage::{Limit, NumberDigest, Unavailable};
 
 use crate::rows::{
-    AccountRow, AttemptRow, DeliveryRecordRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    SessionRow, Unreadable, bytes, digest, millis, moment,
+    AccountRow, AttemptRow, DeliveryRecordRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow,
+    RegistrationRow, ResetRow, SessionRow, Unreadable, bytes, digest, millis, moment,
 };
 use crate::schema::{
-    accounts, attempts, deliveries, limits, messages, passwords, refresh_tokens, registrations, sessions,
-    used_numbers,
+    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
+    registrations, sessions, sign_in_guards, used_numbers,
 };
 use crate::{Failure, MIGRATIONS, OpenError};
 
@@ -137,6 +137,9 @@ impl Archive for SqliteArchive {
                 Table::Limits => limits::table.count().get_result(connection),
                 Table::Messages => messages::table.count().get_result(connection),
                 Table::Deliveries => deliveries::table.count().get_result(connection),
+                Table::SignInGuards => sign_in_guards::table.count().get_result(connection),
+                Table::PasswordResets => password_resets::table.count().get_result(connection),
+                Table::Facts => facts::table.count().get_result(connection),
             }?)
         });
         Ok(count.await?.try_into().unwrap_or(0))
@@ -145,13 +148,13 @@ impl Archive for SqliteArchive {
 
 /// Loads a page of rows, from the first after the key on.
 macro_rules! rows {
-    ($connection:ident, $limit:ident, $table:ident as $row:ty, $after:expr) => {{
+    ($connection:ident, $limit:ident, $table:ident as $row:ty where $after:ident is $key:pat => $filter:expr) => {{
         let query =
             $table::table.select(<$row>::as_select()).order($table::table.primary_key()).limit($limit);
         let query = query.into_boxed();
         let query = match $after {
-            Some(after) => query.filter(after),
-            None => query,
+            Some($key) => query.filter($filter),
+            _ => query,
         };
         query.load::<$row>($connection)?
     }};
@@ -167,25 +170,15 @@ fn page(
         Table::Registrations => registrations_page(connection, after, limit),
         Table::Accounts => {
             let rows = rows!(
-                connection,
-                limit,
-                accounts as AccountRow,
-                match after {
-                    Some(Key::Account(user)) => Some(accounts::user_id.gt(bytes(user.uuid()))),
-                    _ => None,
-                }
+                connection, limit, accounts as AccountRow
+                where after is Key::Account(user) => accounts::user_id.gt(bytes(user.uuid()))
             );
             rows.into_iter().map(|row| Ok(Record::Account(Box::new(row.load()?)))).collect()
         }
         Table::Passwords => {
             let rows = rows!(
-                connection,
-                limit,
-                passwords as PasswordRow,
-                match after {
-                    Some(Key::Password(user, set_at)) => Some(after_password(*user, millis(*set_at))),
-                    _ => None,
-                }
+                connection, limit, passwords as PasswordRow
+                where after is Key::Password(user, set_at) => after_password(*user, millis(*set_at))
             );
             rows.into_iter().map(|row| Ok(Record::Password(row.load()?))).collect()
         }
@@ -203,25 +196,15 @@ fn page(
         }
         Table::Sessions => {
             let rows = rows!(
-                connection,
-                limit,
-                sessions as SessionRow,
-                match after {
-                    Some(Key::Session(id)) => Some(sessions::id.gt(bytes(id.uuid()))),
-                    _ => None,
-                }
+                connection, limit, sessions as SessionRow
+                where after is Key::Session(id) => sessions::id.gt(bytes(id.uuid()))
             );
-            rows.into_iter().map(|row| Ok(Record::Session(row.load()?))).collect()
+            rows.into_iter().map(|row| Ok(Record::Session(Box::new(row.load()?)))).collect()
         }
         Table::RefreshTokens => {
             let rows = rows!(
-                connection,
-                limit,
-                refresh_tokens as RefreshTokenRow,
-                match after {
-                    Some(Key::RefreshToken(hash)) => Some(refresh_tokens::hash.gt(hash.digest().to_vec())),
-                    _ => None,
-                }
+                connection, limit, refresh_tokens as RefreshTokenRow
+                where after is Key::RefreshToken(hash) => refresh_tokens::hash.gt(hash.digest().to_vec())
             );
             rows.into_iter().map(|row| Ok(Record::RefreshToken(row.load()?))).collect()
         }
@@ -235,27 +218,38 @@ fn page(
         }
         Table::Messages => {
             let rows = rows!(
-                connection,
-                limit,
-                messages as MessageRow,
-                match after {
-                    Some(Key::Message(id)) => Some(messages::id.gt(bytes(id.uuid()))),
-                    _ => None,
-                }
+                connection, limit, messages as MessageRow
+                where after is Key::Message(id) => messages::id.gt(bytes(id.uuid()))
             );
             rows.into_iter().map(|row| Ok(Record::Message(Box::new(row.queued()?)))).collect()
         }
         Table::Deliveries => {
             let rows = rows!(
-                connection,
-                limit,
-                deliveries as DeliveryRecordRow,
-                match after {
-                    Some(Key::Delivery(id)) => Some(deliveries::id.gt(bytes(id.uuid()))),
-                    _ => None,
-                }
+                connection, limit, deliveries as DeliveryRecordRow
+                where after is Key::Delivery(id) => deliveries::id.gt(bytes(id.uuid()))
             );
             rows.into_iter().map(|row| Ok(Record::Delivery(Box::new(row.load()?)))).collect()
+        }
+        Table::SignInGuards => {
+            let rows = rows!(
+                connection, limit, sign_in_guards as GuardRow
+                where after is Key::Guard(phone) => sign_in_guards::phone.gt(phone.as_str().to_owned())
+            );
+            rows.into_iter().map(|row| Ok(Record::Guard(Box::new(row.load()?)))).collect()
+        }
+        Table::PasswordResets => {
+            let rows = rows!(
+                connection, limit, password_resets as ResetRow
+                where after is Key::Reset(phone) => password_resets::phone.gt(phone.as_str().to_owned())
+            );
+            rows.into_iter().map(|row| Ok(Record::Reset(Box::new(row.load()?)))).collect()
+        }
+        Table::Facts => {
+            let rows = rows!(
+                connection, limit, facts as FactRow
+                where after is Key::Fact(id) => facts::id.gt(bytes(id.uuid()))
+            );
+            rows.into_iter().map(|row| Ok(Record::Fact(Box::new(row.load()?)))).collect()
         }
     }
 }
@@ -266,13 +260,8 @@ fn registrations_page(
     limit: i64,
 ) -> Result<Vec<Record>, Failure> {
     let rows = rows!(
-        connection,
-        limit,
-        registrations as RegistrationRow,
-        match after {
-            Some(Key::Registration(phone)) => Some(registrations::phone.gt(phone.as_str().to_owned())),
-            _ => None,
-        }
+        connection, limit, registrations as RegistrationRow
+        where after is Key::Registration(phone) => registrations::phone.gt(phone.as_str().to_owned())
     );
     let mut records = Vec::with_capacity(rows.len());
     for row in rows {

@@ -2,14 +2,19 @@
 
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
+use diesel::upsert::excluded;
+use vestibule_domain::UserId;
 use vestibule_domain::registration::Registration;
-use vestibule_domain::{Account, Session};
-use vestibule_port_storage::{Changes, Charge, CommitError, NewRefreshToken, Save, Version};
+use vestibule_port_storage::{Changes, Charge, CommitError, EndSessions, Erasure, Save, Version};
 
 use crate::connection::unavailable;
-use crate::rows::{AccountRow, MessageRow, RegistrationRow, bytes, millis, moment, origin_columns};
+use crate::rows::{
+    AccountRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow, ResetRow,
+    SessionRow, bytes, millis, moment,
+};
 use crate::schema::{
-    accounts, attempts, limits, messages, passwords, refresh_tokens, registrations, sessions, used_numbers,
+    accounts, attempts, facts, limits, messages, password_resets, passwords, refresh_tokens, registrations,
+    sessions, sign_in_guards, used_numbers,
 };
 
 /// [`CommitError`], with room for the database's own.
@@ -26,6 +31,8 @@ impl From<Error> for Refused {
                 }
                 _ => CommitError::Conflict,
             },
+            // Whose account or session it is has gone meanwhile.
+            Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => CommitError::Conflict,
             _ => CommitError::Unavailable(unavailable(&error)),
         })
     }
@@ -37,41 +44,115 @@ impl From<vestibule_port_storage::Unavailable> for Refused {
     }
 }
 
+/// Adds the row, or puts it in the place of the one of the version that it replaces.
+macro_rules! save {
+    ($connection:ident, $replaces:expr, $table:ident.$key:ident of $row:expr) => {{
+        let row = $row;
+        match $replaces {
+            None => {
+                diesel::insert_into($table::table).values(&row).execute($connection)?;
+            }
+            Some(Version(version)) => {
+                let present =
+                    $table::table.filter($table::$key.eq(&row.$key)).filter($table::version.eq(version));
+                one(diesel::update(present).set(&row).execute($connection)?)?;
+            }
+        }
+    }};
+}
+
+/// Whatever ends goes first, so that what is opened in the same commit is not taken for it.
 pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Result<(), Refused> {
-    let Changes { registration, account, password, used_number, session, refresh_token, charge, messages } =
-        changes;
-    if let Some(registration) = registration {
+    if let Some(erasure) = &changes.erase {
+        erase(connection, erasure)?;
+    }
+    if let Some(end) = changes.end_sessions {
+        end_sessions(connection, end)?;
+    }
+    if let Some(registration) = changes.registration {
         save_registration(connection, registration)?;
     }
-    if let Some(digest) = used_number {
+    if let Some(digest) = changes.used_number {
         diesel::insert_into(used_numbers::table)
             .values(used_numbers::digest.eq(digest.0.as_slice()))
             .execute(connection)?;
     }
-    if let Some(account) = account {
-        save_account(connection, account)?;
+    if let Some(Save { value, replaces }) = changes.account {
+        save!(connection, replaces, accounts.user_id of AccountRow::of(value, next(replaces)));
     }
-    if let Some(password) = password {
+    if let Some(password) = &changes.password {
+        // One that was set at the same moment is the same, hashed anew.
         diesel::insert_into(passwords::table)
-            .values((
-                passwords::user_id.eq(bytes(password.user.uuid())),
-                passwords::set_at.eq(millis(password.set_at)),
-                passwords::hash.eq(password.hash.expose()),
-            ))
+            .values(PasswordRow::of(password))
+            .on_conflict((passwords::user_id, passwords::set_at))
+            .do_update()
+            .set(passwords::hash.eq(excluded(passwords::hash)))
             .execute(connection)?;
     }
-    if let Some(session) = session {
-        open_session(connection, &session)?;
+    for (user, set_at) in changes.forgotten_passwords {
+        diesel::delete(passwords::table.find((bytes(user.uuid()), millis(set_at)))).execute(connection)?;
     }
-    if let Some(token) = refresh_token {
-        add_refresh_token(connection, &token)?;
+    if let Some(Save { value, replaces }) = changes.guard {
+        save!(connection, replaces, sign_in_guards.phone of GuardRow::of(&value, next(replaces)));
     }
-    if let Some(charge) = charge {
+    if let Some(Save { value, replaces }) = changes.reset {
+        save!(connection, replaces, password_resets.phone of ResetRow::of(value, next(replaces)));
+    }
+    if let Some(Save { value, replaces }) = changes.session {
+        save!(connection, replaces, sessions.id of SessionRow::of(&value, next(replaces)));
+    }
+    if let Some(token) = &changes.refresh_token {
+        diesel::insert_into(refresh_tokens::table).values(RefreshTokenRow::of(token)).execute(connection)?;
+    }
+    if let Some(charge) = changes.charge {
         take_unit(connection, charge)?;
     }
-    for message in &messages {
+    for message in &changes.messages {
         diesel::insert_into(messages::table).values(MessageRow::of(message)).execute(connection)?;
     }
+    for fact in &changes.facts {
+        diesel::insert_into(facts::table).values(FactRow::of(fact)).execute(connection)?;
+    }
+    Ok(())
+}
+
+/// Refresh tokens go with their sessions.
+fn end_sessions(connection: &mut SqliteConnection, end: EndSessions) -> QueryResult<()> {
+    let of = |user: UserId| sessions::table.filter(sessions::user_id.eq(bytes(user.uuid())));
+    match end {
+        EndSessions::One(user, session) => {
+            diesel::delete(of(user).filter(sessions::id.eq(bytes(session.uuid())))).execute(connection)?
+        }
+        EndSessions::AllBut(user, Some(session)) => {
+            diesel::delete(of(user).filter(sessions::id.ne(bytes(session.uuid())))).execute(connection)?
+        }
+        EndSessions::AllBut(user, None) => diesel::delete(of(user)).execute(connection)?,
+    };
+    Ok(())
+}
+
+/// Passwords and sessions go with the account.
+fn erase(
+    connection: &mut SqliteConnection,
+    Erasure { user, replaces, phone }: &Erasure,
+) -> Result<(), Refused> {
+    let (user, number) = (bytes(user.uuid()), phone.as_str());
+    let account =
+        accounts::table.filter(accounts::user_id.eq(&user)).filter(accounts::version.eq(replaces.0));
+    let address: Option<Option<String>> =
+        diesel::delete(account).returning(accounts::email).get_result(connection).optional()?;
+    let address = address.ok_or(Refused(CommitError::Conflict))?;
+    diesel::delete(registrations::table.find(number)).execute(connection)?;
+    diesel::delete(sign_in_guards::table.find(number)).execute(connection)?;
+    diesel::delete(password_resets::table.find(number)).execute(connection)?;
+    let to_owner = messages::phone.eq(number).or(messages::email.eq(address));
+    diesel::delete(messages::table.filter(to_owner)).execute(connection)?;
+    // Those from before the account was opened are found by its number.
+    let numbers: Vec<Vec<u8>> =
+        facts::table.filter(facts::user_id.eq(&user)).select(facts::number).distinct().load(connection)?;
+    diesel::update(facts::table.filter(facts::number.eq_any(numbers)))
+        .set((facts::fingerprint.eq(None::<Vec<u8>>), facts::address.eq(None::<String>)))
+        .execute(connection)?;
     Ok(())
 }
 
@@ -94,48 +175,6 @@ fn save_registration(connection: &mut SqliteConnection, save: Save<Registration>
         diesel::insert_into(attempts::table).values(attempt).execute(connection)?;
     }
     Ok(())
-}
-
-fn save_account(connection: &mut SqliteConnection, save: Save<Account>) -> Result<(), Refused> {
-    let user = bytes(save.value.user().uuid());
-    let row = AccountRow::of(save.value, next(save.replaces));
-    match save.replaces {
-        None => {
-            diesel::insert_into(accounts::table).values(&row).execute(connection)?;
-        }
-        Some(Version(version)) => {
-            let present =
-                accounts::table.filter(accounts::user_id.eq(user)).filter(accounts::version.eq(version));
-            one(diesel::update(present).set(&row).execute(connection)?)?;
-        }
-    }
-    Ok(())
-}
-
-fn open_session(connection: &mut SqliteConnection, session: &Session) -> QueryResult<()> {
-    let (fingerprint, address) = origin_columns(&session.origin);
-    diesel::insert_into(sessions::table)
-        .values((
-            sessions::id.eq(bytes(session.id.uuid())),
-            sessions::user_id.eq(bytes(session.user.uuid())),
-            sessions::fingerprint.eq(fingerprint),
-            sessions::address.eq(address),
-            sessions::created_at.eq(millis(session.created_at)),
-        ))
-        .execute(connection)
-        .map(|_| ())
-}
-
-fn add_refresh_token(connection: &mut SqliteConnection, token: &NewRefreshToken) -> QueryResult<()> {
-    diesel::insert_into(refresh_tokens::table)
-        .values((
-            refresh_tokens::hash.eq(token.hash.digest().as_slice()),
-            refresh_tokens::session_id.eq(bytes(token.session.uuid())),
-            refresh_tokens::issued_at.eq(millis(token.issued_at)),
-            refresh_tokens::expires_at.eq(millis(token.expires_at)),
-        ))
-        .execute(connection)
-        .map(|_| ())
 }
 
 /// Nobody else writes between the read and the write: there is one writer.

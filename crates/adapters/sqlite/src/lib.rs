@@ -23,20 +23,30 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
+use time::UtcDateTime;
 use tokio::sync::Notify;
+use vestibule_domain::audit::Fact;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::{
-    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, PhoneNumber, SessionId, UserId,
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
+    RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, Limit, Loaded, NumberDigest, SignUpState, Storage, Sweep, Unavailable,
+    Changes, CommitError, Credentials, FactsOf, Limit, Loaded, NumberDigest, RefreshState, SignUpState,
+    SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
 
 use connection::{Readers, Writer, connect, unavailable};
-use rows::{AccountRow, AttemptRow, RegistrationRow, Unreadable, bytes, moment};
-use schema::{accounts, attempts, deliveries, limits, messages, registrations, sessions, used_numbers};
+use rows::{
+    AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
+    ResetRow, SessionRow, Unreadable, bytes, moment,
+};
+use schema::{
+    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
+    registrations, sessions, sign_in_guards, used_numbers,
+};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
 
@@ -195,9 +205,7 @@ impl Storage for Sqlite {
             let registration = load_registration(connection, &phone)?;
             let used = used_numbers::table.find(digest.as_slice());
             let number_used = diesel::select(diesel::dsl::exists(used)).get_result(connection)?;
-            let full_at: Option<i64> =
-                limits::table.find(key).select(limits::full_at).first(connection).optional()?;
-            let client_full_at = full_at.map(moment).transpose()?;
+            let client_full_at = load_budget(connection, &key)?;
             Ok(SignUpState { registration, number_used, client_full_at })
         })
         .await
@@ -212,16 +220,97 @@ impl Storage for Sqlite {
         &self,
         user: UserId,
         session: SessionId,
-    ) -> Result<Option<Loaded<Account>>, Unavailable> {
+    ) -> Result<Option<SignedInAccount>, Unavailable> {
         self.read(move |connection| {
-            let row: Option<AccountRow> = accounts::table
+            let rows: Option<(AccountRow, SessionRow)> = accounts::table
                 .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
                 .filter(sessions::id.eq(bytes(session.uuid())))
                 .filter(accounts::user_id.eq(bytes(user.uuid())))
+                .select((AccountRow::as_select(), SessionRow::as_select()))
+                .first(connection)
+                .optional()?;
+            Ok(rows.map(signed_in).transpose()?)
+        })
+        .await
+    }
+
+    async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable> {
+        let token = *token;
+        self.read(move |connection| {
+            let rows: Option<(RefreshTokenRow, AccountRow, SessionRow)> = refresh_tokens::table
+                .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
+                .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
+                .filter(refresh_tokens::hash.eq(token.digest().as_slice()))
+                .select((RefreshTokenRow::as_select(), AccountRow::as_select(), SessionRow::as_select()))
+                .first(connection)
+                .optional()?;
+            let Some((token, account, session)) = rows else {
+                return Ok(None);
+            };
+            Ok(Some(RefreshState { token: token.load()?, signed_in: signed_in((account, session))? }))
+        })
+        .await
+    }
+
+    async fn credentials(&self, phone: &PhoneNumber, client: &Limit) -> Result<Credentials, Unavailable> {
+        let (phone, key) = (phone.as_str().to_owned(), client.key());
+        self.read(move |connection| load_credentials(connection, &phone, &key)).await
+    }
+
+    async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
+        self.read(move |connection| {
+            let row: Option<AccountRow> = accounts::table
+                .find(bytes(user.uuid()))
                 .select(AccountRow::as_select())
                 .first(connection)
                 .optional()?;
             Ok(row.map(AccountRow::load).transpose()?)
+        })
+        .await
+    }
+
+    async fn sessions(&self, user: UserId) -> Result<Vec<Session>, Unavailable> {
+        self.read(move |connection| {
+            let rows: Vec<SessionRow> = sessions::table
+                .filter(sessions::user_id.eq(bytes(user.uuid())))
+                .order((sessions::created_at.desc(), sessions::id.desc()))
+                .select(SessionRow::as_select())
+                .load(connection)?;
+            rows.into_iter().map(|row| Ok(row.load()?.value)).collect()
+        })
+        .await
+    }
+
+    async fn facts(&self, of: FactsOf, limit: usize) -> Result<Vec<Fact>, Unavailable> {
+        self.read(move |connection| {
+            let newest = facts::table
+                .order((facts::at.desc(), facts::id.desc()))
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .select(FactRow::as_select());
+            let rows: Vec<FactRow> = match of {
+                FactsOf::User(user) => {
+                    newest.filter(facts::user_id.eq(bytes(user.uuid()))).load(connection)?
+                }
+                FactsOf::Number(NumberDigest(digest)) => {
+                    newest.filter(facts::number.eq(digest.as_slice())).load(connection)?
+                }
+            };
+            rows.into_iter().map(|row| Ok(row.load()?)).collect()
+        })
+        .await
+    }
+
+    async fn waiting_messages(&self, account: &Account) -> Result<Vec<Message>, Unavailable> {
+        let phone = account.phone().as_str().to_owned();
+        let address = account.email().address().map(|address| address.as_str().to_owned());
+        self.read(move |connection| {
+            let rows: Vec<MessageRow> = messages::table
+                .filter(messages::dead.eq(false))
+                .filter(messages::phone.eq(phone).or(messages::email.eq(address)))
+                .order((messages::queued_at.desc(), messages::id.desc()))
+                .select(MessageRow::as_select())
+                .load(connection)?;
+            rows.iter().map(|row| Ok(row.load()?)).collect()
         })
         .await
     }
@@ -299,6 +388,47 @@ fn load_registration(
         .select(AttemptRow::as_select())
         .load(connection)?;
     Ok(Some(row.load(attempts)?))
+}
+
+fn signed_in((account, session): (AccountRow, SessionRow)) -> Result<SignedInAccount, Unreadable> {
+    Ok(SignedInAccount { account: account.load()?, session: session.load()? })
+}
+
+fn load_credentials(
+    connection: &mut SqliteConnection,
+    phone: &str,
+    client: &str,
+) -> Result<Credentials, Failure> {
+    let account: Option<AccountRow> = accounts::table
+        .filter(accounts::phone.eq(phone))
+        .select(AccountRow::as_select())
+        .first(connection)
+        .optional()?;
+    let passwords: Vec<PasswordRow> = match &account {
+        None => Vec::new(),
+        Some(account) => passwords::table
+            .filter(passwords::user_id.eq(&account.user_id))
+            .order(passwords::set_at.desc())
+            .select(PasswordRow::as_select())
+            .load(connection)?,
+    };
+    let guard: Option<GuardRow> =
+        sign_in_guards::table.find(phone).select(GuardRow::as_select()).first(connection).optional()?;
+    let reset: Option<ResetRow> =
+        password_resets::table.find(phone).select(ResetRow::as_select()).first(connection).optional()?;
+    Ok(Credentials {
+        account: account.map(AccountRow::load).transpose()?,
+        passwords: passwords.into_iter().map(PasswordRow::load).collect::<Result<_, _>>()?,
+        guard: guard.map(GuardRow::load).transpose()?,
+        reset: reset.map(ResetRow::load).transpose()?,
+        client_full_at: load_budget(connection, client)?,
+    })
+}
+
+fn load_budget(connection: &mut SqliteConnection, key: &str) -> Result<Option<UtcDateTime>, Failure> {
+    let full_at: Option<i64> =
+        limits::table.find(key).select(limits::full_at).first(connection).optional()?;
+    Ok(full_at.map(moment).transpose()?)
 }
 
 fn newest_delivery(

@@ -5,18 +5,24 @@ use std::net::IpAddr;
 use diesel::prelude::*;
 use time::UtcDateTime;
 use uuid::Uuid;
+use vestibule_domain::audit::{Event, Fact};
+use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
+use vestibule_domain::sign_in::{SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, Fingerprint, KycLevel, Locale, Message, MessageId, Origin,
-    PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session, SessionId,
-    UserId,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
+    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
+    SessionId, SessionRecord, Standing, UserId,
 };
 use vestibule_port_storage::archive::{Delivery, QueuedMessage};
-use vestibule_port_storage::{Loaded, NewPassword, NewRefreshToken, Unavailable, Version};
+use vestibule_port_storage::{
+    Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable, Version, encoding,
+};
 
 use crate::schema::{
-    accounts, attempts, deliveries, messages, passwords, refresh_tokens, registrations, sessions,
+    accounts, attempts, deliveries, facts, messages, password_resets, passwords, refresh_tokens,
+    registrations, sessions, sign_in_guards,
 };
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -58,7 +64,7 @@ pub(crate) struct AttemptRow {
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = accounts, primary_key(user_id), treat_none_as_null = true)]
 pub(crate) struct AccountRow {
-    user_id: Vec<u8>,
+    pub(crate) user_id: Vec<u8>,
     version: i64,
     phone: String,
     email: Option<String>,
@@ -80,6 +86,9 @@ pub(crate) struct AccountRow {
     residence_zip_code: Option<String>,
     kyc_level: String,
     created_at: i64,
+    opened_fingerprint: Option<Vec<u8>>,
+    opened_address: Option<String>,
+    blocked: bool,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -136,7 +145,7 @@ pub(crate) struct DeliveryRecordRow {
     changed_at: i64,
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = passwords)]
 pub(crate) struct PasswordRow {
     user_id: Vec<u8>,
@@ -144,23 +153,79 @@ pub(crate) struct PasswordRow {
     hash: String,
 }
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = sessions)]
+// In the rows below `None` is bound like any value, so that it makes no other statement to prepare.
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = sessions, treat_none_as_null = true, treat_none_as_default_value = false)]
 pub(crate) struct SessionRow {
-    id: Vec<u8>,
+    pub(crate) id: Vec<u8>,
     user_id: Vec<u8>,
     fingerprint: Option<Vec<u8>>,
     address: String,
     created_at: i64,
+    version: i64,
+    /// Sessions of the first versions have none.
+    last_used_at: Option<i64>,
+    generation: i64,
+    used: bool,
+    spent: Option<Vec<u8>>,
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = refresh_tokens)]
 pub(crate) struct RefreshTokenRow {
     hash: Vec<u8>,
     session_id: Vec<u8>,
     issued_at: i64,
     expires_at: i64,
+    generation: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(
+    table_name = sign_in_guards,
+    primary_key(phone),
+    treat_none_as_null = true,
+    treat_none_as_default_value = false
+)]
+pub(crate) struct GuardRow {
+    pub(crate) phone: String,
+    version: i64,
+    failures: i64,
+    failed_at: Option<i64>,
+    locked_until: Option<i64>,
+    origins: String,
+    forget_at: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(
+    table_name = password_resets,
+    primary_key(phone),
+    treat_none_as_null = true,
+    treat_none_as_default_value = false
+)]
+pub(crate) struct ResetRow {
+    pub(crate) phone: String,
+    version: i64,
+    requests_full_at: Option<i64>,
+    guesses_full_at: Option<i64>,
+    attempts: String,
+    forget_at: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = facts, treat_none_as_default_value = false)]
+pub(crate) struct FactRow {
+    id: Vec<u8>,
+    at: i64,
+    event: String,
+    number: Vec<u8>,
+    phone: String,
+    user_id: Option<Vec<u8>>,
+    session_id: Option<Vec<u8>>,
+    fingerprint: Option<Vec<u8>>,
+    address: Option<String>,
 }
 
 /// A value in a row that nothing could have written there.
@@ -184,8 +249,12 @@ pub(crate) fn bytes(id: Uuid) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
 
-pub(crate) fn origin_columns(origin: &Origin) -> (Option<Vec<u8>>, String) {
-    (origin.fingerprint.map(|fingerprint| fingerprint.digest().to_vec()), origin.address.ip().to_string())
+fn fingerprint_column(origin: &Origin) -> Option<Vec<u8>> {
+    origin.fingerprint.map(|fingerprint| fingerprint.digest().to_vec())
+}
+
+fn address_column(address: &ClientAddress) -> String {
+    address.ip().to_string()
 }
 
 pub(crate) fn digest(bytes: Vec<u8>) -> Result<[u8; 32], Unreadable> {
@@ -213,11 +282,17 @@ fn email(text: &str) -> Result<EmailAddress, Unreadable> {
 }
 
 fn origin(fingerprint: Option<Vec<u8>>, address: &str) -> Result<Origin, Unreadable> {
-    let fingerprint = fingerprint
-        .map(|digest| digest.try_into().map(Fingerprint::restore).map_err(|_| Unreadable("a fingerprint")))
-        .transpose()?;
-    let address: IpAddr = address.parse().map_err(|_| Unreadable("a network address"))?;
-    Ok(Origin { fingerprint, address: ClientAddress::of(address) })
+    Ok(Origin { fingerprint: device(fingerprint)?, address: client_address(address)? })
+}
+
+fn device(fingerprint: Option<Vec<u8>>) -> Result<Option<Fingerprint>, Unreadable> {
+    let restore = |digest: Vec<u8>| digest.try_into().map(Fingerprint::restore);
+    fingerprint.map(restore).transpose().map_err(|_| Unreadable("a fingerprint"))
+}
+
+fn client_address(text: &str) -> Result<ClientAddress, Unreadable> {
+    let address: IpAddr = text.parse().map_err(|_| Unreadable("a network address"))?;
+    Ok(ClientAddress::of(address))
 }
 
 impl RegistrationRow {
@@ -229,7 +304,6 @@ impl RegistrationRow {
             Stage::Confirmed(opened) => ("confirmed", Some(opened), None),
             Stage::Concealed { opened, owner_told_at } => ("concealed", opened, owner_told_at),
         };
-        let origin = opened.map(|opened| origin_columns(&opened.origin));
         let phone = record.phone.as_str().to_owned();
         let attempts = record.attempts.iter().map(|attempt| AttemptRow::of(attempt, &phone)).collect();
         let row = Self {
@@ -240,8 +314,8 @@ impl RegistrationRow {
             guesses_full_at: record.guesses_full_at.map(millis),
             opened_attempt: opened.map(|opened| bytes(opened.attempt.uuid())),
             opened_generation: opened.map(|opened| opened.generation.into()),
-            opened_fingerprint: origin.clone().and_then(|(fingerprint, _)| fingerprint),
-            opened_address: origin.map(|(_, address)| address),
+            opened_fingerprint: opened.and_then(|opened| fingerprint_column(&opened.origin)),
+            opened_address: opened.map(|opened| address_column(&opened.origin.address)),
             opened_user: opened.map(|opened| bytes(opened.user.uuid())),
             opened_session: opened.map(|opened| bytes(opened.session.uuid())),
             opened_at: opened.map(|opened| millis(opened.at)),
@@ -304,13 +378,12 @@ impl RegistrationRow {
 
 impl AttemptRow {
     fn of(attempt: &Attempt, phone: &str) -> Self {
-        let (fingerprint, address) = origin_columns(&attempt.origin);
         Self {
             id: bytes(attempt.id.uuid()),
             phone: phone.to_owned(),
             password: attempt.password.expose().to_owned(),
-            fingerprint,
-            address,
+            fingerprint: fingerprint_column(&attempt.origin),
+            address: address_column(&attempt.origin.address),
             created_at: millis(attempt.created_at),
             generation: attempt.generation.into(),
             expires_at: millis(attempt.expires_at),
@@ -370,6 +443,9 @@ impl AccountRow {
             residence_zip_code: profile.residence_zip_code,
             kyc_level: record.kyc.as_str().to_owned(),
             created_at: millis(record.created_at),
+            opened_fingerprint: record.opened_from.as_ref().and_then(fingerprint_column),
+            opened_address: record.opened_from.map(|origin| address_column(&origin.address)),
+            blocked: record.standing == Standing::Blocked,
         }
     }
 
@@ -397,6 +473,11 @@ impl AccountRow {
             email,
             kyc: KycLevel::parse(&self.kyc_level).ok_or(Unreadable("a level"))?,
             created_at: moment(self.created_at)?,
+            opened_from: match self.opened_address {
+                Some(address) => Some(origin(self.opened_fingerprint, &address)?),
+                None => None,
+            },
+            standing: if self.blocked { Standing::Blocked } else { Standing::Good },
             mails_full_at: optional_moment(self.mails_full_at)?,
             profile: Profile::restore(ProfileRecord {
                 date_of_birth: self.date_of_birth.as_deref().map(date).transpose()?,
@@ -434,18 +515,18 @@ impl MessageRow {
             Recipient::Phone(phone) => (Some(phone.as_str().to_owned()), None),
             Recipient::Email(email) => (None, Some(email.as_str().to_owned())),
         };
-        let (kind, attempt, generation, link) = match message.content {
-            Content::SignUpCode { attempt, generation } => {
-                ("sign_up_code", Some(bytes(attempt.uuid())), Some(generation.into()), None)
+        let (attempt, generation, link) = match message.content {
+            Content::SignUpCode { attempt, generation } | Content::ResetCode { attempt, generation } => {
+                (Some(bytes(attempt.uuid())), Some(generation.into()), None)
             }
-            Content::EmailConfirmation { verification } => {
-                ("email_confirmation", None, None, Some(bytes(verification.uuid())))
+            Content::EmailConfirmation { verification } => (None, None, Some(bytes(verification.uuid()))),
+            Content::AlreadyRegistered | Content::PasswordChanged | Content::SessionStolen => {
+                (None, None, None)
             }
-            Content::AlreadyRegistered => ("already_registered", None, None, None),
         };
         Self {
             id: bytes(message.id.uuid()),
-            kind: kind.to_owned(),
+            kind: message.content.kind().to_owned(),
             phone,
             email,
             attempt,
@@ -500,10 +581,15 @@ impl MessageRow {
                 attempt: AttemptId::new(uuid(attempt)?),
                 generation: count(generation)?,
             },
+            ("reset_code", Some(attempt), Some(generation), None) => {
+                Content::ResetCode { attempt: AttemptId::new(uuid(attempt)?), generation: count(generation)? }
+            }
             ("email_confirmation", None, None, Some(link)) => {
                 Content::EmailConfirmation { verification: EmailVerificationId::new(uuid(link)?) }
             }
             ("already_registered", None, None, None) => Content::AlreadyRegistered,
+            ("password_changed", None, None, None) => Content::PasswordChanged,
+            ("session_stolen", None, None, None) => Content::SessionStolen,
             _ => return Err(Unreadable("a message's content")),
         };
         Ok(Message {
@@ -552,6 +638,14 @@ impl DeliveryRecordRow {
 }
 
 impl PasswordRow {
+    pub(crate) fn of(password: &NewPassword) -> Self {
+        Self {
+            user_id: bytes(password.user.uuid()),
+            set_at: millis(password.set_at),
+            hash: password.hash.expose().to_owned(),
+        }
+    }
+
     pub(crate) fn load(self) -> Result<NewPassword, Unreadable> {
         let (user, set_at) = (UserId::new(uuid(&self.user_id)?), moment(self.set_at)?);
         Ok(NewPassword { user, hash: PasswordHash::new(self.hash), set_at })
@@ -559,23 +653,135 @@ impl PasswordRow {
 }
 
 impl SessionRow {
-    pub(crate) fn load(self) -> Result<Session, Unreadable> {
-        Ok(Session {
+    pub(crate) fn of(session: &Session, version: i64) -> Self {
+        let record = session.record();
+        Self {
+            id: bytes(record.id.uuid()),
+            user_id: bytes(record.user.uuid()),
+            fingerprint: fingerprint_column(&record.origin),
+            address: address_column(&record.origin.address),
+            created_at: millis(record.created_at),
+            version,
+            last_used_at: Some(millis(record.last_used_at)),
+            generation: record.generation.into(),
+            used: record.used,
+            spent: record.spent.map(|hash| hash.digest().to_vec()),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Loaded<Session>, Unreadable> {
+        let record = SessionRecord {
             id: SessionId::new(uuid(&self.id)?),
             user: UserId::new(uuid(&self.user_id)?),
             origin: origin(self.fingerprint, &self.address)?,
             created_at: moment(self.created_at)?,
-        })
+            last_used_at: moment(self.last_used_at.unwrap_or(self.created_at))?,
+            generation: count(self.generation)?,
+            used: self.used,
+            spent: self.spent.map(digest).transpose()?.map(RefreshTokenHash::restore),
+        };
+        Ok(Loaded { value: Session::restore(record), version: Version(self.version) })
     }
 }
 
 impl RefreshTokenRow {
+    pub(crate) fn of(token: &NewRefreshToken) -> Self {
+        Self {
+            hash: token.hash.digest().to_vec(),
+            session_id: bytes(token.session.uuid()),
+            issued_at: millis(token.issued_at),
+            expires_at: millis(token.expires_at),
+            generation: token.generation.into(),
+        }
+    }
+
     pub(crate) fn load(self) -> Result<NewRefreshToken, Unreadable> {
         Ok(NewRefreshToken {
             hash: RefreshTokenHash::restore(digest(self.hash)?),
             session: SessionId::new(uuid(&self.session_id)?),
+            generation: count(self.generation)?,
             issued_at: moment(self.issued_at)?,
             expires_at: moment(self.expires_at)?,
+        })
+    }
+}
+
+impl GuardRow {
+    pub(crate) fn of(guard: &SignInGuard, version: i64) -> Self {
+        Self {
+            phone: guard.phone.as_str().to_owned(),
+            version,
+            failures: guard.strangers.failures.into(),
+            failed_at: guard.strangers.failed_at.map(millis),
+            locked_until: guard.strangers.locked_until.map(millis),
+            origins: encoding::write_origins(&guard.origins),
+            forget_at: millis(guard.forget_at()),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Loaded<SignInGuard>, Unreadable> {
+        let strangers = Throttle {
+            failures: count(self.failures)?,
+            failed_at: optional_moment(self.failed_at)?,
+            locked_until: optional_moment(self.locked_until)?,
+        };
+        let origins = encoding::read_origins(&self.origins).ok_or(Unreadable("a guard's origins"))?;
+        let guard = SignInGuard { phone: phone(&self.phone)?, strangers, origins };
+        Ok(Loaded { value: guard, version: Version(self.version) })
+    }
+}
+
+impl ResetRow {
+    pub(crate) fn of(reset: PasswordReset, version: i64) -> Self {
+        let forget_at = millis(reset.forget_at());
+        let record = reset.record();
+        Self {
+            phone: record.phone.as_str().to_owned(),
+            version,
+            requests_full_at: record.requests_full_at.map(millis),
+            guesses_full_at: record.guesses_full_at.map(millis),
+            attempts: encoding::write_attempts(&record.attempts),
+            forget_at,
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Loaded<PasswordReset>, Unreadable> {
+        let record = ResetRecord {
+            phone: phone(&self.phone)?,
+            attempts: encoding::read_attempts(&self.attempts).ok_or(Unreadable("a reset's requests"))?,
+            requests_full_at: optional_moment(self.requests_full_at)?,
+            guesses_full_at: optional_moment(self.guesses_full_at)?,
+        };
+        Ok(Loaded { value: PasswordReset::restore(record), version: Version(self.version) })
+    }
+}
+
+impl FactRow {
+    pub(crate) fn of(fact: &Fact) -> Self {
+        Self {
+            id: bytes(fact.id.uuid()),
+            at: millis(fact.at),
+            event: fact.event.as_str().to_owned(),
+            number: fact.number.0.to_vec(),
+            phone: fact.phone.clone(),
+            user_id: fact.user.map(|id| bytes(id.uuid())),
+            session_id: fact.session.map(|id| bytes(id.uuid())),
+            fingerprint: fact.device.map(|device| device.digest().to_vec()),
+            address: fact.address.as_ref().map(address_column),
+        }
+    }
+
+    pub(crate) fn load(self) -> Result<Fact, Unreadable> {
+        Ok(Fact {
+            id: FactId::new(uuid(&self.id)?),
+            at: moment(self.at)?,
+            event: Event::parse(&self.event).ok_or(Unreadable("an event"))?,
+            number: NumberDigest(digest(self.number)?),
+            user: self.user_id.as_deref().map(uuid).transpose()?.map(UserId::new),
+            session: self.session_id.as_deref().map(uuid).transpose()?.map(SessionId::new),
+            device: device(self.fingerprint)?,
+            address: self.address.as_deref().map(client_address).transpose()?,
+            phone: self.phone,
         })
     }
 }

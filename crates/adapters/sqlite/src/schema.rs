@@ -60,6 +60,9 @@ diesel::table! {
         residence_zip_code -> Nullable<Text>,
         kyc_level -> Text,
         created_at -> BigInt,
+        opened_fingerprint -> Nullable<Binary>,
+        opened_address -> Nullable<Text>,
+        blocked -> Bool,
     }
 }
 
@@ -84,6 +87,11 @@ diesel::table! {
         fingerprint -> Nullable<Binary>,
         address -> Text,
         created_at -> BigInt,
+        version -> BigInt,
+        last_used_at -> Nullable<BigInt>,
+        generation -> BigInt,
+        used -> Bool,
+        spent -> Nullable<Binary>,
     }
 }
 
@@ -93,6 +101,7 @@ diesel::table! {
         session_id -> Binary,
         issued_at -> BigInt,
         expires_at -> BigInt,
+        generation -> BigInt,
     }
 }
 
@@ -136,6 +145,43 @@ diesel::table! {
         tries -> BigInt,
         queued_at -> BigInt,
         changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    sign_in_guards (phone) {
+        phone -> Text,
+        version -> BigInt,
+        failures -> BigInt,
+        failed_at -> Nullable<BigInt>,
+        locked_until -> Nullable<BigInt>,
+        origins -> Text,
+        forget_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    password_resets (phone) {
+        phone -> Text,
+        version -> BigInt,
+        requests_full_at -> Nullable<BigInt>,
+        guesses_full_at -> Nullable<BigInt>,
+        attempts -> Text,
+        forget_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    facts (id) {
+        id -> Binary,
+        at -> BigInt,
+        event -> Text,
+        number -> Binary,
+        phone -> Text,
+        user_id -> Nullable<Binary>,
+        session_id -> Nullable<Binary>,
+        fingerprint -> Nullable<Binary>,
+        address -> Nullable<Text>,
     }
 }
 

@@ -5,7 +5,10 @@ use vestibule_port_storage::Sweep;
 
 use crate::Failure;
 use crate::rows::millis;
-use crate::schema::{deliveries, limits, messages, refresh_tokens, registrations, sessions};
+use crate::schema::{
+    deliveries, facts, limits, messages, password_resets, refresh_tokens, registrations, sessions,
+    sign_in_guards,
+};
 
 /// Deletes up to a batch of the table's rows that the condition is true of; how many that were.
 macro_rules! forget {
@@ -20,8 +23,11 @@ pub(crate) fn forget(connection: &mut SqliteConnection, sweep: &Sweep) -> Result
     let (now, before) = (millis(sweep.now), millis(sweep.messages_before));
     Ok(end_sessions(connection, sweep)?
         + forget!(connection, sweep, registrations.phone where registrations::forget_at.le(now))
+        + forget!(connection, sweep, sign_in_guards.phone where sign_in_guards::forget_at.le(now))
+        + forget!(connection, sweep, password_resets.phone where password_resets::forget_at.le(now))
         + forget!(connection, sweep, limits.key where limits::full_at.le(now))
         + forget!(connection, sweep, deliveries.id where deliveries::queued_at.lt(before))
+        + forget!(connection, sweep, facts.id where facts::at.lt(millis(sweep.facts_before)))
         + forget!(
             connection,
             sweep,
