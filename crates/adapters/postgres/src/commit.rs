@@ -11,7 +11,9 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
 use vestibule_domain::UserId;
 use vestibule_domain::registration::Registration;
-use vestibule_port_storage::{Changes, Charge, CommitError, EndSessions, Erasure, Save, Version};
+use vestibule_port_storage::{
+    Changes, Charge, CommitError, EndSessions, Erasure, NumberDigest, Save, Version,
+};
 
 use crate::connection::{discard_on, is_rivalry, unavailable};
 use crate::rows::{
@@ -125,7 +127,8 @@ fn end_sessions(statement: &mut Together, end: EndSessions) {
     let of = |user: UserId| sessions::table.filter(sessions::user_id.eq(user.uuid()));
     match end {
         EndSessions::One(user, session) => {
-            statement.add(diesel::delete(of(user).filter(sessions::id.eq(session.uuid()))));
+            let one = of(user).filter(sessions::id.eq(session.uuid()));
+            statement.demand(VERSION, diesel::delete(one).returning(sessions::version));
         }
         EndSessions::AllBut(user, Some(session)) => {
             statement.add(diesel::delete(of(user).filter(sessions::id.ne(session.uuid()))));
@@ -135,7 +138,8 @@ fn end_sessions(statement: &mut Together, end: EndSessions) {
 }
 
 /// Passwords and sessions go with the account. Every part sees the account and its facts as they were before.
-fn erase(statement: &mut Together, Erasure { user, replaces, phone }: &Erasure) {
+fn erase(statement: &mut Together, erasure: &Erasure) {
+    let Erasure { user, replaces, phone, number: NumberDigest(digest) } = erasure;
     let account =
         accounts::table.filter(accounts::user_id.eq(user.uuid())).filter(accounts::version.eq(replaces.0));
     statement.demand(VERSION, diesel::delete(account).returning(accounts::version));
@@ -144,7 +148,8 @@ fn erase(statement: &mut Together, Erasure { user, replaces, phone }: &Erasure) 
     statement.add(diesel::delete(sign_in_guards::table.filter(sign_in_guards::phone.eq(number.clone()))));
     statement.add(diesel::delete(password_resets::table.filter(password_resets::phone.eq(number.clone()))));
     statement.add(DropMessages { user: user.uuid(), phone: number });
-    statement.add(ForgetOrigins { user: user.uuid() });
+    let origins = (facts::fingerprint.eq(None::<Vec<u8>>), facts::address.eq(None::<String>));
+    statement.add(diesel::update(facts::table.filter(facts::number.eq(digest.to_vec()))).set(origins));
 }
 
 /// Drops what waits for the owner of an account, and what was given up.
@@ -158,22 +163,6 @@ impl QueryFragment<Pg> for DropMessages {
         out.push_sql("DELETE FROM messages WHERE phone = ");
         out.push_bind_param::<Text, _>(&self.phone)?;
         out.push_sql(" OR email = (SELECT email FROM accounts WHERE user_id = ");
-        out.push_bind_param::<Uuid, _>(&self.user)?;
-        out.push_sql(")");
-        Ok(())
-    }
-}
-
-/// Takes the devices and addresses out of the facts of an account's number, those from before it was opened included.
-struct ForgetOrigins {
-    user: uuid::Uuid,
-}
-
-impl QueryFragment<Pg> for ForgetOrigins {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "UPDATE facts SET fingerprint = NULL, address = NULL WHERE number IN (SELECT number FROM facts WHERE user_id = ",
-        );
         out.push_bind_param::<Uuid, _>(&self.user)?;
         out.push_sql(")");
         Ok(())

@@ -302,7 +302,11 @@ impl Storage for Postgres {
         .await
     }
 
-    async fn credentials(&self, phone: &PhoneNumber, client: &Limit) -> Result<Credentials, Unavailable> {
+    async fn credentials(
+        &self,
+        phone: &PhoneNumber,
+        client: Option<&Limit>,
+    ) -> Result<Credentials, Unavailable> {
         self.read(async |connection| load_credentials(connection, phone, client).await).await
     }
 
@@ -482,10 +486,11 @@ fn signed_in((account, session): (AccountRow, SessionRow)) -> Result<SignedInAcc
 async fn load_credentials(
     connection: &AsyncPgConnection,
     phone: &PhoneNumber,
-    client: &Limit,
+    client: Option<&Limit>,
 ) -> Result<Credentials, Failure> {
     type Row =
         (Option<AccountRow>, Option<GuardRow>, Option<ResetRow>, Option<PasswordRow>, Option<OffsetDateTime>);
+    let full_at = limits::table.filter(limits::key.eq_any(client.map(Limit::key)));
     let query = asked::table
         .left_join(accounts::table.on(accounts::phone.eq(asked::phone)))
         .left_join(sign_in_guards::table.on(sign_in_guards::phone.eq(asked::phone)))
@@ -497,7 +502,7 @@ async fn load_credentials(
             Option::<GuardRow>::as_select(),
             Option::<ResetRow>::as_select(),
             Option::<PasswordRow>::as_select(),
-            limits::table.find(client.key()).select(limits::full_at).single_value(),
+            full_at.select(limits::full_at).single_value(),
         ));
     let rows: Vec<Row> = Asked { phone: phone.as_str(), query }.load(&mut &*connection).await?;
     let mut passwords = Vec::with_capacity(rows.len());

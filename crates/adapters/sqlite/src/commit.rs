@@ -5,7 +5,9 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel::upsert::excluded;
 use vestibule_domain::UserId;
 use vestibule_domain::registration::Registration;
-use vestibule_port_storage::{Changes, Charge, CommitError, EndSessions, Erasure, Save, Version};
+use vestibule_port_storage::{
+    Changes, Charge, CommitError, EndSessions, Erasure, NumberDigest, Save, Version,
+};
 
 use crate::connection::unavailable;
 use crate::rows::{
@@ -117,11 +119,12 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
 }
 
 /// Refresh tokens go with their sessions.
-fn end_sessions(connection: &mut SqliteConnection, end: EndSessions) -> QueryResult<()> {
+fn end_sessions(connection: &mut SqliteConnection, end: EndSessions) -> Result<(), Refused> {
     let of = |user: UserId| sessions::table.filter(sessions::user_id.eq(bytes(user.uuid())));
     match end {
         EndSessions::One(user, session) => {
-            diesel::delete(of(user).filter(sessions::id.eq(bytes(session.uuid())))).execute(connection)?
+            let session = of(user).filter(sessions::id.eq(bytes(session.uuid())));
+            return one(diesel::delete(session).execute(connection)?);
         }
         EndSessions::AllBut(user, Some(session)) => {
             diesel::delete(of(user).filter(sessions::id.ne(bytes(session.uuid())))).execute(connection)?
@@ -134,7 +137,7 @@ fn end_sessions(connection: &mut SqliteConnection, end: EndSessions) -> QueryRes
 /// Passwords and sessions go with the account.
 fn erase(
     connection: &mut SqliteConnection,
-    Erasure { user, replaces, phone }: &Erasure,
+    Erasure { user, replaces, phone, number: NumberDigest(digest) }: &Erasure,
 ) -> Result<(), Refused> {
     let (user, number) = (bytes(user.uuid()), phone.as_str());
     let account =
@@ -147,10 +150,7 @@ fn erase(
     diesel::delete(password_resets::table.find(number)).execute(connection)?;
     let to_owner = messages::phone.eq(number).or(messages::email.eq(address));
     diesel::delete(messages::table.filter(to_owner)).execute(connection)?;
-    // Those from before the account was opened are found by its number.
-    let numbers: Vec<Vec<u8>> =
-        facts::table.filter(facts::user_id.eq(&user)).select(facts::number).distinct().load(connection)?;
-    diesel::update(facts::table.filter(facts::number.eq_any(numbers)))
+    diesel::update(facts::table.filter(facts::number.eq(digest.as_slice())))
         .set((facts::fingerprint.eq(None::<Vec<u8>>), facts::address.eq(None::<String>)))
         .execute(connection)?;
     Ok(())

@@ -252,9 +252,13 @@ impl Storage for Sqlite {
         .await
     }
 
-    async fn credentials(&self, phone: &PhoneNumber, client: &Limit) -> Result<Credentials, Unavailable> {
-        let (phone, key) = (phone.as_str().to_owned(), client.key());
-        self.read(move |connection| load_credentials(connection, &phone, &key)).await
+    async fn credentials(
+        &self,
+        phone: &PhoneNumber,
+        client: Option<&Limit>,
+    ) -> Result<Credentials, Unavailable> {
+        let (phone, key) = (phone.as_str().to_owned(), client.map(Limit::key));
+        self.read(move |connection| load_credentials(connection, &phone, key.as_deref())).await
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
@@ -397,7 +401,7 @@ fn signed_in((account, session): (AccountRow, SessionRow)) -> Result<SignedInAcc
 fn load_credentials(
     connection: &mut SqliteConnection,
     phone: &str,
-    client: &str,
+    client: Option<&str>,
 ) -> Result<Credentials, Failure> {
     let account: Option<AccountRow> = accounts::table
         .filter(accounts::phone.eq(phone))
@@ -421,7 +425,10 @@ fn load_credentials(
         passwords: passwords.into_iter().map(PasswordRow::load).collect::<Result<_, _>>()?,
         guard: guard.map(GuardRow::load).transpose()?,
         reset: reset.map(ResetRow::load).transpose()?,
-        client_full_at: load_budget(connection, client)?,
+        client_full_at: match client {
+            Some(client) => load_budget(connection, client)?,
+            None => None,
+        },
     })
 }
 
