@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::{Content, Locale, Message, MessageId, PhoneNumber, Recipient, SessionId, UserId};
-use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
+use vestibule_domain::{
+    Account, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
+    RefreshTokenHash, Session, SessionId, UserId,
+};
+use vestibule_port_storage::archive::Table;
+use vestibule_port_storage::{Changes, Limit, Outbox as _, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 use vestibule_testkit::{archive_contract, archive_target_contract, storage_contract};
@@ -34,6 +38,28 @@ archive_contract!(open, read);
 archive_target_contract!(open);
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_first_versions_have_written_is_read() {
+    let (storage, database) = open().await;
+    let phone = PhoneNumber::parse("+447871234567").unwrap();
+    let (user, session) = (UserId::new(Uuid::nil()), SessionId::new(Uuid::nil()));
+    let origin = Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) };
+    let opened_at = UtcDateTime::UNIX_EPOCH + Duration::from_mins(1);
+    let opened = Session::open(session, user, origin, opened_at);
+    let changes = Changes {
+        account: Some(Save::new(Account::open(user, phone, origin, opened_at))),
+        session: Some(Save::new(opened.clone())),
+        ..Changes::default()
+    };
+    storage.commit(changes).await.unwrap();
+    // As the migration leaves them.
+    database.tamper("UPDATE accounts SET opened_address = NULL").await.unwrap();
+    database.tamper("UPDATE sessions SET last_used_at = NULL").await.unwrap();
+    let signed_in = storage.account_of_session(user, session).await.unwrap().unwrap();
+    assert_eq!(signed_in.session.value, opened);
+    assert_eq!(signed_in.account.value.opened_from(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn columns_that_a_newer_version_adds_disturb_nobody() {
     let (storage, database) = open().await;
     let message = |number: u128| Message {
@@ -46,6 +72,8 @@ async fn columns_that_a_newer_version_adds_disturb_nobody() {
     };
     let phone = PhoneNumber::parse("+447871234567").unwrap();
     let (user, session) = (UserId::new(Uuid::nil()), SessionId::new(Uuid::nil()));
+    let client = Limit::ResetsFrom(ClientAddress::of([192, 0, 2, 1].into()));
+    let token = RefreshTokenHash::restore([1; 32]);
     for round in 1..=2 {
         // Every connection of the pool has prepared its statements in the first round.
         for number in 0..32 {
@@ -56,8 +84,10 @@ async fn columns_that_a_newer_version_adds_disturb_nobody() {
             assert_eq!(claimed.len(), 1);
             assert!(storage.registration(&phone).await.unwrap().is_none());
             assert!(storage.account_of_session(user, session).await.unwrap().is_none());
+            assert!(storage.credentials(&phone, Some(&client)).await.unwrap().account.is_none());
+            assert!(storage.refresh_state(&token).await.unwrap().is_none());
         }
-        for table in ["messages", "deliveries", "registrations", "attempts", "accounts", "sessions"] {
+        for table in Table::ALL.map(Table::as_str).into_iter().chain(["attempts"]) {
             database.tamper(&format!("ALTER TABLE {table} ADD COLUMN later{round} text")).await.unwrap();
         }
     }

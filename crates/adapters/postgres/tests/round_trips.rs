@@ -166,7 +166,7 @@ async fn come_back(
         ["first sign-in, read", "first sign-in, commit"],
         ["second sign-in, read", "second sign-in, commit"],
     ]) {
-        let known = storage.credentials(account.phone(), &client).await.unwrap();
+        let known = storage.credentials(account.phone(), Some(&client)).await.unwrap();
         count(read);
         assert_eq!(known.passwords.len(), 1);
         let id = Uuid::from_u128(user.uuid().as_u128() + (round << 64));
@@ -214,7 +214,7 @@ async fn come_back(
     let others = EndSessions::AllBut(user, Some(next.id()));
     storage.commit(Changes { end_sessions: Some(others), ..Changes::default() }).await.unwrap();
     count("end of sessions, commit");
-    let erase = Erasure { user, replaces: account.version, phone: account.value.phone().clone() };
+    let erase = Erasure { user, replaces: account.version, phone: account.value.phone().clone(), number };
     storage.commit(Changes { erase: Some(erase), ..Changes::default() }).await.unwrap();
     count("erasure, commit");
 }

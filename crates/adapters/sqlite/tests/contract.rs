@@ -14,9 +14,12 @@ use diesel::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::{Content, Locale, Message, MessageId, PhoneNumber, Recipient};
+use vestibule_domain::{
+    Account, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient, Session,
+    SessionId, UserId,
+};
 use vestibule_port_storage::archive::{Archive as _, ArchiveSource as _, Table};
-use vestibule_port_storage::{Changes, NumberDigest, Outbox as _, Settlement, Storage as _};
+use vestibule_port_storage::{Changes, NumberDigest, Outbox as _, Save, Settlement, Storage as _};
 use vestibule_sqlite::{Migrate, OpenError, Sqlite, SqliteArchive};
 use vestibule_testkit::{archive_contract, storage_contract};
 
@@ -59,6 +62,30 @@ async fn an_archive_is_of_tables_that_this_version_knows() {
     assert!(matches!(SqliteArchive::open(&path).err(), Some(OpenError::Newer)));
     change("DELETE FROM __diesel_schema_migrations");
     assert!(matches!(SqliteArchive::open(&path).err(), Some(OpenError::Outdated)));
+}
+
+#[tokio::test]
+async fn what_the_first_versions_have_written_is_read() {
+    let (storage, directory) = open().await;
+    let phone = PhoneNumber::parse("+447871234567").unwrap();
+    let (user, session) = (UserId::new(Uuid::nil()), SessionId::new(Uuid::nil()));
+    let origin = Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) };
+    let opened_at = UtcDateTime::UNIX_EPOCH + Duration::from_mins(1);
+    let opened = Session::open(session, user, origin, opened_at);
+    let changes = Changes {
+        account: Some(Save::new(Account::open(user, phone, origin, opened_at))),
+        session: Some(Save::new(opened.clone())),
+        ..Changes::default()
+    };
+    storage.commit(changes).await.unwrap();
+    // As the migration leaves them.
+    let mut other = SqliteConnection::establish(directory.path().join("test.db").to_str().unwrap()).unwrap();
+    let changed = other
+        .batch_execute("UPDATE accounts SET opened_address = NULL; UPDATE sessions SET last_used_at = NULL");
+    changed.unwrap();
+    let signed_in = storage.account_of_session(user, session).await.unwrap().unwrap();
+    assert_eq!(signed_in.session.value, opened);
+    assert_eq!(signed_in.account.value.opened_from(), None);
 }
 
 #[tokio::test]
