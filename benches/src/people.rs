@@ -108,6 +108,7 @@ impl People {
         let claims = AccessClaims {
             user: UserId::new(id(number)),
             session: SessionId::new(id(number)),
+            generation: 0,
             id: id(number),
             issued_at: self.now,
             expires_at: self.now + Duration::from_mins(15),
@@ -145,7 +146,8 @@ impl People {
         random.split_at_mut(4).0.copy_from_slice(&number.to_be_bytes());
         let refresh_token = NewRefreshToken {
             hash: RefreshToken::from_random(random).hash(),
-            session: session.id,
+            session: session.id(),
+            generation: session.generation(),
             issued_at: self.now,
             expires_at: self.now + Duration::from_hours(24),
         };
@@ -154,7 +156,8 @@ impl People {
             used_number: Some(self.derivation.number_digest(account.phone())),
             account: Some(Save::new(*account)),
             password: Some(NewPassword { user, hash: password, set_at: self.now }),
-            session: Some(session),
+            // As after the first request with its token, which is on record.
+            session: Some(Save::new(session.shown(0, self.now).unwrap_or(session))),
             refresh_token: Some(refresh_token),
             ..Changes::default()
         })
