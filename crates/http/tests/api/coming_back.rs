@@ -6,7 +6,7 @@ use actix_web::http::Method;
 use futures_util::future::join_all;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
-use vestibule_domain::Standing;
+use vestibule_domain::{Standing, UserId};
 
 use crate::harness::{
     Answer, Backstage, Options, PASSWORD, PHONE, add_email, ask_reset, call, change_password, check_reset,
@@ -32,11 +32,11 @@ macro_rules! refused {
 }
 
 fn access(answer: &Answer) -> String {
-    answer.json()["access_token"].as_str().unwrap().to_owned()
+    answer.text_of("access_token")
 }
 
 fn refresh_token(answer: &Answer) -> String {
-    answer.json()["refresh_token"].as_str().unwrap().to_owned()
+    answer.text_of("refresh_token")
 }
 
 const PROFILE: &str = "/v2/customer/profile";
@@ -119,7 +119,7 @@ async fn a_blocked_account_is_told_to_who_knows_the_password() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
     let confirmed = registered!(backstage, routes);
-    let user = backstage.user_of(&confirmed);
+    let user = UserId::new(confirmed.text_of("userId").parse().unwrap());
     backstage.http.application.set_standing(user, Standing::Blocked).await.unwrap();
     assert_eq!(get(&access(&confirmed), PROFILE).send(&routes).await.status, 401);
     assert_eq!(refresh(&refresh_token(&confirmed)).send(&routes).await.json()["error"], "invalid_grant");

@@ -21,7 +21,7 @@ use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
     Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
-    Recipient, SessionLives, UserId, Zxcvbn,
+    Recipient, SessionLives, Zxcvbn,
 };
 use vestibule_http::{Http, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
@@ -141,11 +141,6 @@ impl Backstage {
         assert!(self.storage.record_delivery(&report).await.unwrap());
     }
 
-    /// Whose tokens these are.
-    pub(crate) fn user_of(&self, answer: &Answer) -> UserId {
-        UserId::new(answer.json()["userId"].as_str().unwrap().parse().unwrap())
-    }
-
     /// What happened to the number, the newest first.
     pub(crate) async fn events(&self, phone: &str) -> Vec<String> {
         let phone = PhoneNumber::parse(phone).unwrap();
@@ -237,6 +232,11 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    /// A member of the answer that is a text.
+    pub(crate) fn text_of(&self, member: &str) -> String {
+        self.json().get(member).and_then(Value::as_str).unwrap().to_owned()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
