@@ -207,7 +207,7 @@ async fn a_standard_client_of_oauth_refreshes_introspects_and_revokes() {
         .set_revocation_url(RevocationUrl::new(url("/oauth/revoke").replace("http://", "https://")).unwrap());
     let spent = RefreshToken::new(text(&confirmed, "refresh_token"));
     let pair = app.exchange_refresh_token(&spent).request_async(&http).await.unwrap();
-    assert_eq!(pair.expires_in(), Some(Duration::from_secs(900)));
+    assert_eq!(pair.expires_in(), Some(Duration::from_mins(15)));
 
     let billing = BasicClient::new(ClientId::new("billing".to_owned()))
         .set_client_secret(ClientSecret::new(secret.to_owned()))
