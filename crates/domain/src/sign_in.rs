@@ -20,7 +20,7 @@ pub const MAX_KNOWN_ORIGINS: usize = 8;
 /// How long an origin is remembered.
 pub const REMEMBER_FOR: Duration = Duration::from_hours(400 * 24);
 
-/// How long failures count.
+/// How long failures count, from the last of them or from the end of its lock.
 pub const FAILURES_COUNT_FOR: Duration = Duration::from_hours(24);
 
 /// The longest lock.
@@ -200,7 +200,7 @@ impl Throttle {
 
     /// When its failures count no more.
     fn forget_at(&self) -> Option<UtcDateTime> {
-        self.failed_at.map(|at| (at + FAILURES_COUNT_FOR).max(self.locked_until.unwrap_or(at)))
+        self.failed_at.map(|at| self.locked_until.unwrap_or(at).max(at) + FAILURES_COUNT_FOR)
     }
 }
 
