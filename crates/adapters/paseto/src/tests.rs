@@ -71,6 +71,7 @@ fn payload() -> Value {
         "iat": "2026-03-01T12:00:00Z",
         "nbf": "2026-03-01T12:00:00Z",
         "exp": "2026-03-01T12:15:00Z",
+        "gen": 7,
         "scope": "read write",
         "kyc": "KYC_0",
     })
