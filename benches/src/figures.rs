@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::load::Latencies;
+use crate::processor::Spent;
 
 /// A row is a figure: what was measured, what it is compared with, and whether the goal is met.
 pub(crate) struct Figures<W> {
@@ -63,11 +64,17 @@ impl<W: Write> Figures<W> {
         writeln!(self.out, "{name:38}p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms{refused}")
     }
 
-    /// Processor time that the service has spent on each request, which says more than a rate where others keep the machine busy.
-    pub(crate) fn cost(&mut self, spent: Duration, requests: usize) -> io::Result<()> {
-        let each = spent / u32::try_from(requests).unwrap_or(u32::MAX).max(1);
-        let name = "  the service's processor time for each";
-        writeln!(self.out, "{name:38} {:.1} µs", each.as_secs_f64() * 1_000_000.0)
+    /// Processor time that each request has taken, which says more than a rate where others keep the machine busy.
+    pub(crate) fn cost(&mut self, spent: Spent, requests: usize) -> io::Result<()> {
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX).max(1);
+        let [load, service, database] = [spent.load, spent.service, spent.database]
+            .map(|spent| (spent / requests).as_secs_f64() * 1_000_000.0);
+        let sleeps = Duration::from_secs(spent.sleeps).as_secs_f64() / f64::from(requests);
+        writeln!(
+            self.out,
+            "{:38}load {load:.1} µs, service {service:.1} µs ({sleeps:.2} sleeps), database {database:.1} µs",
+            "  the processors' time for each"
+        )
     }
 
     /// What was missed, in one line.

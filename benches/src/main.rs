@@ -10,6 +10,7 @@ mod load;
 mod people;
 mod pgbench;
 mod postgres;
+mod processor;
 mod service;
 mod sqlite;
 

@@ -5,11 +5,11 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::client::{Client, request};
+use crate::processor::Spent;
 
 /// Who issues tokens, and for whom.
 pub(crate) const ISSUER: &str = "http://bench";
@@ -79,13 +79,9 @@ impl Service {
         Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
     }
 
-    /// Processor time that was spent until now.
-    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
-        // Behind the name, which is in brackets: user and system time are the 12th and 13th field, in hundredths of a second.
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let (_, fields) = stat.rsplit_once(") ").context("no processor time")?;
-        let times = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
-        Ok(Duration::from_millis(10 * times.sum::<Result<u64, _>>()?))
+    /// Processor time that was spent until now, by whom.
+    pub(crate) fn spent(&self) -> Spent {
+        Spent::until_now(self.process.id())
     }
 
     /// Asks the service to stop and waits until it has.

@@ -33,10 +33,13 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
     let service = Service::start(directory.path(), None, HASH_THREADS)?;
     let idle = service.resident()?;
     let before = hashing::bare(HASH_THREADS, SPAN / 2)?;
+    let begun = service.spent();
     let load = as_fast_as_answered(service.address, &sign_ups(CLIENTS, 0), SPAN)?;
+    let spent = service.spent() - begun;
     let after = hashing::bare(HASH_THREADS, SPAN / 2)?;
     figures.share("sign-ups", load.rate, [before, after], 0.95)?;
     figures.latencies("  sign-ups", &load.latencies)?;
+    figures.cost(spent, load.latencies.requests())?;
 
     figures.part("SQLite, the rest")?;
     figures.at_most("resident when idle, MiB", idle, 20.0)?;
