@@ -96,7 +96,7 @@ impl SignInGuard {
     #[must_use]
     pub fn knows(&self, caller: &Caller<'_>) -> bool {
         self.position(caller.origin).is_some()
-            || caller.founder.is_some_and(|founder| founder.is_same(caller.origin))
+            || caller.founder.is_some_and(|founder| is_same_device(founder, caller.origin))
     }
 
     /// Whether the caller may try, for a caller who wants to know before computing.
@@ -162,7 +162,7 @@ impl SignInGuard {
     }
 
     fn position(&self, origin: &Origin) -> Option<usize> {
-        self.origins.iter().position(|known| known.origin.is_same(origin))
+        self.origins.iter().position(|known| is_same_device(&known.origin, origin))
     }
 
     /// The entry of an origin, made if there is none.
@@ -175,6 +175,15 @@ impl SignInGuard {
         });
         #[expect(clippy::indexing_slicing, reason = "the position was found, or made, just now")]
         &mut self.origins[position]
+    }
+}
+
+/// Stricter than [`Origin::is_same`]: a stranger who shares the owner's network and names no device, or makes one up, is not hers.
+fn is_same_device(one: &Origin, other: &Origin) -> bool {
+    match (one.fingerprint, other.fingerprint) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.address == other.address,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
@@ -270,6 +279,27 @@ mod tests {
             let guard = fail(guard, known, NOW).unwrap();
             succeed(guard, known, NOW).unwrap();
         }
+    }
+
+    #[test]
+    fn a_stranger_on_the_owners_network_is_a_stranger() {
+        // The fixture's origins share one address; the empty name is no fingerprint.
+        let guard = succeed(guard(), "mine", NOW).unwrap();
+        let guard = locked(guard, "");
+        assert!(fail(guard.clone(), "", NOW).is_err());
+        succeed(guard, "mine", NOW).unwrap();
+        // Nor do made-up devices each have a budget where the account was opened without one.
+        let nameless = origin("");
+        let mut guard = SignInGuard::new(PhoneNumber::parse("+447871234567").unwrap());
+        for number in 0..RULES.attempts {
+            let made_up = origin(&format!("made up {number}"));
+            let caller = Caller { origin: &made_up, founder: Some(&nameless) };
+            guard = guard.failed(&caller, &RULES, NOW).unwrap();
+        }
+        let another = origin("another");
+        let caller = Caller { origin: &another, founder: Some(&nameless) };
+        assert!(guard.clone().failed(&caller, &RULES, NOW).is_err());
+        guard.succeeded(&Caller { origin: &nameless, founder: Some(&nameless) }, NOW).unwrap();
     }
 
     #[test]
