@@ -1,5 +1,5 @@
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Content, Locale, RefreshToken, Refreshed};
+use vestibule_domain::{Content, Locale, Origin, RefreshToken, Refreshed};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, RefreshState, Save, SignedInAccount, Unavailable,
 };
@@ -24,7 +24,12 @@ impl Application {
     ///
     /// # Errors
     /// [`RefreshError`]
-    pub async fn refresh(&self, token: &RefreshToken, locale: &Locale) -> Result<TokenPair, RefreshError> {
+    pub async fn refresh(
+        &self,
+        token: &RefreshToken,
+        origin: &Origin,
+        locale: &Locale,
+    ) -> Result<TokenPair, RefreshError> {
         let hash = token.hash();
         for _ in 0..MAX_ROUNDS {
             let Some(RefreshState { token, signed_in }) = self.storage.refresh_state(&hash).await? else {
@@ -45,7 +50,8 @@ impl Application {
                     (changes, Ok(pair))
                 }
                 Refreshed::Reused => {
-                    let scene = Scene { session: Some(id), ..Scene::of(&account.value) };
+                    let scene =
+                        Scene { session: Some(id), origin: Some(origin), ..Scene::of(&account.value) };
                     let changes = Changes {
                         end_sessions: Some(EndSessions::One(user, id)),
                         facts: vec![self.fact(Event::RefreshTokenReused, &scene)],

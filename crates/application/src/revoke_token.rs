@@ -1,5 +1,5 @@
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Account, RefreshToken, SessionId};
+use vestibule_domain::{Account, Origin, RefreshToken, SessionId};
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Unavailable};
 
 use crate::facts::Scene;
@@ -11,21 +11,26 @@ impl Application {
     ///
     /// # Errors
     /// [`Unavailable`]
-    pub async fn revoke_token(&self, token: &RefreshToken) -> Result<(), Unavailable> {
+    pub async fn revoke_token(&self, token: &RefreshToken, origin: &Origin) -> Result<(), Unavailable> {
         if let Some(state) = self.storage.refresh_state(&token.hash()).await? {
-            return self.revoke(&state.signed_in.account.value, state.token.session).await;
+            return self.revoke(&state.signed_in.account.value, state.token.session, origin).await;
         }
         let Ok(claims) = self.tokens.verify(token.expose(), self.clock.now()) else {
             return Ok(());
         };
         match self.storage.account_of_session(claims.user, claims.session).await? {
-            Some(signed_in) => self.revoke(&signed_in.account.value, claims.session).await,
+            Some(signed_in) => self.revoke(&signed_in.account.value, claims.session, origin).await,
             None => Ok(()),
         }
     }
 
-    async fn revoke(&self, account: &Account, session: SessionId) -> Result<(), Unavailable> {
-        let scene = Scene { session: Some(session), ..Scene::of(account) };
+    async fn revoke(
+        &self,
+        account: &Account,
+        session: SessionId,
+        origin: &Origin,
+    ) -> Result<(), Unavailable> {
+        let scene = Scene { session: Some(session), origin: Some(origin), ..Scene::of(account) };
         let changes = Changes {
             end_sessions: Some(EndSessions::One(account.user(), session)),
             facts: vec![self.fact(Event::SignedOut, &scene)],

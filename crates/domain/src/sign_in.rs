@@ -148,6 +148,9 @@ impl SignInGuard {
     #[must_use]
     pub fn proven(mut self, origin: &Origin, now: UtcDateTime) -> Self {
         self.strangers = Throttle::default();
+        for known in &mut self.origins {
+            known.throttle = Throttle::default();
+        }
         *self.origin(origin, now) =
             KnownOrigin { origin: *origin, seen_at: now, throttle: Throttle::default() };
         self

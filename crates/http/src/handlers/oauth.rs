@@ -42,8 +42,8 @@ pub(crate) async fn token(
         }
         "refresh_token" => {
             let token = presented(&mut fields, "refresh_token")?;
-            let locale = locale(&http, &request);
-            Ok(tokens(&in_time(http.application.refresh(&token, &locale)).await??))
+            let (origin, locale) = (client::origin(&request, &http.trusted_proxies), locale(&http, &request));
+            Ok(tokens(&in_time(http.application.refresh(&token, &origin, &locale)).await??))
         }
         _ => Err(Problem::oauth_grant_type()),
     }
@@ -63,7 +63,10 @@ pub(crate) async fn revoke(
 ) -> Result<HttpResponse, Problem> {
     let mut fields = Fields::read_form_or_json(&request, payload).await?;
     let token = presented(&mut fields, "token")?;
-    in_time(http.application.revoke_token(&token)).await?.map_err(|cause| Problem::unavailable(&cause))?;
+    let origin = client::origin(&request, &http.trusted_proxies);
+    in_time(http.application.revoke_token(&token, &origin))
+        .await?
+        .map_err(|cause| Problem::unavailable(&cause))?;
     Ok(done())
 }
 
