@@ -1,6 +1,6 @@
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::{KycLevel, RefreshToken, SessionId, UserId};
+use vestibule_domain::{KycLevel, RefreshTokenHash, SessionId, UserId};
 use vestibule_port_storage::{RefreshState, Unavailable};
 
 use crate::{Application, AuthenticateError};
@@ -39,9 +39,9 @@ impl Application {
     ///
     /// # Errors
     /// [`Unavailable`]
-    pub async fn introspect(&self, token: &RefreshToken) -> Result<Option<Introspected>, Unavailable> {
+    pub async fn introspect(&self, token: &str) -> Result<Option<Introspected>, Unavailable> {
         let now = self.clock.now();
-        if let Ok(claims) = self.tokens.verify(token.expose(), now) {
+        if let Ok(claims) = self.tokens.verify(token, now) {
             return match self.admit(&claims).await {
                 Ok(signed_in) => Ok(Some(Introspected {
                     kind: TokenKind::Access,
@@ -56,7 +56,9 @@ impl Application {
                 Err(AuthenticateError::Unavailable(unavailable)) => Err(unavailable),
             };
         }
-        let Some(RefreshState { token, signed_in }) = self.storage.refresh_state(&token.hash()).await? else {
+        let Some(RefreshState { token, signed_in }) =
+            self.storage.refresh_state(&RefreshTokenHash::of(token)).await?
+        else {
             return Ok(None);
         };
         let session = &signed_in.session.value;

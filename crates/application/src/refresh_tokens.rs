@@ -1,5 +1,5 @@
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Content, Locale, Origin, RefreshToken, Refreshed};
+use vestibule_domain::{Content, Locale, Origin, RefreshTokenHash, Refreshed};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, RefreshState, Save, SignedInAccount, Unavailable,
 };
@@ -26,11 +26,11 @@ impl Application {
     /// [`RefreshError`]
     pub async fn refresh(
         &self,
-        token: &RefreshToken,
+        token: &str,
         origin: &Origin,
         locale: &Locale,
     ) -> Result<TokenPair, RefreshError> {
-        let hash = token.hash();
+        let hash = RefreshTokenHash::of(token);
         for _ in 0..MAX_ROUNDS {
             let Some(RefreshState { token, signed_in }) = self.storage.refresh_state(&hash).await? else {
                 return Err(RefreshError::Invalid);

@@ -1,5 +1,5 @@
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Account, Origin, RefreshToken, SessionId};
+use vestibule_domain::{Account, Origin, RefreshTokenHash, SessionId};
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Unavailable};
 
 use crate::facts::Scene;
@@ -11,11 +11,11 @@ impl Application {
     ///
     /// # Errors
     /// [`Unavailable`]
-    pub async fn revoke_token(&self, token: &RefreshToken, origin: &Origin) -> Result<(), Unavailable> {
-        if let Some(state) = self.storage.refresh_state(&token.hash()).await? {
+    pub async fn revoke_token(&self, token: &str, origin: &Origin) -> Result<(), Unavailable> {
+        if let Some(state) = self.storage.refresh_state(&RefreshTokenHash::of(token)).await? {
             return self.revoke(&state.signed_in.account.value, state.token.session, origin).await;
         }
-        let Ok(claims) = self.tokens.verify(token.expose(), self.clock.now()) else {
+        let Ok(claims) = self.tokens.verify(token, self.clock.now()) else {
             return Ok(());
         };
         match self.storage.account_of_session(claims.user, claims.session).await? {

@@ -176,22 +176,16 @@ impl RefreshToken {
         )
     }
 
-    /// What somebody presents as a token, whatever it is.
-    #[must_use]
-    pub const fn presented(text: String) -> Self {
-        Self(text)
-    }
-
     /// The token itself, for the one answer that hands it out.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What is stored of it. A plain SHA-256 is enough: the input has 256 bits of entropy.
+    /// What is stored of it.
     #[must_use]
     pub fn hash(&self) -> RefreshTokenHash {
-        RefreshTokenHash(Sha256::digest(self.0.as_bytes()).into())
+        RefreshTokenHash::of(&self.0)
     }
 }
 
@@ -206,6 +200,12 @@ impl fmt::Debug for RefreshToken {
 pub struct RefreshTokenHash([u8; 32]);
 
 impl RefreshTokenHash {
+    /// Of what somebody presents as a token, whatever it is. A plain SHA-256 is enough: a token has 256 bits of entropy.
+    #[must_use]
+    pub fn of(presented: &str) -> Self {
+        Self(Sha256::digest(presented.as_bytes()).into())
+    }
+
     /// From storage.
     #[must_use]
     pub const fn restore(digest: [u8; 32]) -> Self {

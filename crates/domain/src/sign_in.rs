@@ -315,8 +315,10 @@ mod tests {
 
     #[test]
     fn a_proof_of_the_phone_opens_everything() {
-        let guard = locked(guard(), "stranger").proven(&origin("stranger"), NOW);
-        assert!(fail(guard, "another", NOW).is_ok());
+        let guard = locked(locked(succeed(guard(), "mine", NOW).unwrap(), "mine"), "stranger");
+        assert!(fail(guard.clone(), "mine", NOW).is_err() && fail(guard.clone(), "another", NOW).is_err());
+        let guard = guard.proven(&origin("borrowed"), NOW);
+        assert!(fail(guard.clone(), "mine", NOW).is_ok() && fail(guard, "another", NOW).is_ok());
     }
 
     #[test]

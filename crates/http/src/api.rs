@@ -214,7 +214,7 @@ pub(crate) struct TokenRequest {
 
 /// An access or a refresh token.
 #[derive(ToSchema)]
-pub(crate) struct TokenToRevoke {
+pub(crate) struct PresentedToken {
     token: String,
     /// Accepted and ignored.
     token_type_hint: Option<String>,

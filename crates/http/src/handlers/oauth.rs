@@ -3,9 +3,8 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
-use time::UtcDateTime;
 use vestibule_application::{Introspected, SignIn, TokenKind};
-use vestibule_domain::RefreshToken;
+use zeroize::Zeroizing;
 
 use super::phone::origin;
 use super::{done, in_time, locale, tokens};
@@ -51,7 +50,7 @@ pub(crate) async fn token(
 
 /// End the session of a token (RFC 7009). A token that is worth nothing is no error.
 #[utoipa::path(post, path = "/oauth/revoke", tag = "session",
-    request_body(content((api::TokenToRevoke = "application/x-www-form-urlencoded"), (api::TokenToRevoke = "application/json"))), responses(
+    request_body(content((api::PresentedToken = "application/x-www-form-urlencoded"), (api::PresentedToken = "application/json"))), responses(
     (status = 200, description = "Nobody can use it any more.", body = api::Done),
     (status = 400, description = "9004 `invalid_request`, 123", body = api::Error),
     (status = 503, description = "503, with `Retry-After`", body = api::Error),
@@ -72,7 +71,7 @@ pub(crate) async fn revoke(
 
 /// What a token is worth now (RFC 7662), for services that have credentials (HTTP Basic).
 #[utoipa::path(post, path = "/oauth/introspect", tag = "session", security(("service" = [])),
-    request_body(content((api::TokenToRevoke = "application/x-www-form-urlencoded"), (api::TokenToRevoke = "application/json"))), responses(
+    request_body(content((api::PresentedToken = "application/x-www-form-urlencoded"), (api::PresentedToken = "application/json"))), responses(
     (status = 200, description = "Whether it is active, and whose it is.", body = api::Introspection),
     (status = 400, description = "9004 `invalid_request`, 123", body = api::Error),
     (status = 401, description = "9005 `invalid_client`", body = api::Error),
@@ -110,7 +109,7 @@ fn description(token: &Introspected, http: &Http) -> serde_json::Value {
         "aud": http.audience,
         "iat": token.issued_at.unix_timestamp(),
         "nbf": token.issued_at.unix_timestamp(),
-        "exp": whole_seconds(token.expires_at),
+        "exp": token.expires_at.unix_timestamp(),
         "kyc": token.kyc.as_str(),
     });
     if let (Some(id), Some(members)) = (token.id, members.as_object_mut()) {
@@ -119,14 +118,10 @@ fn description(token: &Introspected, http: &Http) -> serde_json::Value {
     members
 }
 
-fn whole_seconds(moment: UtcDateTime) -> i64 {
-    moment.unix_timestamp()
-}
-
 /// A token that somebody presents, whatever it is: it is compared by its hash, or verified, and never shown.
-fn presented(fields: &mut Fields, name: &'static str) -> Result<RefreshToken, Problem> {
+fn presented(fields: &mut Fields, name: &'static str) -> Result<Zeroizing<String>, Problem> {
     match fields.optional_text(name)? {
-        Some(token) if !token.is_empty() => Ok(RefreshToken::presented(token)),
+        Some(token) if !token.is_empty() => Ok(Zeroizing::new(token)),
         Some(_) | None => Err(Problem::oauth_field(name)),
     }
 }

@@ -148,6 +148,14 @@ impl Backstage {
         facts.iter().map(|fact| fact.event.as_str().to_owned()).collect()
     }
 
+    /// What happened last to the number, and from where.
+    pub(crate) async fn newest_fact(&self, phone: &str) -> (&'static str, Option<String>) {
+        let phone = PhoneNumber::parse(phone).unwrap();
+        let facts = self.http.application.facts_of_number(&phone, 1).await.unwrap();
+        let fact = facts.first().unwrap();
+        (fact.event.as_str(), fact.address.map(|address| address.ip().to_string()))
+    }
+
     /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
     pub(crate) async fn received(&self, to: &str) -> Option<String> {
         let lease = Duration::from_secs(1);
