@@ -12,7 +12,7 @@ use vestibule_domain::{
     AttemptId, ClientAddress, Content, Generation, Locale, Message, MessageId, OneTimeCode, OneTimeCodes,
     Origin, PasswordHash, PhoneNumber, Recipient,
 };
-use vestibule_port_storage::{Changes, Charge, Limit, Save, Storage as _};
+use vestibule_port_storage::{Changes, Charge, Limit, Save, Storage as _, Unit};
 use vestibule_sqlite::{Migrate, Sqlite};
 
 use crate::figures::Figures;
@@ -125,7 +125,12 @@ fn sign_up(number: u32) -> anyhow::Result<Changes> {
     };
     Ok(Changes {
         registration: Some(Save::new(step.registration)),
-        charge: Some(Charge { limit: Limit::SignUpsFrom(address), quota: RULES.sign_ups, now }),
+        charges: vec![Charge {
+            limit: Limit::SignUpsFrom(address),
+            quota: RULES.sign_ups,
+            unit: Unit::Taken,
+            now,
+        }],
         messages: vec![message],
         ..Changes::default()
     })

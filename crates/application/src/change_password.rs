@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
 use crate::facts::Scene;
-use crate::prove_password::{Presented, ProofError};
+use crate::prove_password::{Presented, ProofError, is_newest};
 use crate::{Application, Customer, MAX_ROUNDS, contended, undecided};
 
 /// How long the owner may be told of what has happened to the account.
@@ -69,9 +69,8 @@ impl Application {
         let (phone, user) = (customer.account().phone(), customer.account().user());
         let presented = Presented { phone, password: Password::prepare(&current).ok(), origin: &origin };
         // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
-        self.prove_password(presented, |_, _| (Changes::default(), ())).await?;
+        let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
         let mut credentials = self.storage.credentials(phone, None).await?;
-        let proven = credentials.passwords.first().map(|newest| newest.set_at);
         let password = self.check_password(new, Subject::of(customer.account())).await??;
         if self.is_recent(&password, &credentials.passwords).await? {
             return Err(Violations::recently_used().into());
@@ -82,10 +81,12 @@ impl Application {
             let (Some(account), Some(guard)) = (&credentials.account, &credentials.guard) else {
                 return Err(ChangePasswordError::Unauthorized);
             };
-            // Who was faster has replaced the password that was proven.
-            if credentials.passwords.first().map(|newest| newest.set_at) != proven {
+            // Who was faster has replaced the password that was proven, or ended the session that asks.
+            if !is_newest(proven, &credentials) {
                 return Err(ChangePasswordError::WrongPassword);
             }
+            let signed_in = self.storage.account_of_session(user, customer.session).await?;
+            let session = signed_in.ok_or(ChangePasswordError::Unauthorized)?.session;
             let scene =
                 Scene { session: Some(customer.session), origin: Some(&origin), ..Scene::of(&account.value) };
             let changes = Changes {
@@ -93,6 +94,7 @@ impl Application {
                 forgotten_passwords: self.forgotten(&credentials.passwords).collect(),
                 guard: Some(Save::over(guard.version, guard.value.clone())),
                 end_sessions: Some(EndSessions::AllBut(user, Some(customer.session))),
+                session: Some(Save::over(session.version, session.value)),
                 facts: vec![self.fact(Event::PasswordChanged, &scene)],
                 messages: self.notices(&account.value, &locale, Content::PasswordChanged),
                 ..Changes::default()

@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use vestibule_domain::audit::Event;
 use vestibule_domain::{Origin, Password};
-use vestibule_port_storage::{Changes, CommitError, Erasure, Unavailable};
+use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::facts::Scene;
-use crate::prove_password::{Presented, ProofError};
+use crate::prove_password::{Presented, ProofError, is_newest};
 use crate::{Application, Customer, MAX_ROUNDS, contended, undecided};
 
 /// A customer wants to be forgotten.
@@ -29,6 +29,9 @@ pub enum EraseAccountError {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// The session ended meanwhile.
+    #[error("not authenticated")]
+    Unauthorized,
     /// Too many passwords are waiting to be hashed.
     #[error("too many passwords are waiting to be hashed")]
     Busy {
@@ -53,17 +56,27 @@ impl Application {
         let EraseAccount { password, origin } = erase;
         let phone = customer.account().phone();
         let presented = Presented { phone, password: Password::prepare(&password).ok(), origin: &origin };
-        self.prove_password(presented, |_, _| (Changes::default(), ())).await?;
+        let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
         for _ in 0..MAX_ROUNDS {
-            let Some(account) = self.storage.account(customer.account().user()).await? else {
+            let credentials = self.storage.credentials(phone, None).await?;
+            let Some(account) = &credentials.account else {
                 return Ok(());
             };
+            // Who was faster has replaced the password that was proven.
+            if !is_newest(proven, &credentials) {
+                return Err(EraseAccountError::WrongPassword);
+            }
             let user = account.value.user();
+            if self.storage.account_of_session(user, customer.session).await?.is_none() {
+                return Err(EraseAccountError::Unauthorized);
+            }
             let changes = Changes {
+                end_sessions: Some(EndSessions::One(user, customer.session)),
                 facts: vec![self.fact(Event::Erased, &Scene::of(&account.value))],
                 erase: Some(Erasure {
                     user,
                     replaces: account.version,
+                    guard: credentials.guard.as_ref().map(|guard| guard.version),
                     phone: phone.clone(),
                     number: self.derivation.number_digest(phone),
                 }),

@@ -6,7 +6,7 @@ use vestibule_domain::sign_in::{Caller, Locked, SignInGuard};
 use vestibule_domain::{Account, Origin, Password, PasswordHash, PhoneNumber};
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{
-    Changes, Charge, CommitError, Credentials, Limit, Loaded, NewPassword, Save, Unavailable,
+    Changes, Charge, CommitError, Credentials, Limit, Loaded, NewPassword, Save, Unavailable, Unit,
 };
 
 use crate::facts::Scene;
@@ -18,6 +18,14 @@ pub(crate) struct Presented<'a> {
     /// `None` if the text cannot be a password, which is a wrong one like any other.
     pub(crate) password: Option<Password>,
     pub(crate) origin: &'a Origin,
+}
+
+/// Whose password it was.
+pub(crate) struct Proven<'a> {
+    pub(crate) account: &'a Loaded<Account>,
+    /// When the password was set.
+    pub(crate) set_at: UtcDateTime,
+    pub(crate) now: UtcDateTime,
 }
 
 /// Why the password proves nothing.
@@ -60,7 +68,7 @@ impl Application {
     pub(crate) async fn prove_password<T>(
         &self,
         presented: Presented<'_>,
-        conclude: impl Fn(&Loaded<Account>, UtcDateTime) -> (Changes, T),
+        conclude: impl Fn(Proven<'_>) -> (Changes, T),
     ) -> Result<T, ProofError> {
         let Presented { phone, password, origin } = presented;
         let limit = Limit::WrongPasswordsFrom(origin.address);
@@ -73,32 +81,33 @@ impl Application {
             let guard = credentials.guard.as_ref().map(|loaded| loaded.value.clone());
             let guard = guard.unwrap_or_else(|| SignInGuard::new(phone.clone()));
             guard.admit(&caller, now)?;
-            let charge = Charge { limit, quota: self.settings.wrong_passwords_per_client, now };
-            let charge = (!guard.knows(&caller)).then_some(charge);
-            if let Some(Charge { quota, .. }) = charge {
-                quota
-                    .charge(credentials.client_full_at, now)
-                    .map_err(|retry_after| ProofError::Locked { retry_after })?;
+            let quota = self.settings.wrong_passwords_per_client;
+            let charge = (!guard.knows(&caller)).then_some(Charge { limit, quota, unit: Unit::Taken, now });
+            if let Some(charge) = charge {
+                let left = charge.decide(credentials.client_full_at);
+                left.map_err(|retry_after| ProofError::Locked { retry_after })?;
             }
             let newest = credentials.passwords.first();
             let verdict = match judged.take() {
                 Some(judged) if judged.is_of(newest) => judged,
                 _ => self.judge(password.clone(), newest).await?,
             };
-            let (changes, answer) = match (&credentials.account, verdict.is_right) {
-                (Some(account), true) => {
-                    let (mut changes, answer) = conclude(account, now);
+            let (changes, answer) = match (&credentials.account, newest, verdict.is_right) {
+                (Some(account), Some(NewPassword { set_at, .. }), true) => {
+                    let (mut changes, answer) = conclude(Proven { account, set_at: *set_at, now });
                     changes.guard = Some(save(guard.succeeded(&caller, now)?, &credentials));
+                    // A right answer is told from an empty budget no more than a wrong one is.
+                    changes.charges.extend(charge.map(|charge| Charge { unit: Unit::Kept, ..charge }));
                     changes.password.clone_from(&verdict.upgrade);
                     (changes, Ok(answer))
                 }
-                (account, _) => {
+                (account, _, _) => {
                     let user = account.as_ref().map(|account| account.value.user());
                     let scene = Scene { user, ..Scene::at(phone, origin) };
                     let failed = guard.failed(&caller, &self.settings.guard, now)?;
                     let changes = Changes {
                         guard: Some(save(failed, &credentials)),
-                        charge,
+                        charges: charge.into_iter().collect(),
                         facts: vec![self.fact(Event::PasswordRefused, &scene)],
                         ..Changes::default()
                     };
@@ -150,6 +159,11 @@ impl Judged {
     fn is_of(&self, newest: Option<&NewPassword>) -> bool {
         self.hash.as_ref() == newest.map(|newest| &newest.hash)
     }
+}
+
+/// Whether the password that was set at this moment still signs in.
+pub(crate) fn is_newest(set_at: UtcDateTime, credentials: &Credentials) -> bool {
+    credentials.passwords.first().is_some_and(|newest| newest.set_at == set_at)
 }
 
 fn save(guard: SignInGuard, credentials: &Credentials) -> Save<SignInGuard> {

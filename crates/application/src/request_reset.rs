@@ -7,7 +7,7 @@ use vestibule_domain::registration::ResendRefusal;
 use vestibule_domain::{
     AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Standing,
 };
-use vestibule_port_storage::{Changes, Charge, CommitError, Credentials, Limit, Save, Unavailable};
+use vestibule_port_storage::{Changes, Charge, CommitError, Credentials, Limit, Save, Unavailable, Unit};
 
 use crate::facts::Scene;
 use crate::{Application, MAX_ROUNDS, contended, undecided};
@@ -80,7 +80,12 @@ impl Application {
             let scene = Scene { user: account, ..Scene::at(&phone, &origin) };
             let changes = Changes {
                 reset: Some(Save { value: step.reset, replaces }),
-                charge: Some(Charge { limit, quota: self.settings.resets_per_client, now }),
+                charges: vec![Charge {
+                    limit,
+                    quota: self.settings.resets_per_client,
+                    unit: Unit::Taken,
+                    now,
+                }],
                 messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::ResetRequested, &scene)],
                 ..Changes::default()

@@ -10,7 +10,9 @@ use vestibule_domain::{
     PhoneNumber, Session, SessionId, Violations,
 };
 use vestibule_port_security::HashError;
-use vestibule_port_storage::{Changes, CommitError, Credentials, EndSessions, Loaded, Save, Unavailable};
+use vestibule_port_storage::{
+    Changes, CommitError, Credentials, EndSessions, Loaded, NewPassword, Save, Unavailable,
+};
 use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
@@ -107,8 +109,8 @@ impl Application {
         self.compare(&phone, &check).await?;
         let credentials = self.storage.credentials(&phone, None).await?;
         let password = self.new_password(password, &credentials).await?;
-        let hash = self.hasher.hash(password).await?;
-        self.replace_password(&phone, &check, &hash, credentials, &locale).await
+        let hash = self.hasher.hash(password.clone()).await?;
+        self.replace_password(&phone, &check, (&password, &hash), credentials, &locale).await
     }
 
     /// Compares the code. That it was right is told once nobody can have guessed faster.
@@ -168,7 +170,7 @@ impl Application {
         &self,
         phone: &PhoneNumber,
         check: &CheckResetCode,
-        hash: &PasswordHash,
+        (password, hash): (&Password, &PasswordHash),
         mut credentials: Credentials,
         locale: &Locale,
     ) -> Result<TokenPair, ResetPasswordError> {
@@ -207,6 +209,13 @@ impl Application {
                 Ok(()) => return Ok(pair),
                 Err(CommitError::Conflict) => {
                     credentials = self.storage.credentials(phone, None).await?;
+                    let newest = |passwords: &[NewPassword]| passwords.first().map(|newest| newest.set_at);
+                    // Who was faster may have set this very one.
+                    if newest(&credentials.passwords) != newest(&passwords)
+                        && self.is_recent(password, &credentials.passwords).await?
+                    {
+                        return Err(Violations::recently_used().into());
+                    }
                 }
                 Err(error) => return Err(undecided(&error).into()),
             }

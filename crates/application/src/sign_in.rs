@@ -9,7 +9,7 @@ use vestibule_port_storage::{Changes, Save, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::facts::Scene;
-use crate::prove_password::{Presented, ProofError};
+use crate::prove_password::{Presented, ProofError, Proven};
 use crate::{Application, TokenPair};
 
 /// Somebody comes back.
@@ -64,7 +64,7 @@ impl Application {
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let password = Password::prepare(&password).ok();
         let presented = Presented { phone: &phone, password, origin: &origin };
-        let opened = self.prove_password(presented, |account, now| {
+        let opened = self.prove_password(presented, |Proven { account, now, .. }| {
             let account = &account.value;
             if account.standing() == Standing::Blocked {
                 return (Changes::default(), None);

@@ -8,7 +8,7 @@ use vestibule_domain::{
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{
-    Changes, Charge, CommitError, Limit, NumberDigest, Save, SignUpState, Unavailable,
+    Changes, Charge, CommitError, Limit, NumberDigest, Save, SignUpState, Unavailable, Unit,
 };
 use zeroize::Zeroizing;
 
@@ -135,7 +135,12 @@ impl Application {
             let to = || Recipient::Phone(sign_up.phone.clone());
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
-                charge: Some(Charge { limit, quota: self.settings.sign_ups_per_client, now }),
+                charges: vec![Charge {
+                    limit,
+                    quota: self.settings.sign_ups_per_client,
+                    unit: Unit::Taken,
+                    now,
+                }],
                 messages: step
                     .message
                     .map(|message| self.message(to(), locale, message))

@@ -336,6 +336,7 @@ impl From<EraseAccountError> for Problem {
         match error {
             EraseAccountError::WrongPassword => Self::wrong_password(),
             EraseAccountError::Locked { retry_after } => Self::locked(retry_after),
+            EraseAccountError::Unauthorized => Self::unauthorized(),
             EraseAccountError::Busy { retry_after } => Self::busy(retry_after),
             EraseAccountError::Unavailable(cause) => Self::unavailable(&cause),
         }

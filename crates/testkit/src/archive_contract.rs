@@ -30,7 +30,7 @@ use vestibule_port_storage::archive::{
 };
 use vestibule_port_storage::{
     Changes, Charge, Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Save, Settlement,
-    Storage, Version,
+    Storage, Unit, Version,
 };
 
 /// Stamps the tests of what commits leave in an archive. `$open` makes a storage afresh, and `$read` opens an archive of what it holds: an
@@ -392,7 +392,8 @@ pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
             Record::RefreshToken(token) => changes.refresh_token = Some(token),
             Record::Budget(Budget { limit, full_at }) => {
                 let quota = Quota { burst: 1, period: Duration::from_mins(1) };
-                changes.charge = Some(Charge { limit, quota, now: full_at - quota.period });
+                changes.charges =
+                    vec![Charge { limit, quota, unit: Unit::Taken, now: full_at - quota.period }];
             }
             Record::Guard(loaded) => changes.guard = Some(Save::new(loaded.value)),
             Record::Reset(loaded) => changes.reset = Some(Save::new(loaded.value)),

@@ -19,5 +19,5 @@ pub use fake_smsc::{FakeSmsc, SmscBehaviour};
 pub use fault_proxy::{Fault, FaultProxy};
 pub use in_memory::InMemoryStorage;
 pub use in_memory_archive::InMemoryArchive;
-pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry};
+pub use security::{CountingEntropy, FakeHasher, FakeTokens, OneCountry, Pause};
 pub use smtp_server::{MailServer, Options, ReceivedMail, Security, Stage};

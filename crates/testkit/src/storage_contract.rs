@@ -58,6 +58,8 @@ macro_rules! storage_contract {
                 of_64_confirmations_of_one_address_one_succeeds,
                 an_unconfirmed_address_may_be_anyones,
                 a_limit_is_charged_to_its_end_and_no_further,
+                a_kept_unit_must_be_there_and_stays,
+                several_limits_are_charged_together_or_not_at_all,
                 a_refused_commit_leaves_nothing,
                 a_dropped_commit_is_whole_or_not_at_all,
             }
@@ -95,6 +97,7 @@ macro_rules! storage_contract {
                 facts_outlive_the_account_without_their_origins,
                 dead_letters_of_an_erased_account_are_gone,
                 an_erasure_over_another_version_changes_nothing,
+                an_erasure_demands_the_guard_and_the_session_that_it_names,
                 an_erased_account_is_not_there_to_be_changed,
                 a_number_stays_used_and_an_address_is_free_again,
                 an_account_without_anything_is_erased,

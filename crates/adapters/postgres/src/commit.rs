@@ -1,18 +1,20 @@
 //! Writes [`Changes`] as one statement.
 
+use std::collections::HashMap;
+
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{Interval, Text, Timestamptz, Uuid};
 use diesel::upsert::excluded;
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult};
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
 use vestibule_domain::UserId;
 use vestibule_domain::registration::Registration;
 use vestibule_port_storage::{
-    Changes, Charge, CommitError, EndSessions, Erasure, NumberDigest, Save, Version,
+    Changes, Charge, CommitError, EndSessions, Erasure, NumberDigest, Save, Unit, Version,
 };
 
 use crate::connection::{discard_on, is_rivalry, unavailable};
@@ -28,10 +30,8 @@ use crate::statement::{BUDGET, Together, VERSION};
 
 /// Writes all of it, or nothing.
 pub(crate) async fn apply(connection: &mut AsyncPgConnection, changes: Changes) -> Result<(), CommitError> {
-    let charge = changes.charge;
-    if let Some(Charge { quota, .. }) = charge
-        && quota.burst == 0
-    {
+    let charges = changes.charges.clone();
+    if let Some(Charge { quota, .. }) = charges.iter().find(|charge| charge.quota.burst == 0) {
         return Err(CommitError::LimitReached { retry_after: quota.period });
     }
     let statement = together(changes);
@@ -42,11 +42,10 @@ pub(crate) async fn apply(connection: &mut AsyncPgConnection, changes: Changes) 
         return Ok(());
     };
     discard_on(&error, connection);
-    Err(match (refusal(&error), charge) {
-        (Refusal::Budget, Some(charge)) => limit_reached(connection, charge).await,
-        (Refusal::Budget, None) => CommitError::Conflict,
-        (Refusal::Commit(refused), _) => refused,
-    })
+    match refusal(&error) {
+        Refusal::Budget => Err(limit_reached(connection, &charges).await),
+        Refusal::Commit(refused) => Err(refused),
+    }
 }
 
 /// Adds the row, or puts it in the place of the one of the version that it replaces.
@@ -76,7 +75,7 @@ fn together(changes: Changes) -> Together {
     if let Some(save) = changes.registration {
         save_registration(&mut statement, save);
     }
-    if let Some(charge) = &changes.charge {
+    for charge in &changes.charges {
         statement.demand(BUDGET, TakeUnit::new(charge));
     }
     if let Some(digest) = changes.used_number {
@@ -139,13 +138,20 @@ fn end_sessions(statement: &mut Together, end: EndSessions) {
 
 /// Passwords and sessions go with the account. Every part sees the account and its facts as they were before.
 fn erase(statement: &mut Together, erasure: &Erasure) {
-    let Erasure { user, replaces, phone, number: NumberDigest(digest) } = erasure;
+    let Erasure { user, replaces, guard, phone, number: NumberDigest(digest) } = erasure;
     let account =
         accounts::table.filter(accounts::user_id.eq(user.uuid())).filter(accounts::version.eq(replaces.0));
     statement.demand(VERSION, diesel::delete(account).returning(accounts::version));
     let number = phone.as_str().to_owned();
     statement.add(diesel::delete(registrations::table.filter(registrations::phone.eq(number.clone()))));
-    statement.add(diesel::delete(sign_in_guards::table.filter(sign_in_guards::phone.eq(number.clone()))));
+    let guards = sign_in_guards::table.filter(sign_in_guards::phone.eq(number.clone()));
+    match guard {
+        Some(Version(version)) => {
+            let loaded = guards.filter(sign_in_guards::version.eq(*version));
+            statement.demand(VERSION, diesel::delete(loaded).returning(sign_in_guards::version));
+        }
+        None => statement.add(diesel::delete(guards)),
+    }
     statement.add(diesel::delete(password_resets::table.filter(password_resets::phone.eq(number.clone()))));
     statement.add(DropMessages { user: user.uuid(), phone: number });
     let origins = (facts::fingerprint.eq(None::<Vec<u8>>), facts::address.eq(None::<String>));
@@ -225,6 +231,8 @@ struct TakeUnit {
     key: String,
     now: OffsetDateTime,
     unit: PgInterval,
+    /// How much of it is taken.
+    taken: PgInterval,
     /// When the budget is full again after its first charge.
     after_one: OffsetDateTime,
     /// When it is full again after its last.
@@ -232,9 +240,13 @@ struct TakeUnit {
 }
 
 impl TakeUnit {
-    fn new(Charge { limit, quota, now }: &Charge) -> Self {
+    fn new(Charge { limit, quota, unit, now }: &Charge) -> Self {
         let micros = |duration: std::time::Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        let unit = micros(quota.unit());
+        let whole = micros(quota.unit());
+        let taken = match unit {
+            Unit::Taken => whole,
+            Unit::Kept => 0,
+        };
         let after = |micros: i64| {
             let moment = stamp(*now).checked_add(time::Duration::microseconds(micros));
             moment.unwrap_or_else(|| time::UtcDateTime::MAX.to_offset(time::UtcOffset::UTC))
@@ -242,9 +254,10 @@ impl TakeUnit {
         Self {
             key: limit.key(),
             now: stamp(*now),
-            unit: PgInterval::from_microseconds(unit),
-            after_one: after(unit),
-            after_all: after(unit.saturating_mul(quota.burst.into())),
+            unit: PgInterval::from_microseconds(whole),
+            taken: PgInterval::from_microseconds(taken),
+            after_one: after(taken),
+            after_all: after(whole.saturating_mul(quota.burst.into())),
         }
     }
 }
@@ -256,9 +269,9 @@ impl QueryFragment<Pg> for TakeUnit {
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.after_one)?;
         out.push_sql(") ON CONFLICT (key) DO UPDATE SET full_at = ");
-        self.next(out.reborrow())?;
+        self.after(&self.taken, out.reborrow())?;
         out.push_sql(" WHERE ");
-        self.next(out.reborrow())?;
+        self.after(&self.unit, out.reborrow())?;
         out.push_sql(" <= ");
         out.push_bind_param::<Timestamptz, _>(&self.after_all)?;
         out.push_sql(" RETURNING key");
@@ -267,24 +280,28 @@ impl QueryFragment<Pg> for TakeUnit {
 }
 
 impl TakeUnit {
-    fn next<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    fn after<'b>(&'b self, units: &'b PgInterval, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("greatest(limits.full_at, ");
         out.push_bind_param::<Timestamptz, _>(&self.now)?;
         out.push_sql(") + ");
-        out.push_bind_param::<Interval, _>(&self.unit)
+        out.push_bind_param::<Interval, _>(units)
     }
 }
 
-/// How long the client has to wait for a unit. If one has come back by now, the commit may be decided again.
-async fn limit_reached(connection: &AsyncPgConnection, Charge { limit, quota, now }: Charge) -> CommitError {
-    let full_at = limits::table.find(limit.key()).select(limits::full_at).first(&mut &*connection);
-    let full_at: Option<OffsetDateTime> = match full_at.await.optional() {
-        Ok(full_at) => full_at,
+/// How long the client has to wait for a unit of the first budget that is empty. If there is none by now, the commit may be decided
+/// again.
+async fn limit_reached(connection: &AsyncPgConnection, charges: &[Charge]) -> CommitError {
+    let keys: Vec<_> = charges.iter().map(|charge| charge.limit.key()).collect();
+    let charged = limits::table.filter(limits::key.eq_any(&keys)).select((limits::key, limits::full_at));
+    let charged: HashMap<String, OffsetDateTime> = match charged.load(&mut &*connection).await {
+        Ok(charged) => charged.into_iter().collect(),
         Err(error) => return CommitError::Unavailable(unavailable(&error)),
     };
-    match quota.charge(full_at.map(moment), now) {
-        Ok(_) => CommitError::Conflict,
-        Err(retry_after) => CommitError::LimitReached { retry_after },
+    let mut decided =
+        charges.iter().zip(&keys).map(|(charge, key)| charge.decide(charged.get(key).copied().map(moment)));
+    match decided.find_map(Result::err) {
+        Some(retry_after) => CommitError::LimitReached { retry_after },
+        None => CommitError::Conflict,
     }
 }
 

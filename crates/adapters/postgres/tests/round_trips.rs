@@ -23,7 +23,7 @@ use vestibule_domain::{
 };
 use vestibule_port_storage::{
     Changes, Charge, EndSessions, Erasure, Limit, NewPassword, NewRefreshToken, NumberDigest, Save,
-    Storage as _,
+    Storage as _, Unit,
 };
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::TestDatabases;
@@ -107,7 +107,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         Registration::sign_up(None, NumberUse::Unused, sign_up, &OneCode, &RULES, NOW).expect("a sign-up");
     let changes = Changes {
         registration: Some(Save::new(signed_up.registration)),
-        charge: Some(Charge { limit, quota: QUOTA, now: NOW }),
+        charges: vec![Charge { limit, quota: QUOTA, unit: Unit::Taken, now: NOW }],
         ..Changes::default()
     };
     storage.commit(changes).await.unwrap();
@@ -214,7 +214,13 @@ async fn come_back(
     let others = EndSessions::AllBut(user, Some(next.id()));
     storage.commit(Changes { end_sessions: Some(others), ..Changes::default() }).await.unwrap();
     count("end of sessions, commit");
-    let erase = Erasure { user, replaces: account.version, phone: account.value.phone().clone(), number };
+    let erase = Erasure {
+        user,
+        replaces: account.version,
+        guard: None,
+        phone: account.value.phone().clone(),
+        number,
+    };
     storage.commit(Changes { erase: Some(erase), ..Changes::default() }).await.unwrap();
     count("erasure, commit");
 }

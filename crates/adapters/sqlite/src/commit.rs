@@ -65,11 +65,11 @@ macro_rules! save {
 
 /// Whatever ends goes first, so that what is opened in the same commit is not taken for it.
 pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Result<(), Refused> {
-    if let Some(erasure) = &changes.erase {
-        erase(connection, erasure)?;
-    }
     if let Some(end) = changes.end_sessions {
         end_sessions(connection, end)?;
+    }
+    if let Some(erasure) = &changes.erase {
+        erase(connection, erasure)?;
     }
     if let Some(registration) = changes.registration {
         save_registration(connection, registration)?;
@@ -106,7 +106,7 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
     if let Some(token) = &changes.refresh_token {
         diesel::insert_into(refresh_tokens::table).values(RefreshTokenRow::of(token)).execute(connection)?;
     }
-    if let Some(charge) = changes.charge {
+    for charge in changes.charges {
         take_unit(connection, charge)?;
     }
     for message in &changes.messages {
@@ -137,7 +137,7 @@ fn end_sessions(connection: &mut SqliteConnection, end: EndSessions) -> Result<(
 /// Passwords and sessions go with the account.
 fn erase(
     connection: &mut SqliteConnection,
-    Erasure { user, replaces, phone, number: NumberDigest(digest) }: &Erasure,
+    Erasure { user, replaces, guard, phone, number: NumberDigest(digest) }: &Erasure,
 ) -> Result<(), Refused> {
     let (user, number) = (bytes(user.uuid()), phone.as_str());
     let account =
@@ -146,7 +146,16 @@ fn erase(
         diesel::delete(account).returning(accounts::email).get_result(connection).optional()?;
     let address = address.ok_or(Refused(CommitError::Conflict))?;
     diesel::delete(registrations::table.find(number)).execute(connection)?;
-    diesel::delete(sign_in_guards::table.find(number)).execute(connection)?;
+    let guards = sign_in_guards::table.find(number);
+    match guard {
+        Some(Version(version)) => {
+            let loaded = guards.filter(sign_in_guards::version.eq(version));
+            one(diesel::delete(loaded).execute(connection)?)?;
+        }
+        None => {
+            diesel::delete(guards).execute(connection)?;
+        }
+    }
     diesel::delete(password_resets::table.find(number)).execute(connection)?;
     let to_owner = messages::phone.eq(number).or(messages::email.eq(address));
     diesel::delete(messages::table.filter(to_owner)).execute(connection)?;
@@ -183,8 +192,8 @@ fn take_unit(connection: &mut SqliteConnection, charge: Charge) -> Result<(), Re
     let full_at: Option<i64> =
         limits::table.find(&key).select(limits::full_at).first(connection).optional()?;
     let full_at = full_at.map(moment).transpose().map_err(vestibule_port_storage::Unavailable::from)?;
-    let charged = charge.quota.charge(full_at, charge.now);
-    let next = charged.map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
+    let next =
+        charge.decide(full_at).map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
     diesel::replace_into(limits::table)
         .values((limits::key.eq(key), limits::full_at.eq(millis(next))))
         .execute(connection)?;

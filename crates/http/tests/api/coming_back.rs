@@ -98,6 +98,32 @@ async fn one_address_guesses_at_so_many_numbers_and_no_more() {
 }
 
 #[actix_web::test]
+async fn an_address_without_budget_is_not_told_that_a_password_was_right_either() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    registered!(backstage, routes);
+    let pause = backstage.hasher.pause_at(PASSWORD);
+    let guesses = async {
+        pause.reached().await;
+        for number in 0..20 {
+            let phone = format!("+4474000001{number:02}");
+            assert_eq!(sign_in(&phone, OTHER_PASSWORD).from("198.51.100.1").send(&routes).await.status, 400);
+        }
+        pause.end();
+    };
+    let right = sign_in(PHONE, PASSWORD).from("198.51.100.1").send(&routes);
+    let (right, ()) = futures_util::future::join(right, guesses).await;
+    assert_eq!((right.status, right.json()["errorId"].clone()), (429, json!(273)));
+    // What is right costs nothing.
+    for device in 0..40 {
+        let from = sign_in(PHONE, PASSWORD).header("x-fingerprint", &device.to_string()).from("198.51.100.2");
+        assert_eq!(from.send(&routes).await.status, 200);
+    }
+    let guess = sign_in(UNKNOWN, PASSWORD).from("198.51.100.2").send(&routes).await;
+    assert_eq!(guess.status, 400);
+}
+
+#[actix_web::test]
 async fn what_a_token_request_lacks_is_named() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
@@ -387,6 +413,63 @@ async fn a_reset_says_nothing_of_who_has_an_account() {
     assert_eq!(ask_reset(UNKNOWN).send(&routes).await.status, 200);
     backstage.clock.advance(Duration::from_mins(1));
     refused!("167_reset", ask_reset(UNKNOWN), routes);
+}
+
+/// Sends the call; when the hasher has come to the password, the other follows, and then the hasher goes on.
+macro_rules! overtaken {
+    ($backstage:expr, $routes:expr, $call:expr, at $password:expr, by $other:expr) => {{
+        let pause = $backstage.hasher.pause_at($password);
+        let other = async {
+            pause.reached().await;
+            let answer = $other.send(&$routes).await;
+            pause.end();
+            answer
+        };
+        futures_util::future::join($call.send(&$routes), other).await
+    }};
+}
+
+#[actix_web::test]
+async fn who_signs_out_is_obeyed_before_a_password_that_is_being_hashed() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let mine = access(&registered!(backstage, routes));
+    let sign_out = |token: &str| call(Method::POST, "/signout").token(token);
+    let stolen = access(&sign_in(PHONE, PASSWORD).send(&routes).await);
+    let change = change_password(&stolen, PASSWORD, OTHER_PASSWORD);
+    let (changed, ended) = overtaken!(backstage, routes, change, at OTHER_PASSWORD, by sign_out(&stolen));
+    assert_eq!((changed.status, ended.status), (401, 200));
+    let stolen = access(&sign_in(PHONE, PASSWORD).send(&routes).await);
+    let (erased, ended) =
+        overtaken!(backstage, routes, erase(&stolen, PASSWORD), at PASSWORD, by sign_out(&stolen));
+    assert_eq!((erased.status, ended.status), (401, 200));
+    assert_eq!(get(&mine, PROFILE).send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_proof_of_a_password_that_was_replaced_meanwhile_is_worth_nothing() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let token = access(&registered!(backstage, routes));
+    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    let change = change_password(&token, PASSWORD, OTHER_PASSWORD);
+    let set = reset(PHONE, &code, "purple-monkey-5");
+    let (changed, set) = overtaken!(backstage, routes, change, at OTHER_PASSWORD, by set);
+    assert_eq!((changed.status, set.status), (401, 200));
+    let change = |new| change_password(&access(&set), "purple-monkey-5", new);
+    let (slow, fast) =
+        overtaken!(backstage, routes, change(OTHER_PASSWORD), at OTHER_PASSWORD, by change("orange-lion-3"));
+    assert_eq!((slow.json()["errorId"].clone(), fast.status), (json!(11), 200));
+    // A reset does not set what a change has set while it was hashed.
+    backstage.clock.advance(Duration::from_mins(1));
+    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    let change = change_password(&access(&set), "orange-lion-3", OTHER_PASSWORD);
+    let (set, changed) =
+        overtaken!(backstage, routes, reset(PHONE, &code, OTHER_PASSWORD), at OTHER_PASSWORD, by change);
+    assert_eq!(changed.status, 200);
+    assert_eq!(set.json()["data"]["violations"], json!(["recently_used"]));
 }
 
 #[actix_web::test]

@@ -89,6 +89,7 @@ impl Default for Options {
 pub(crate) struct Backstage {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) storage: Arc<InMemoryStorage>,
+    pub(crate) hasher: Arc<FakeHasher>,
     derivation: Arc<Derivation>,
     last_received: Mutex<Option<MessageId>>,
     pub(crate) http: Data<Http>,
@@ -98,6 +99,7 @@ impl Backstage {
     pub(crate) fn new(options: &Options) -> Self {
         let clock = Arc::new(ManualClock::default());
         let storage = Arc::new(InMemoryStorage::default());
+        let hasher = Arc::new(FakeHasher::default());
         let entropy = Arc::new(CountingEntropy::default());
         let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
         let derivation = Arc::new(Derivation::new(&keys, 6));
@@ -105,7 +107,7 @@ impl Backstage {
         let country = |code: &str| Country::parse(code).unwrap();
         let application = Application {
             storage: storage.clone(),
-            hasher: if options.busy { Arc::new(busy()) } else { Arc::new(FakeHasher) },
+            hasher: if options.busy { Arc::new(busy()) } else { hasher.clone() },
             tokens: Arc::new(FakeTokens::default()),
             clock: clock.clone(),
             entropy,
@@ -123,7 +125,7 @@ impl Backstage {
             audience: "app".to_owned(),
             services: Services::new([("billing", "a secret of billing")]),
         };
-        Self { clock, storage, derivation, last_received: Mutex::default(), http: Data::new(http) }
+        Self { clock, storage, hasher, derivation, last_received: Mutex::default(), http: Data::new(http) }
     }
 
     /// The routes, as the service serves them.

@@ -99,15 +99,40 @@ impl Limit {
     }
 }
 
-/// One unit to take from a limit.
+/// A limit that a commit must keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charge {
     /// Whose budget.
     pub limit: Limit,
     /// How large it is.
     pub quota: Quota,
+    /// What becomes of the unit that must be there.
+    pub unit: Unit,
     /// The present moment.
     pub now: UtcDateTime,
+}
+
+/// What becomes of a unit of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// It is taken.
+    Taken,
+    /// It must be there, and stays.
+    Kept,
+}
+
+impl Charge {
+    /// When the budget is full again after this, or how long to wait for a unit.
+    ///
+    /// # Errors
+    /// The wait until there is a unit.
+    pub fn decide(&self, full_at: Option<UtcDateTime>) -> Result<UtcDateTime, Duration> {
+        let taken = self.quota.charge(full_at, self.now)?;
+        Ok(match self.unit {
+            Unit::Taken => taken,
+            Unit::Kept => taken - self.quota.unit(),
+        })
+    }
 }
 
 /// A password of an account; the newest is the one that signs in.
@@ -160,6 +185,8 @@ pub struct Erasure {
     pub user: UserId,
     /// The version of the account that was loaded.
     pub replaces: Version,
+    /// The version of the guard that was loaded, if there must be one: a password that was proved is the right one still.
+    pub guard: Option<Version>,
     /// Its number.
     pub phone: PhoneNumber,
     /// The number as facts know it.
@@ -189,16 +216,16 @@ pub struct Changes {
     pub session: Option<Save<Session>>,
     /// A refresh token that was handed out.
     pub refresh_token: Option<NewRefreshToken>,
-    /// A limit to charge.
-    pub charge: Option<Charge>,
+    /// Limits to charge, each of them another; in every use case in the same order, so that none waits for the other.
+    pub charges: Vec<Charge>,
     /// What is to be sent because of all this.
     pub messages: Vec<Message>,
     /// What happened.
     pub facts: Vec<Fact>,
     /// An account that goes, with everything that is personal: its passwords and sessions, what is known of its phone, messages
     /// that wait for its owner, dead letters included, and the addresses and devices in the facts of the number's past; the
-    /// facts of the same commit are kept as they are. Nothing else that is of the account may be changed with it, and no message
-    /// be sent.
+    /// facts of the same commit are kept as they are. Nothing else that is of the account may be changed with it, but that one
+    /// session may be demanded by ending it; and no message may be sent.
     pub erase: Option<Erasure>,
 }
 
@@ -364,7 +391,7 @@ pub trait Storage: Send + Sync {
     /// - MUST answer [`CommitError::Conflict`] when an account or a session is named that is not there any more.
     /// - MUST answer [`CommitError::PhoneTaken`] when the used number is known already, or another account has the phone.
     /// - MUST answer [`CommitError::EmailTaken`] when the account's confirmed address is confirmed in another.
-    /// - MUST answer [`CommitError::LimitReached`] when the charged budget is empty.
+    /// - MUST answer [`CommitError::LimitReached`] when a charged budget is empty, with the wait for a unit of the first that is.
     /// - MUST decide the last three by constraint or inside the transaction, never by a check before it.
     /// - Messages are visible to [`Outbox::claim`] exactly when the commit is, and wake [`Outbox::queued`].
     /// - Dropping the future MUST leave either all or nothing behind, and no open transaction.

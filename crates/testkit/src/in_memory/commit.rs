@@ -12,11 +12,11 @@ use super::{State, is_for};
 impl State {
     /// Whatever ends goes first, so that what is opened in the same commit is not taken for it.
     pub(super) fn apply(&mut self, changes: Changes) -> Result<(), CommitError> {
-        if let Some(erasure) = changes.erase {
-            self.erase(&erasure)?;
-        }
         if let Some(end) = changes.end_sessions {
             self.end_sessions(end)?;
+        }
+        if let Some(erasure) = changes.erase {
+            self.erase(&erasure)?;
         }
         if let Some(save) = changes.registration {
             put(&mut self.registrations, save.value.phone().clone(), save)?;
@@ -48,8 +48,8 @@ impl State {
             demand(self.sessions.contains_key(&token.session))?;
             self.refresh_tokens.insert(token.hash, token);
         }
-        if let Some(charge) = changes.charge {
-            self.charge(&charge)?;
+        for charge in &changes.charges {
+            self.charge(charge)?;
         }
         self.messages.extend(changes.messages.into_iter().map(Queued::new));
         self.facts.extend(changes.facts);
@@ -77,8 +77,8 @@ impl State {
 
     fn charge(&mut self, charge: &Charge) -> Result<(), CommitError> {
         let full_at = self.limits.get(&charge.limit).copied();
-        let charged = charge.quota.charge(full_at, charge.now);
-        let full_at = charged.map_err(|retry_after| CommitError::LimitReached { retry_after })?;
+        let full_at =
+            charge.decide(full_at).map_err(|retry_after| CommitError::LimitReached { retry_after })?;
         self.limits.insert(charge.limit, full_at);
         Ok(())
     }
@@ -97,7 +97,9 @@ impl State {
         Ok(())
     }
 
-    fn erase(&mut self, Erasure { user, replaces, phone, number }: &Erasure) -> Result<(), CommitError> {
+    fn erase(&mut self, erasure: &Erasure) -> Result<(), CommitError> {
+        let Erasure { user, replaces, guard, phone, number } = erasure;
+        demand(guard.is_none() || self.guards.get(phone).map(|loaded| loaded.version) == *guard)?;
         let account = self.accounts.remove(user).ok_or(CommitError::Conflict)?;
         demand(account.version == *replaces)?;
         self.passwords.retain(|password| password.user != *user);

@@ -9,7 +9,9 @@ use vestibule_domain::{
     Account, AccountRecord, AttemptId, ClientAddress, EmailAddress, EmailVerificationId, MessageId, Origin,
     PasswordHash, ProfileField, ProfilePatch, Standing,
 };
-use vestibule_port_storage::{Changes, Charge, CommitError, Limit, Loaded, Outbox, Save, Storage, Version};
+use vestibule_port_storage::{
+    Changes, Charge, CommitError, Limit, Loaded, Outbox, Save, Storage, Unit, Version,
+};
 
 use super::{
     NOW, OneCode, RULES, account, after, confirmed, digest, id, message, opening, origin, phone, race,
@@ -213,7 +215,10 @@ pub async fn an_unconfirmed_address_may_be_anyones<S: Storage>(storage: Arc<S>) 
 pub async fn a_limit_is_charged_to_its_end_and_no_further<S: Storage + 'static>(storage: Arc<S>) {
     let quota = Quota { burst: 30, period: Duration::from_hours(1) };
     let limit = Limit::SignUpsFrom(origin().address);
-    let charging = |limit, now| Changes { charge: Some(Charge { limit, quota, now }), ..Changes::default() };
+    let charging = |limit, now| Changes {
+        charges: vec![Charge { limit, quota, unit: Unit::Taken, now }],
+        ..Changes::default()
+    };
     let (won, lost) = race(&storage, |_| charging(limit, NOW)).await;
     assert_eq!(won, 30);
     let retry_after = Duration::from_mins(2);
@@ -223,6 +228,53 @@ pub async fn a_limit_is_charged_to_its_end_and_no_further<S: Storage + 'static>(
     storage.commit(charging(limit, NOW + retry_after)).await.unwrap();
     let state = storage.sign_up_state(&phone(1), &digest(1), &limit).await.unwrap();
     assert_eq!(state.client_full_at, Some(NOW + retry_after + Duration::from_hours(1)));
+}
+
+pub async fn a_kept_unit_must_be_there_and_stays<S: Storage>(storage: Arc<S>) {
+    let quota = Quota { burst: 2, period: Duration::from_mins(2) };
+    let limit = Limit::WrongPasswordsFrom(origin().address);
+    let charging =
+        |unit, now| Changes { charges: vec![Charge { limit, quota, unit, now }], ..Changes::default() };
+    for unit in [Unit::Kept, Unit::Kept, Unit::Kept, Unit::Taken, Unit::Kept, Unit::Taken] {
+        storage.commit(charging(unit, NOW)).await.unwrap();
+    }
+    let refused = Err(CommitError::LimitReached { retry_after: Duration::from_mins(1) });
+    for unit in [Unit::Kept, Unit::Taken] {
+        assert_eq!(storage.commit(charging(unit, NOW)).await, refused);
+    }
+    for unit in [Unit::Kept, Unit::Taken] {
+        storage.commit(charging(unit, after(60))).await.unwrap();
+    }
+    assert_eq!(storage.commit(charging(Unit::Kept, after(60))).await, refused);
+}
+
+pub async fn several_limits_are_charged_together_or_not_at_all<S: Storage>(storage: Arc<S>) {
+    let roomy = Charge {
+        limit: Limit::SignUpsFrom(origin().address),
+        quota: Quota { burst: 9, period: Duration::from_mins(9) },
+        unit: Unit::Taken,
+        now: NOW,
+    };
+    let [one, two] =
+        [(Limit::ResetsFrom(origin().address), 1), (Limit::WrongPasswordsFrom(origin().address), 2)].map(
+            |(limit, burst)| Charge {
+                limit,
+                quota: Quota { burst, period: Duration::from_hours(1) },
+                ..roomy
+            },
+        );
+    let charging = |charges| Changes { charges, ..Changes::default() };
+    storage.commit(charging(vec![roomy, one, two])).await.unwrap();
+    let hour = Err(CommitError::LimitReached { retry_after: Duration::from_hours(1) });
+    assert_eq!(storage.commit(charging(vec![roomy, one, two])).await, hour);
+    storage.commit(charging(vec![roomy, two])).await.unwrap();
+    let half = Err(CommitError::LimitReached { retry_after: Duration::from_mins(30) });
+    assert_eq!(storage.commit(charging(vec![roomy, two])).await, half);
+    // The first that is empty tells how long to wait.
+    assert_eq!(storage.commit(charging(vec![roomy, one, two])).await, hour);
+    assert_eq!(storage.commit(charging(vec![two, one])).await, half);
+    let state = storage.sign_up_state(&phone(1), &digest(1), &roomy.limit).await.unwrap();
+    assert_eq!(state.client_full_at, Some(after(120)));
 }
 
 pub async fn a_refused_commit_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) {
@@ -238,7 +290,7 @@ pub async fn a_refused_commit_leaves_nothing<S: Storage + Outbox>(storage: Arc<S
     let limit = Limit::SignUpsFrom(origin().address);
     let refused = Changes {
         registration: Some(Save::new(sign_up(None, 2, 2, NOW))),
-        charge: Some(Charge { limit, quota, now: NOW }),
+        charges: vec![Charge { limit, quota, unit: Unit::Taken, now: NOW }],
         ..Changes::default()
     };
     assert!(matches!(storage.commit(refused).await, Err(CommitError::LimitReached { .. })));

@@ -7,7 +7,7 @@ use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{Account, EmailAddress, Message, MessageId, Recipient};
 use vestibule_port_storage::{
-    Changes, CommitError, Erasure, FactsOf, Limit, Outbox, Save, Settlement, Storage, Version,
+    Changes, CommitError, EndSessions, Erasure, FactsOf, Limit, Outbox, Save, Settlement, Storage, Version,
 };
 
 use super::facts::{fact, noting};
@@ -23,7 +23,7 @@ fn client() -> Limit {
 
 fn erasing(number: u32, replaces: Version) -> Changes {
     let digest = digest(u8::try_from(number).unwrap());
-    let erase = Erasure { user: user(number), replaces, phone: phone(number), number: digest };
+    let erase = Erasure { user: user(number), replaces, guard: None, phone: phone(number), number: digest };
     Changes { erase: Some(erase), ..Changes::default() }
 }
 
@@ -151,6 +151,27 @@ pub async fn an_erasure_over_another_version_changes_nothing<S: Storage>(storage
     assert_eq!(storage.commit(erasing(9, Version(1))).await, Err(CommitError::Conflict));
     assert!(has_everything(&*storage, 1).await);
     assert_eq!(storage.facts(FactsOf::Number(digest(1)), 9).await.unwrap(), before);
+}
+
+pub async fn an_erasure_demands_the_guard_and_the_session_that_it_names<S: Storage>(storage: Arc<S>) {
+    everything(&*storage, 1).await;
+    everything(&*storage, 2).await;
+    let erasing = |guard, session| {
+        let mut changes = erasing(1, Version(1));
+        changes.erase = changes.erase.map(|erasure| Erasure { guard: Some(guard), ..erasure });
+        Changes { end_sessions: Some(EndSessions::One(user(1), session_id(session))), ..changes }
+    };
+    for (guard, session) in [(Version(2), 1), (Version(1), 7), (Version(1), 2)] {
+        assert_eq!(
+            storage.commit(erasing(guard, session)).await,
+            Err(CommitError::Conflict),
+            "{guard:?} {session}"
+        );
+        assert!(has_everything(&*storage, 1).await);
+    }
+    storage.commit(erasing(Version(1), 1)).await.unwrap();
+    assert!(!has_everything(&*storage, 1).await);
+    assert!(has_everything(&*storage, 2).await);
 }
 
 pub async fn an_erased_account_is_not_there_to_be_changed<S: Storage>(storage: Arc<S>) {

@@ -8,7 +8,9 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Attempt;
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, Origin, UserId};
-use vestibule_port_storage::{Changes, Charge, CommitError, Credentials, Limit, Save, Storage, Version};
+use vestibule_port_storage::{
+    Changes, Charge, CommitError, Credentials, Limit, Save, Storage, Unit, Version,
+};
 
 use super::{NOW, OneCode, RULES, account, after, id, origin, password, phone, race, saving_account, user};
 
@@ -172,9 +174,9 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
     let full_at = async |limit| storage.credentials(&phone(1), Some(limit)).await.unwrap().client_full_at;
     for (seconds, limit) in (0..).zip(&limits) {
         assert_eq!(full_at(limit).await, None, "{limit:?}");
-        let charge = Charge { limit: *limit, quota, now: after(seconds) };
-        storage.commit(Changes { charge: Some(charge), ..Changes::default() }).await.unwrap();
-        let again = Changes { charge: Some(charge), ..Changes::default() };
+        let charge = Charge { limit: *limit, quota, unit: Unit::Taken, now: after(seconds) };
+        storage.commit(Changes { charges: vec![charge], ..Changes::default() }).await.unwrap();
+        let again = Changes { charges: vec![charge], ..Changes::default() };
         assert!(matches!(storage.commit(again).await, Err(CommitError::LimitReached { .. })), "{limit:?}");
     }
     for (seconds, limit) in (0..).zip(&limits) {

@@ -8,7 +8,7 @@ use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::sign_in::{FAILURES_COUNT_FOR, SignInGuard, Throttle};
 use vestibule_port_storage::{
-    Changes, Charge, FactsOf, Limit, NewRefreshToken, Outbox, Save, Settlement, Storage, Sweep,
+    Changes, Charge, FactsOf, Limit, NewRefreshToken, Outbox, Save, Settlement, Storage, Sweep, Unit,
 };
 
 use super::facts::fact;
@@ -23,7 +23,7 @@ pub async fn a_sweep_forgets_what_no_longer_matters<S: Storage + Outbox>(storage
     let limit = Limit::SignUpsFrom(origin().address);
     let quota = Quota { burst: 2, period: Duration::from_hours(1) };
     let mut changes = opening(loaded, 1);
-    changes.charge = Some(Charge { limit, quota, now: NOW });
+    changes.charges = vec![Charge { limit, quota, unit: Unit::Taken, now: NOW }];
     storage.commit(changes).await.unwrap();
     let kept = registered(&*storage, 2).await;
     for number in [8, 9] {
