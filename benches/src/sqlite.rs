@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use time::UtcDateTime;
 use uuid::Uuid;
+use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::registration::{NumberUse, Registration, SignUp};
 use vestibule_domain::{
     AttemptId, ClientAddress, Content, Generation, Locale, Message, MessageId, OneTimeCode, OneTimeCodes,
     Origin, PasswordHash, PhoneNumber, Recipient,
 };
-use vestibule_port_storage::{Changes, Charge, Limit, Save, Storage as _, Unit};
+use vestibule_port_storage::{Changes, Save, Storage as _};
 use vestibule_sqlite::{Migrate, Sqlite};
 
 use crate::figures::Figures;
@@ -126,7 +127,7 @@ fn sign_up(number: u32) -> anyhow::Result<Changes> {
     Ok(Changes {
         registration: Some(Save::new(step.registration)),
         charges: vec![Charge {
-            limit: Limit::SignUpsFrom(address),
+            limit: Limit { step: Step::SignUp, scope: Scope::Address(address) },
             quota: RULES.sign_ups,
             unit: Unit::Taken,
             now,

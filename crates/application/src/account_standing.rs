@@ -26,7 +26,7 @@ impl Application {
         for _ in 0..MAX_ROUNDS {
             let account = self.storage.account(user).await?.ok_or(AccountStandingError::NotFound)?;
             let phone = account.value.phone();
-            let guard = match self.storage.credentials(phone, None).await?.guard {
+            let guard = match self.storage.credentials(phone, &[]).await?.guard {
                 Some(guard) => Save::over(guard.version, guard.value),
                 None => Save::new(SignInGuard::new(phone.clone())),
             };
@@ -56,7 +56,7 @@ impl Application {
     /// # Errors
     /// [`AccountStandingError`]
     pub async fn user_of(&self, phone: &PhoneNumber) -> Result<UserId, AccountStandingError> {
-        let account = self.storage.credentials(phone, None).await?.account;
+        let account = self.storage.credentials(phone, &[]).await?.account;
         account.map(|account| account.value.user()).ok_or(AccountStandingError::NotFound)
     }
 

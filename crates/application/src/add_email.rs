@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::{
-    AddEmail, EmailAddress, EmailError, EmailRefusal, EmailVerificationId, Locale, Recipient,
+    AddEmail, EmailAddress, EmailError, EmailRefusal, EmailVerificationId, Locale, Origin, Recipient,
 };
 use vestibule_port_storage::Unavailable;
 
@@ -20,7 +21,7 @@ pub enum AddEmailError {
     /// The account's address is confirmed already.
     #[error("the address is already confirmed")]
     AlreadyConfirmed,
-    /// The account has caused too many mails.
+    /// The account has caused too many mails, or where it comes from has.
     #[error("too many mails")]
     TooMany {
         /// How long to wait.
@@ -43,6 +44,7 @@ impl Application {
         &self,
         customer: Customer,
         address: &str,
+        origin: &Origin,
         locale: &Locale,
     ) -> Result<(), AddEmailError> {
         let address = EmailAddress::parse(address)?;
@@ -55,9 +57,11 @@ impl Application {
         self.change_account(customer, |account| {
             let verification = EmailVerificationId::new(self.entropy.unguessable_id());
             let add = AddEmail { address: address.clone(), verification };
-            let step = account.add_email(add, &self.settings.email, self.clock.now())?;
+            let now = self.clock.now();
+            let step = account.add_email(add, &self.settings.email, now)?;
             Ok(step.map(|step| AccountChange {
                 account: step.account,
+                charges: self.settings.quotas.charges(Step::Mail, origin, Unit::Taken, now),
                 message: Some(self.message(Recipient::Email(address.clone()), locale, step.mail)),
             }))
         })
@@ -82,6 +86,7 @@ impl From<CommitRefusal> for AddEmailError {
         match refusal {
             CommitRefusal::SessionEnded => Self::Unauthorized,
             CommitRefusal::EmailTaken => Self::Taken,
+            CommitRefusal::TooMany { retry_after } => Self::TooMany { retry_after },
         }
     }
 }

@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use vestibule_domain::limits::Charge;
 use vestibule_domain::{Account, SessionId};
 use vestibule_port_security::{AccessClaims, TokenError};
 use vestibule_port_storage::{Changes, CommitError, Loaded, Save, SignedInAccount, Unavailable};
@@ -83,6 +86,7 @@ impl Application {
             };
             let changes = Changes {
                 account: Some(Save::over(account.version, change.account)),
+                charges: change.charges,
                 messages: change.message.into_iter().collect(),
                 ..Changes::default()
             };
@@ -91,9 +95,10 @@ impl Application {
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::EmailTaken) => return Err(CommitRefusal::EmailTaken.into()),
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
-                Err(error @ (CommitError::PhoneTaken | CommitError::LimitReached { .. })) => {
-                    return Err(impossible(&error).into());
+                Err(CommitError::LimitReached { retry_after }) => {
+                    return Err(CommitRefusal::TooMany { retry_after }.into());
                 }
+                Err(error @ CommitError::PhoneTaken) => return Err(impossible(&error).into()),
             }
             let reloaded = self.storage.account_of_session(user, session).await?;
             account = reloaded.ok_or(CommitRefusal::SessionEnded)?.account;
@@ -102,9 +107,10 @@ impl Application {
     }
 }
 
-/// An account to save, with the message that follows from it.
+/// An account to save, with what bears it and the message that follows from it.
 pub(crate) struct AccountChange {
     pub(crate) account: Account,
+    pub(crate) charges: Vec<Charge>,
     pub(crate) message: Option<vestibule_domain::Message>,
 }
 
@@ -114,4 +120,6 @@ pub(crate) enum CommitRefusal {
     SessionEnded,
     /// Another account has confirmed the address.
     EmailTaken,
+    /// What bears it has no budget left.
+    TooMany { retry_after: Duration },
 }

@@ -70,7 +70,7 @@ impl Application {
         let presented = Presented { phone, password: Password::prepare(&current).ok(), origin: &origin };
         // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
         let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
-        let mut credentials = self.storage.credentials(phone, None).await?;
+        let mut credentials = self.storage.credentials(phone, &[]).await?;
         let password = self.check_password(new, Subject::of(customer.account())).await??;
         if self.is_recent(&password, &credentials.passwords).await? {
             return Err(Violations::recently_used().into());
@@ -102,7 +102,7 @@ impl Application {
             match self.storage.commit(changes).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {
-                    credentials = self.storage.credentials(phone, None).await?;
+                    credentials = self.storage.credentials(phone, &[]).await?;
                 }
                 Err(error) => return Err(undecided(&error).into()),
             }

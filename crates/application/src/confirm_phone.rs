@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::audit::Event;
+use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{Confirm, ConfirmRefusal, Confirmation};
 use vestibule_domain::{
     AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, PhoneNumber, SessionId,
@@ -51,6 +52,12 @@ pub enum ConfirmPhoneError {
         /// When a new code can be asked for.
         retry_after: Duration,
     },
+    /// Too many guesses from where it comes from, or altogether. It was not compared.
+    #[error("too many guesses")]
+    TooMany {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// Storage does not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -76,13 +83,22 @@ impl Application {
                 return Err(ConfirmPhoneError::NotFound);
             };
             let now = self.clock.now();
+            let is_first = loaded.value.is_first_guess(&confirm.claim, now);
+            let charges = |unit| {
+                if is_first {
+                    Vec::new()
+                } else {
+                    self.settings.quotas.charges(Step::CodeGuess, &origin, unit, now)
+                }
+            };
             let outcome = loaded.value.confirm(&confirm, &*self.derivation, &self.settings.registration, now);
             let (changes, answer) = match outcome {
                 Confirmation::Repeated { user, session } => return self.repeat(user, session, now).await,
                 Confirmation::Refused { spent: None, refusal } => return Err(refusal.into()),
                 Confirmation::Refused { spent: Some(registration), refusal } => {
                     let registration = Some(Save::over(loaded.version, registration));
-                    (Changes { registration, ..Changes::default() }, Err(refusal.into()))
+                    let charges = charges(Unit::Taken);
+                    (Changes { registration, charges, ..Changes::default() }, Err(refusal.into()))
                 }
                 Confirmation::Opened { registration, account, password, session } => {
                     let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
@@ -93,6 +109,7 @@ impl Application {
                     };
                     let changes = Changes {
                         registration: Some(Save::over(loaded.version, registration)),
+                        charges: charges(Unit::Kept),
                         password: Some(NewPassword { user: account.user(), hash: password, set_at: now }),
                         account: Some(Save::new(*account)),
                         used_number: Some(self.derivation.number_digest(&phone)),
@@ -110,9 +127,10 @@ impl Application {
                 // The number came to be used in another way; the attempt is void.
                 Err(CommitError::PhoneTaken) => return Err(ConfirmPhoneError::NotFound),
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
-                Err(error @ (CommitError::EmailTaken | CommitError::LimitReached { .. })) => {
-                    return Err(impossible(&error).into());
+                Err(CommitError::LimitReached { retry_after }) => {
+                    return Err(ConfirmPhoneError::TooMany { retry_after });
                 }
+                Err(error @ CommitError::EmailTaken) => return Err(impossible(&error).into()),
             }
         }
         Err(contended().into())

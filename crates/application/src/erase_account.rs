@@ -58,7 +58,7 @@ impl Application {
         let presented = Presented { phone, password: Password::prepare(&password).ok(), origin: &origin };
         let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
         for _ in 0..MAX_ROUNDS {
-            let credentials = self.storage.credentials(phone, None).await?;
+            let credentials = self.storage.credentials(phone, &[]).await?;
             let Some(account) = &credentials.account else {
                 return Ok(());
             };

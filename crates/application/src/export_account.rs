@@ -37,7 +37,7 @@ impl Application {
     pub async fn export_account(&self, customer: Customer) -> Result<PersonalData, Unavailable> {
         let account = customer.account.value;
         let (phone, user) = (account.phone(), account.user());
-        let credentials = self.storage.credentials(phone, None).await?;
+        let credentials = self.storage.credentials(phone, &[]).await?;
         let number = FactsOf::Number(self.derivation.number_digest(phone));
         let facts = self.storage.facts(number, MAX_FACTS).await?;
         Ok(PersonalData {

@@ -42,8 +42,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::{Locale, Message, MessageId, Recipient};
+use vestibule_domain::{Locale, Message, MessageId, Origin, Recipient};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
 use vestibule_port_storage::Storage;
 
@@ -111,6 +112,12 @@ impl Application {
         let Outgoing { content, expires_at } = outgoing;
         let id = MessageId::new(self.entropy.ordered_id(queued_at));
         Message { id, recipient, content, locale: locale.clone(), queued_at, expires_at }
+    }
+
+    /// What bears a step from the origin.
+    fn limits(&self, step: Step, origin: &Origin) -> Vec<Limit> {
+        let charges = self.settings.quotas.charges(step, origin, Unit::Kept, self.clock.now());
+        charges.iter().map(|charge| charge.limit).collect()
     }
 
     /// Whether requests can be served.

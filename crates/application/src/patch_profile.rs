@@ -31,7 +31,11 @@ impl Application {
         self.change_account(customer, |account| {
             let today = self.clock.now().date();
             let patched = account.clone().patch_profile(patch, today, self.settings.min_age_years)?;
-            Ok((patched != account).then_some(AccountChange { account: patched, message: None }))
+            Ok((patched != account).then_some(AccountChange {
+                account: patched,
+                charges: Vec::new(),
+                message: None,
+            }))
         })
         .await
     }
@@ -41,8 +45,8 @@ impl From<CommitRefusal> for PatchProfileError {
     fn from(refusal: CommitRefusal) -> Self {
         match refusal {
             CommitRefusal::SessionEnded => Self::Unauthorized,
-            CommitRefusal::EmailTaken => Self::Unavailable(Unavailable(
-                "a profile change was refused for its e-mail address".to_owned(),
+            CommitRefusal::EmailTaken | CommitRefusal::TooMany { .. } => Self::Unavailable(Unavailable(
+                "a profile change was refused for a reason that it does not have".to_owned(),
             )),
         }
     }

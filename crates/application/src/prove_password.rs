@@ -2,12 +2,11 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::audit::Event;
+use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::sign_in::{Caller, Locked, SignInGuard};
 use vestibule_domain::{Account, Origin, Password, PasswordHash, PhoneNumber};
 use vestibule_port_security::HashError;
-use vestibule_port_storage::{
-    Changes, Charge, CommitError, Credentials, Limit, Loaded, NewPassword, Save, Unavailable, Unit,
-};
+use vestibule_port_storage::{Changes, CommitError, Credentials, Loaded, NewPassword, Save, Unavailable};
 
 use crate::facts::Scene;
 use crate::{Application, MAX_ROUNDS, contended, undecided};
@@ -71,22 +70,26 @@ impl Application {
         conclude: impl Fn(Proven<'_>) -> (Changes, T),
     ) -> Result<T, ProofError> {
         let Presented { phone, password, origin } = presented;
-        let limit = Limit::WrongPasswordsFrom(origin.address);
+        let limits = self.limits(Step::PasswordGuess, origin);
         let mut judged: Option<Judged> = None;
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
-            let credentials = self.storage.credentials(phone, Some(&limit)).await?;
+            let credentials = self.storage.credentials(phone, &limits).await?;
             let founder = credentials.account.as_ref().and_then(|account| account.value.opened_from());
             let caller = Caller { origin, founder };
             let guard = credentials.guard.as_ref().map(|loaded| loaded.value.clone());
             let guard = guard.unwrap_or_else(|| SignInGuard::new(phone.clone()));
             guard.admit(&caller, now)?;
-            let quota = self.settings.wrong_passwords_per_client;
-            let charge = (!guard.knows(&caller)).then_some(Charge { limit, quota, unit: Unit::Taken, now });
-            if let Some(charge) = charge {
-                let left = charge.decide(credentials.client_full_at);
-                left.map_err(|retry_after| ProofError::Locked { retry_after })?;
-            }
+            let charges = |unit| {
+                if guard.knows(&caller) {
+                    Vec::new()
+                } else {
+                    self.settings.quotas.charges(Step::PasswordGuess, origin, unit, now)
+                }
+            };
+            let (taken, kept) = (charges(Unit::Taken), charges(Unit::Kept));
+            let left = credentials.budgets.admit(&taken);
+            left.map_err(|retry_after| ProofError::Locked { retry_after })?;
             let newest = credentials.passwords.first();
             let verdict = match judged.take() {
                 Some(judged) if judged.is_of(newest) => judged,
@@ -97,7 +100,7 @@ impl Application {
                     let (mut changes, answer) = conclude(Proven { account, set_at: *set_at, now });
                     changes.guard = Some(save(guard.succeeded(&caller, now)?, &credentials));
                     // A right answer is told from an empty budget no more than a wrong one is.
-                    changes.charges.extend(charge.map(|charge| Charge { unit: Unit::Kept, ..charge }));
+                    changes.charges = kept;
                     changes.password.clone_from(&verdict.upgrade);
                     (changes, Ok(answer))
                 }
@@ -107,7 +110,7 @@ impl Application {
                     let failed = guard.failed(&caller, &self.settings.guard, now)?;
                     let changes = Changes {
                         guard: Some(save(failed, &credentials)),
-                        charges: charge.into_iter().collect(),
+                        charges: taken,
                         facts: vec![self.fact(Event::PasswordRefused, &scene)],
                         ..Changes::default()
                     };

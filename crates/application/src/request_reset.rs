@@ -2,12 +2,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
+use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::password_reset::{Owner, PasswordReset, Request};
 use vestibule_domain::registration::ResendRefusal;
 use vestibule_domain::{
     AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Standing,
 };
-use vestibule_port_storage::{Changes, Charge, CommitError, Credentials, Limit, Save, Unavailable, Unit};
+use vestibule_port_storage::{Changes, CommitError, Credentials, Save, Unavailable};
 
 use crate::facts::Scene;
 use crate::{Application, MAX_ROUNDS, contended, undecided};
@@ -55,10 +56,9 @@ impl Application {
     pub async fn request_reset(&self, request: RequestReset) -> Result<(), RequestResetError> {
         let phone = PhoneNumber::parse(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
-        let limit = Limit::ResetsFrom(origin.address);
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
-            let credentials = self.storage.credentials(&phone, Some(&limit)).await?;
+            let credentials = self.storage.credentials(&phone, &[]).await?;
             let owner = owner(&credentials);
             let account = credentials.account.as_ref().map(|account| account.value.user());
             let (current, replaces) = match credentials.reset {
@@ -80,12 +80,7 @@ impl Application {
             let scene = Scene { user: account, ..Scene::at(&phone, &origin) };
             let changes = Changes {
                 reset: Some(Save { value: step.reset, replaces }),
-                charges: vec![Charge {
-                    limit,
-                    quota: self.settings.resets_per_client,
-                    unit: Unit::Taken,
-                    now,
-                }],
+                charges: self.settings.quotas.charges(Step::Reset, &origin, Unit::Taken, now),
                 messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::ResetRequested, &scene)],
                 ..Changes::default()

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use time::UtcDateTime;
+use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{Registration, Resend, ResendRefusal};
 use vestibule_domain::{
     AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Locale, Origin, PhoneError, PhoneNumber,
@@ -49,7 +50,7 @@ pub enum ResendCodeError {
         /// How far the last message has come, as far as the caller may know.
         delivery: Option<DeliveryState>,
     },
-    /// Too many messages for this registration.
+    /// Too many messages for this registration, or asked for from where it comes from.
     #[error("too many messages")]
     TooMany {
         /// How long to wait.
@@ -83,12 +84,16 @@ impl Application {
             let message = step.message.map(|message| self.message(to(), &request.locale, message));
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
+                charges: self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now),
                 messages: message.into_iter().collect(),
                 ..Changes::default()
             };
             match self.storage.commit(changes).await {
                 Ok(()) => return Ok(ResentCode { delivery }),
                 Err(CommitError::Conflict) => {}
+                Err(CommitError::LimitReached { retry_after }) => {
+                    return Err(ResendCodeError::TooMany { retry_after, delivery });
+                }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(error) => return Err(impossible(&error).into()),
             }

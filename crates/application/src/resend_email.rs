@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use vestibule_domain::{EmailRefusal, EmailVerificationId, Locale, Recipient};
+use vestibule_domain::limits::{Step, Unit};
+use vestibule_domain::{EmailRefusal, EmailVerificationId, Locale, Origin, Recipient};
 use vestibule_port_storage::Unavailable;
 
 use crate::authenticate::{AccountChange, CommitRefusal};
@@ -21,7 +22,7 @@ pub enum ResendEmailError {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// The account has caused too many mails.
+    /// The account has caused too many mails, or where it comes from has.
     #[error("too many mails")]
     TooMany {
         /// How long to wait.
@@ -40,13 +41,20 @@ impl Application {
     ///
     /// # Errors
     /// [`ResendEmailError`]
-    pub async fn resend_email(&self, customer: Customer, locale: &Locale) -> Result<(), ResendEmailError> {
+    pub async fn resend_email(
+        &self,
+        customer: Customer,
+        origin: &Origin,
+        locale: &Locale,
+    ) -> Result<(), ResendEmailError> {
         self.change_account(customer, |account| {
             let fresh = EmailVerificationId::new(self.entropy.unguessable_id());
             let address = account.email().address().cloned().ok_or(ResendEmailError::NoAddress)?;
-            let step = account.resend_email(fresh, &self.settings.email, self.clock.now())?;
+            let now = self.clock.now();
+            let step = account.resend_email(fresh, &self.settings.email, now)?;
             let message = Some(self.message(Recipient::Email(address), locale, step.mail));
-            Ok(Some(AccountChange { account: step.account, message }))
+            let charges = self.settings.quotas.charges(Step::Mail, origin, Unit::Taken, now);
+            Ok(Some(AccountChange { account: step.account, charges, message }))
         })
         .await
     }
@@ -67,6 +75,7 @@ impl From<CommitRefusal> for ResendEmailError {
     fn from(refusal: CommitRefusal) -> Self {
         match refusal {
             CommitRefusal::SessionEnded => Self::Unauthorized,
+            CommitRefusal::TooMany { retry_after } => Self::TooMany { retry_after },
             // An unconfirmed address is nobody's, so it can't be taken either.
             CommitRefusal::EmailTaken => Self::AlreadyConfirmed,
         }

@@ -2,7 +2,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
-use vestibule_domain::password_reset::Checked;
+use vestibule_domain::limits::{Step, Unit};
+use vestibule_domain::password_reset::{Checked, PasswordReset};
 use vestibule_domain::registration::ConfirmRefusal;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
@@ -63,6 +64,12 @@ pub enum CheckResetCodeError {
         /// When a new code can be asked for.
         retry_after: Duration,
     },
+    /// Too many guesses from where it comes from, or altogether. It was not compared.
+    #[error("too many guesses")]
+    TooMany {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// Storage does not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -107,7 +114,7 @@ impl Application {
         let phone = PhoneNumber::parse(&check.phone).map_err(CheckResetCodeError::from)?;
         // On record before the password is looked at: what the policy says of it must not tell that the code was right.
         self.compare(&phone, &check).await?;
-        let credentials = self.storage.credentials(&phone, None).await?;
+        let credentials = self.storage.credentials(&phone, &[]).await?;
         let password = self.new_password(password, &credentials).await?;
         let hash = self.hasher.hash(password.clone()).await?;
         self.replace_password(&phone, &check, (&password, &hash), credentials, &locale).await
@@ -116,17 +123,29 @@ impl Application {
     /// Compares the code. That it was right is told once nobody can have guessed faster.
     async fn compare(&self, phone: &PhoneNumber, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
         for _ in 0..MAX_ROUNDS {
-            let credentials = self.storage.credentials(phone, None).await?;
-            let (reset, answer) = match self.checked(&credentials, check)? {
-                Checked::Right { kept, .. } => (kept, Ok(())),
-                Checked::Refused { spent: Some(reset), refusal } => (reset, Err(refusal.into())),
+            let credentials = self.storage.credentials(phone, &[]).await?;
+            let (origin, now) = (check.origin(), self.clock.now());
+            let is_first = |reset: &Loaded<PasswordReset>| reset.value.is_first_guess(&origin, now);
+            let is_first = credentials.reset.as_ref().is_some_and(is_first);
+            let (reset, unit, answer) = match self.checked(&credentials, check)? {
+                Checked::Right { kept, .. } => (kept, Unit::Kept, Ok(())),
+                Checked::Refused { spent: Some(reset), refusal } => (reset, Unit::Taken, Err(refusal.into())),
                 Checked::Refused { spent: None, refusal } => return Err(refusal.into()),
             };
             let replaces = credentials.reset.map(|loaded| loaded.version);
-            let changes = Changes { reset: Some(Save { value: reset, replaces }), ..Changes::default() };
+            let charges = if is_first {
+                Vec::new()
+            } else {
+                self.settings.quotas.charges(Step::CodeGuess, &origin, unit, now)
+            };
+            let changes =
+                Changes { reset: Some(Save { value: reset, replaces }), charges, ..Changes::default() };
             match self.storage.commit(changes).await {
                 Ok(()) => return answer,
                 Err(CommitError::Conflict) => {}
+                Err(CommitError::LimitReached { retry_after }) => {
+                    return Err(CheckResetCodeError::TooMany { retry_after });
+                }
                 Err(error) => return Err(undecided(&error).into()),
             }
         }
@@ -208,7 +227,7 @@ impl Application {
             match self.storage.commit(changes).await {
                 Ok(()) => return Ok(pair),
                 Err(CommitError::Conflict) => {
-                    credentials = self.storage.credentials(phone, None).await?;
+                    credentials = self.storage.credentials(phone, &[]).await?;
                     let newest = |passwords: &[NewPassword]| passwords.first().map(|newest| newest.set_at);
                     // Who was faster may have set this very one.
                     if newest(&credentials.passwords) != newest(&passwords)

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use vestibule_domain::quota::Quota;
+use vestibule_domain::limits::Quotas;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{Country, EmailRules, PasswordPolicy, SessionLives};
@@ -13,14 +13,10 @@ pub struct Settings {
     pub registration: Rules,
     /// Of e-mail confirmation.
     pub email: EmailRules,
-    /// Sign-ups from one client address.
-    pub sign_ups_per_client: Quota,
+    /// How often who may do what.
+    pub quotas: Quotas,
     /// Wrong passwords that are borne.
     pub guard: GuardRules,
-    /// Wrong passwords from one client address, for numbers that do not know it.
-    pub wrong_passwords_per_client: Quota,
-    /// Requests for a password reset from one client address.
-    pub resets_per_client: Quota,
     /// Whether a sign-up with a used number must look like any other.
     pub conceal_accounts: bool,
     /// The age that a customer must have reached.

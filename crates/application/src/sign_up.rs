@@ -2,14 +2,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
+use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
 use vestibule_domain::{
     AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Violations,
 };
 use vestibule_port_security::HashError;
-use vestibule_port_storage::{
-    Changes, Charge, CommitError, Limit, NumberDigest, Save, SignUpState, Unavailable, Unit,
-};
+use vestibule_port_storage::{Changes, CommitError, NumberDigest, Save, SignUpState, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
@@ -102,8 +101,7 @@ impl Application {
 
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let digest = self.derivation.number_digest(&phone);
-        let limit = Limit::SignUpsFrom(origin.address);
-        let state = self.storage.sign_up_state(&phone, &digest, &limit).await?;
+        let state = self.storage.sign_up_state(&phone, &digest, &self.limits(Step::SignUp, &origin)).await?;
         self.admit_sign_up(&state, &origin)?;
         let password = self.hasher.hash(password).await.map_err(|error| match error {
             HashError::Busy { retry_after } => SignUpError::Busy { retry_after },
@@ -111,7 +109,7 @@ impl Application {
         })?;
         let attempt = AttemptId::new(self.entropy.unguessable_id());
         let sign_up = registration::SignUp { attempt, phone, password, origin };
-        self.record_sign_up(sign_up, state, digest, limit, &locale).await
+        self.record_sign_up(sign_up, state, digest, &locale).await
     }
 
     async fn record_sign_up(
@@ -119,7 +117,6 @@ impl Application {
         sign_up: registration::SignUp,
         mut state: SignUpState,
         digest: NumberDigest,
-        limit: Limit,
         locale: &Locale,
     ) -> Result<SignedUp, SignUpError> {
         for _ in 0..MAX_ROUNDS {
@@ -135,12 +132,7 @@ impl Application {
             let to = || Recipient::Phone(sign_up.phone.clone());
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
-                charges: vec![Charge {
-                    limit,
-                    quota: self.settings.sign_ups_per_client,
-                    unit: Unit::Taken,
-                    now,
-                }],
+                charges: self.settings.quotas.charges(Step::SignUp, &sign_up.origin, Unit::Taken, now),
                 messages: step
                     .message
                     .map(|message| self.message(to(), locale, message))
@@ -158,7 +150,8 @@ impl Application {
                     });
                 }
                 Err(CommitError::Conflict) => {
-                    state = self.storage.sign_up_state(&sign_up.phone, &digest, &limit).await?;
+                    let limits = self.limits(Step::SignUp, &sign_up.origin);
+                    state = self.storage.sign_up_state(&sign_up.phone, &digest, &limits).await?;
                 }
                 Err(CommitError::LimitReached { retry_after }) => {
                     return Err(SignUpError::TooMany { retry_after });
@@ -178,10 +171,8 @@ impl Application {
         let current = state.registration.as_ref().map(|loaded| &loaded.value);
         let number = self.number_use(state.number_used);
         Registration::admit_sign_up(current, number, origin, &self.settings.registration, now)?;
-        match self.settings.sign_ups_per_client.charge(state.client_full_at, now) {
-            Ok(_) => Ok(()),
-            Err(retry_after) => Err(SignUpError::TooMany { retry_after }),
-        }
+        let charges = self.settings.quotas.charges(Step::SignUp, origin, Unit::Taken, now);
+        state.budgets.admit(&charges).map_err(|retry_after| SignUpError::TooMany { retry_after })
     }
 
     fn number_use(&self, used: bool) -> NumberUse {

@@ -15,6 +15,7 @@ mod country;
 mod email;
 mod ids;
 mod kyc;
+pub mod limits;
 mod message;
 mod origin;
 mod password;

@@ -6,7 +6,7 @@
 use time::UtcDateTime;
 
 use crate::registration::{ConfirmRefusal, Outgoing, ResendRefusal, Rules};
-use crate::verification::{Attempt, Guess, Ledger, NoCodes, guess};
+use crate::verification::{Attempt, Guess, Ledger, NoCodes, guess, is_first_guess};
 use crate::{AttemptId, Claim, Content, OneTimeCode, OneTimeCodes, Origin, PhoneNumber};
 
 /// The requests of one phone for a new password.
@@ -95,6 +95,12 @@ impl PasswordReset {
             message
         };
         Ok(Requested { reset: Self { ledger }, message: (owner == Owner::Account).then_some(message) })
+    }
+
+    /// Whether the next guess from the origin is the first at each code that it reaches, see [`Registration::is_first_guess`](crate::registration::Registration::is_first_guess).
+    #[must_use]
+    pub fn is_first_guess(&self, origin: &Origin, now: UtcDateTime) -> bool {
+        is_first_guess(&self.ledger, &Claim { attempt: None, origin: *origin }, now)
     }
 
     /// Compares a code with those that were sent.

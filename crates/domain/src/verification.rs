@@ -11,7 +11,7 @@ use time::UtcDateTime;
 
 pub use attempt::{Attempt, MAX_LIVE_ATTEMPTS, OPEN_FOR};
 pub(crate) use attempt::{Ledger, MessageRefusal};
-pub(crate) use guess::{Guess, NoCodes, guess};
+pub(crate) use guess::{Guess, NoCodes, guess, is_first_guess};
 
 /// How long from `now` until `then`; nothing when that is past.
 pub(crate) fn wait(now: UtcDateTime, then: UtcDateTime) -> Duration {

@@ -228,7 +228,9 @@ impl From<ConfirmPhoneError> for Problem {
                     .with("attemptsLeft", json!(attempts_left))
             }
             ConfirmPhoneError::Expired => Self::bad_request("CUSTOMER_SMS_CODE_EXPIRED", 118),
-            ConfirmPhoneError::Exhausted { retry_after } => Self::exhausted(retry_after),
+            ConfirmPhoneError::Exhausted { retry_after } | ConfirmPhoneError::TooMany { retry_after } => {
+                Self::exhausted(retry_after)
+            }
             ConfirmPhoneError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }
@@ -314,7 +316,9 @@ impl From<CheckResetCodeError> for Problem {
                     .with("attemptsLeft", json!(attempts_left))
             }
             CheckResetCodeError::Expired => Self::bad_request("CUSTOMER_VERIFICATION_CODE_EXPIRED", 9),
-            CheckResetCodeError::Exhausted { retry_after } => Self::exhausted(retry_after),
+            CheckResetCodeError::Exhausted { retry_after } | CheckResetCodeError::TooMany { retry_after } => {
+                Self::exhausted(retry_after)
+            }
             CheckResetCodeError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }

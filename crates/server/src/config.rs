@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use vestibule_domain::Country;
+use vestibule_domain::limits::{Quotas, StepQuotas};
+use vestibule_domain::quota::Quota;
 
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
@@ -287,14 +290,104 @@ section! {
 section! {
     /// Rates.
     Limits {
-        signup_per_ip_per_hour: u32 = 30,
+        login_attempts: u32 = 10,
+        login_lock_seconds: u64 = 900,
         signup_per_phone_per_day: u32 = 10,
         guesses_per_phone_per_day: u32 = 30,
         mails_per_account_per_day: u32 = 10,
-        login_attempts: u32 = 10,
-        login_lock_seconds: u64 = 900,
-        wrong_passwords_per_ip_per_hour: u32 = 100,
-        resets_per_ip_per_hour: u32 = 30,
+        signup_per_device_per_hour: Rate = Rate(10),
+        signup_per_ip_per_hour: Rate = Rate(30),
+        signup_per_block_per_hour: Rate = Rate(300),
+        signup_per_hour: Rate = Rate(20_000),
+        resends_per_device_per_hour: Rate = Rate(20),
+        resends_per_ip_per_hour: Rate = Rate(60),
+        resends_per_block_per_hour: Rate = Rate(600),
+        resends_per_hour: Rate = Rate(20_000),
+        wrong_codes_per_device_per_hour: Rate = Rate(30),
+        wrong_codes_per_ip_per_hour: Rate = Rate(60),
+        wrong_codes_per_block_per_hour: Rate = Rate(600),
+        wrong_codes_per_hour: Rate = Rate(1000),
+        wrong_passwords_per_device_per_hour: Rate = Rate(50),
+        wrong_passwords_per_ip_per_hour: Rate = Rate(100),
+        wrong_passwords_per_block_per_hour: Rate = Rate(1000),
+        wrong_passwords_per_hour: Rate = Rate(10_000),
+        resets_per_device_per_hour: Rate = Rate(10),
+        resets_per_ip_per_hour: Rate = Rate(30),
+        resets_per_block_per_hour: Rate = Rate(300),
+        resets_per_hour: Rate = Rate(5000),
+        mails_per_device_per_hour: Rate = Rate(20),
+        mails_per_ip_per_hour: Rate = Rate(60),
+        mails_per_block_per_hour: Rate = Rate(600),
+        mails_per_hour: Rate = Rate(20_000),
+    }
+}
+
+impl Limits {
+    /// The budgets that are not a phone's or an account's own.
+    pub(crate) fn quotas(&self) -> Quotas {
+        let step = |device: Rate, address: Rate, block: Rate, everyone: Rate| StepQuotas {
+            device: device.quota(),
+            address: address.quota(),
+            block: block.quota(),
+            everyone: everyone.quota(),
+        };
+        Quotas {
+            sign_up: step(
+                self.signup_per_device_per_hour,
+                self.signup_per_ip_per_hour,
+                self.signup_per_block_per_hour,
+                self.signup_per_hour,
+            ),
+            resend: step(
+                self.resends_per_device_per_hour,
+                self.resends_per_ip_per_hour,
+                self.resends_per_block_per_hour,
+                self.resends_per_hour,
+            ),
+            code_guess: step(
+                self.wrong_codes_per_device_per_hour,
+                self.wrong_codes_per_ip_per_hour,
+                self.wrong_codes_per_block_per_hour,
+                self.wrong_codes_per_hour,
+            ),
+            password_guess: step(
+                self.wrong_passwords_per_device_per_hour,
+                self.wrong_passwords_per_ip_per_hour,
+                self.wrong_passwords_per_block_per_hour,
+                self.wrong_passwords_per_hour,
+            ),
+            reset: step(
+                self.resets_per_device_per_hour,
+                self.resets_per_ip_per_hour,
+                self.resets_per_block_per_hour,
+                self.resets_per_hour,
+            ),
+            mail: step(
+                self.mails_per_device_per_hour,
+                self.mails_per_ip_per_hour,
+                self.mails_per_block_per_hour,
+                self.mails_per_hour,
+            ),
+        }
+    }
+}
+
+/// So many in an hour; at most so many that a unit is some milliseconds, as moments are kept to the millisecond.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct Rate(u32);
+
+impl TryFrom<u32> for Rate {
+    type Error = &'static str;
+
+    fn try_from(rate: u32) -> Result<Self, Self::Error> {
+        if (1..=1_000_000).contains(&rate) { Ok(Self(rate)) } else { Err("must be 1 to 1000000") }
+    }
+}
+
+impl Rate {
+    const fn quota(self) -> Quota {
+        Quota { burst: self.0, period: Duration::from_hours(1) }
     }
 }
 
@@ -343,17 +436,10 @@ impl Config {
             ("tokens.session_ttl_seconds", self.tokens.session_ttl_seconds, 315_360_000),
             ("limits.login_attempts", self.limits.login_attempts.into(), 1000),
             ("limits.login_lock_seconds", self.limits.login_lock_seconds, 86_400),
-            (
-                "limits.wrong_passwords_per_ip_per_hour",
-                self.limits.wrong_passwords_per_ip_per_hour.into(),
-                1_000_000,
-            ),
-            ("limits.resets_per_ip_per_hour", self.limits.resets_per_ip_per_hour.into(), 1_000_000),
             ("retention.audit_days", self.retention.audit_days.into(), 3650),
             ("registration.code_guesses", registration.code_guesses.into(), 100),
             ("registration.max_messages", registration.max_messages.into(), 1000),
             ("database.pool_size", self.database.pool_size.into(), 1024),
-            ("limits.signup_per_ip_per_hour", self.limits.signup_per_ip_per_hour.into(), 1_000_000),
             ("limits.signup_per_phone_per_day", self.limits.signup_per_phone_per_day.into(), 1_000_000),
             ("limits.guesses_per_phone_per_day", self.limits.guesses_per_phone_per_day.into(), 1_000_000),
             ("limits.mails_per_account_per_day", self.limits.mails_per_account_per_day.into(), 1_000_000),

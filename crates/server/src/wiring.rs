@@ -36,7 +36,6 @@ use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
 use crate::token_keys::FollowKeys;
 
-const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// The service, ready to be served.
@@ -236,9 +235,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             attempts: limits.login_attempts,
             lock: Duration::from_secs(limits.login_lock_seconds),
         },
-        wrong_passwords_per_client: Quota { burst: limits.wrong_passwords_per_ip_per_hour, period: HOUR },
-        resets_per_client: Quota { burst: limits.resets_per_ip_per_hour, period: HOUR },
-        sign_ups_per_client: Quota { burst: limits.signup_per_ip_per_hour, period: HOUR },
+        quotas: limits.quotas(),
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
         blocked_client_countries: set(

@@ -15,6 +15,7 @@ use time::UtcDateTime;
 use time::macros::{date, utc_datetime};
 use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
+use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
@@ -29,8 +30,7 @@ use vestibule_port_storage::archive::{
     Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
 };
 use vestibule_port_storage::{
-    Changes, Charge, Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Save, Settlement,
-    Storage, Unit, Version,
+    Changes, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Save, Settlement, Storage, Version,
 };
 
 /// Stamps the tests of what commits leave in an archive. `$open` makes a storage afresh, and `$read` opens an archive of what it holds: an
@@ -289,9 +289,9 @@ pub fn records() -> Vec<Record> {
             expires_at: after(number.into()),
         })
     };
-    let budget = |limit: fn(ClientAddress) -> Limit, address: &str, seconds| {
-        let limit = limit(ClientAddress::of(address.parse().unwrap()));
-        Record::Budget(Budget { limit, full_at: after(seconds) })
+    let at = |address: &str| Scope::Address(ClientAddress::of(address.parse().unwrap()));
+    let budget = |step, scope, seconds| {
+        Record::Budget(Budget { limit: Limit { step, scope }, full_at: after(seconds) })
     };
     let by_mail = || Recipient::Email(address.clone());
     let mail = message(2, by_mail(), Content::EmailConfirmation { verification: verification(1) });
@@ -332,12 +332,13 @@ pub fn records() -> Vec<Record> {
         session(3, 5, Origin { address: v6(), ..origin("") }),
         token(9),
         token(130),
-        budget(Limit::ResetsFrom, "192.0.2.1", 59),
-        budget(Limit::SignUpsFrom, "192.0.2.1", 60),
-        budget(Limit::SignUpsFrom, "192.0.2.10", 61),
-        budget(Limit::SignUpsFrom, "2001:db8::", 62),
-        budget(Limit::SignUpsFrom, "2001:db8:a::", 63),
-        budget(Limit::WrongPasswordsFrom, "192.0.2.1", 64),
+        budget(Step::PasswordGuess, at("192.0.2.1"), 64),
+        budget(Step::Reset, at("192.0.2.1"), 59),
+        budget(Step::SignUp, at("192.0.2.1"), 60),
+        budget(Step::SignUp, at("192.0.2.10"), 61),
+        budget(Step::SignUp, at("2001:db8::"), 62),
+        budget(Step::SignUp, at("2001:db8:a::"), 63),
+        budget(Step::SignUp, Scope::Everyone, 65),
         Record::Message(Box::new(queued(sms(1)))),
         Record::Message(Box::new(in_doubt)),
         Record::Message(Box::new(dead)),

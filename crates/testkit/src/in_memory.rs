@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use time::UtcDateTime;
 use tokio::sync::Notify;
 use vestibule_domain::audit::Fact;
+use vestibule_domain::limits::Limit;
 use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
@@ -18,7 +19,7 @@ use vestibule_domain::{
     Recipient, RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, Credentials, FactsOf, Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NewPassword, NewRefreshToken, NumberDigest,
     RefreshState, SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
@@ -81,13 +82,13 @@ impl Storage for InMemoryStorage {
         &self,
         phone: &PhoneNumber,
         digest: &NumberDigest,
-        client: &Limit,
+        limits: &[Limit],
     ) -> Result<SignUpState, Unavailable> {
         let state = self.up()?;
         Ok(SignUpState {
             registration: state.registrations.get(phone).cloned(),
             number_used: state.used_numbers.contains(digest),
-            client_full_at: state.limits.get(client).copied(),
+            budgets: state.budgets(limits),
         })
     }
 
@@ -113,11 +114,7 @@ impl Storage for InMemoryStorage {
         }))
     }
 
-    async fn credentials(
-        &self,
-        phone: &PhoneNumber,
-        client: Option<&Limit>,
-    ) -> Result<Credentials, Unavailable> {
+    async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable> {
         let state = self.up()?;
         let account = state.accounts.values().find(|account| account.value.phone() == phone).cloned();
         let user = account.as_ref().map(|account| account.value.user());
@@ -129,7 +126,7 @@ impl Storage for InMemoryStorage {
             passwords,
             guard: state.guards.get(phone).cloned(),
             reset: state.resets.get(phone).cloned(),
-            client_full_at: client.and_then(|client| state.limits.get(client)).copied(),
+            budgets: state.budgets(limits),
         })
     }
 
@@ -230,6 +227,10 @@ impl State {
         let session = self.sessions.get(&session)?.clone();
         let account = self.accounts.get(&session.value.user())?.clone();
         Some(SignedInAccount { account, session })
+    }
+
+    fn budgets(&self, of: &[Limit]) -> Budgets {
+        Budgets(of.iter().filter_map(|limit| Some((*limit, *self.limits.get(limit)?))).collect())
     }
 
     fn has_confirmed(&self, address: &EmailAddress, except: UserId) -> bool {

@@ -139,7 +139,7 @@ fn bytes(key: &Key) -> Vec<u8> {
         Key::UsedNumber(digest) => digest.0.into(),
         Key::Session(session) => session.uuid().into(),
         Key::RefreshToken(hash) => hash.digest().as_slice().into(),
-        Key::Budget(limit) => limit.key().into(),
+        Key::Budget(limit) => limit.to_string().into(),
         Key::Message(id) | Key::Delivery(id) => id.uuid().into(),
         Key::Fact(id) => id.uuid().into(),
     }

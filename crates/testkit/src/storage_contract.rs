@@ -58,6 +58,7 @@ macro_rules! storage_contract {
                 of_64_confirmations_of_one_address_one_succeeds,
                 an_unconfirmed_address_may_be_anyones,
                 a_limit_is_charged_to_its_end_and_no_further,
+                everyones_budget_is_spent_to_the_last_unit,
                 a_kept_unit_must_be_there_and_stays,
                 several_limits_are_charged_together_or_not_at_all,
                 a_refused_commit_leaves_nothing,

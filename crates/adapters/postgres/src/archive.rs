@@ -11,9 +11,11 @@ use diesel::{
 };
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
+use vestibule_domain::limits::Limit;
 use vestibule_port_storage::archive::{Archive, ArchiveTarget, Budget, ImportError, Key, Record, Table};
-use vestibule_port_storage::{Limit, NumberDigest, Unavailable};
+use vestibule_port_storage::{NumberDigest, Unavailable};
 
+use crate::budgets;
 use crate::connection::unavailable;
 use crate::rows::{
     AccountRow, AttemptRow, DeliveryRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow,
@@ -53,7 +55,9 @@ impl Archive for Postgres {
                 Table::UsedNumbers => used_numbers::table.count().get_result(connection).await,
                 Table::Sessions => sessions::table.count().get_result(connection).await,
                 Table::RefreshTokens => refresh_tokens::table.count().get_result(connection).await,
-                Table::Limits => limits::table.count().get_result(connection).await,
+                Table::Limits => {
+                    limits::table.filter(limits::part.eq(0)).count().get_result(connection).await
+                }
                 Table::Messages => messages::table.count().get_result(connection).await,
                 Table::Deliveries => deliveries::table.count().get_result(connection).await,
                 Table::SignInGuards => sign_in_guards::table.count().get_result(connection).await,
@@ -207,15 +211,20 @@ async fn registrations_page(
     Ok(records)
 }
 
-/// In the order of bytes, whatever the database's collation.
+/// In the order of bytes, whatever the database's collation. The first part of a budget stands for all.
 async fn limits_page(
     connection: &AsyncPgConnection,
     after: Option<&Key>,
     limit: i64,
 ) -> Result<Vec<Record>, Failure> {
-    let mut query = limits::table.order(sql::<Text>("key COLLATE \"C\"")).limit(limit).into_boxed();
+    let mut query = limits::table
+        .filter(limits::part.eq(0))
+        .select((limits::key, limits::full_at))
+        .order(sql::<Text>("key COLLATE \"C\""))
+        .limit(limit)
+        .into_boxed();
     if let Some(Key::Budget(after)) = after {
-        query = query.filter(sql::<Bool>("key COLLATE \"C\" > ").bind::<Text, _>(after.key()));
+        query = query.filter(sql::<Bool>("key COLLATE \"C\" > ").bind::<Text, _>(after.to_string()));
     }
     let rows: Vec<(String, OffsetDateTime)> = query.load(&mut &*connection).await?;
     let budget = |(key, full_at): (String, _)| {
@@ -235,7 +244,7 @@ struct Rows {
     used_numbers: Vec<Vec<u8>>,
     sessions: Vec<SessionRow>,
     refresh_tokens: Vec<RefreshTokenRow>,
-    limits: Vec<(String, OffsetDateTime)>,
+    limits: Vec<(String, i16, OffsetDateTime)>,
     messages: Vec<MessageRow>,
     deliveries: Vec<DeliveryRow>,
     sign_in_guards: Vec<GuardRow>,
@@ -262,7 +271,10 @@ impl Rows {
                     rows.sessions.push(SessionRow::of(&loaded.value, loaded.version));
                 }
                 Record::RefreshToken(token) => rows.refresh_tokens.push(RefreshTokenRow::of(&token)),
-                Record::Budget(Budget { limit, full_at }) => rows.limits.push((limit.key(), stamp(full_at))),
+                // Each part has used as much of its share as the whole has of its own.
+                Record::Budget(Budget { limit, full_at }) => rows.limits.extend(
+                    (0..budgets::parts(&limit)).map(|part| (limit.to_string(), part, stamp(full_at))),
+                ),
                 Record::Message(queued) => rows.messages.push(MessageRow::of_queued(*queued)),
                 Record::Delivery(delivery) => rows.deliveries.push(DeliveryRow::of(*delivery)),
                 Record::Guard(loaded) => {
@@ -299,8 +311,8 @@ impl Rows {
             diesel::insert_into(used_numbers::table).values(values).execute(connection).await?;
         }
         for some in self.limits.chunks(ROWS) {
-            let row = |(key, full_at): &(String, OffsetDateTime)| {
-                (limits::key.eq(key.clone()), limits::full_at.eq(*full_at))
+            let row = |(key, part, full_at): &(String, i16, OffsetDateTime)| {
+                (limits::key.eq(key.clone()), limits::part.eq(*part), limits::full_at.eq(*full_at))
             };
             let values: Vec<_> = some.iter().map(row).collect();
             diesel::insert_into(limits::table).values(values).execute(connection).await?;

@@ -1,51 +1,62 @@
 //! Writes [`Changes`] as one statement.
 
-use std::collections::HashMap;
-
-use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel::sql_types::{Interval, Text, Timestamptz, Uuid};
+use diesel::sql_types::{Text, Uuid};
 use diesel::upsert::excluded;
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use time::OffsetDateTime;
 use vestibule_domain::UserId;
+use vestibule_domain::limits::Charge;
 use vestibule_domain::registration::Registration;
-use vestibule_port_storage::{
-    Changes, Charge, CommitError, EndSessions, Erasure, NumberDigest, Save, Unit, Version,
-};
+use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
 
+use crate::budgets::{self, Asked, TakeUnit};
 use crate::connection::{discard_on, is_rivalry, unavailable};
 use crate::rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, moment, stamp,
+    ResetRow, SessionRow, stamp,
 };
 use crate::schema::{
-    accounts, attempts, facts, limits, messages, password_resets, passwords, refresh_tokens, registrations,
-    sessions, sign_in_guards, used_numbers,
+    accounts, attempts, facts, messages, password_resets, passwords, refresh_tokens, registrations, sessions,
+    sign_in_guards, used_numbers,
 };
 use crate::statement::{BUDGET, Together, VERSION};
 
+/// How often a commit is written again from another part of a budget.
+const MAX_ROUNDS: usize = 16;
+
 /// Writes all of it, or nothing.
-pub(crate) async fn apply(connection: &mut AsyncPgConnection, changes: Changes) -> Result<(), CommitError> {
-    let charges = changes.charges.clone();
-    if let Some(Charge { quota, .. }) = charges.iter().find(|charge| charge.quota.burst == 0) {
+pub(crate) async fn apply(
+    connection: &mut AsyncPgConnection,
+    changes: Changes,
+    turn: usize,
+) -> Result<(), CommitError> {
+    if let Some(Charge { quota, .. }) = changes.charges.iter().find(|charge| charge.quota.burst == 0) {
         return Err(CommitError::LimitReached { retry_after: quota.period });
     }
-    let statement = together(changes);
-    if statement.is_empty() {
-        return Ok(());
+    let charges = changes.charges.clone();
+    let in_parts = charges.iter().any(|charge| budgets::parts(&charge.limit) > 1);
+    let (mut changes, mut asked) = (Some(changes), Asked::in_turn(turn));
+    for _ in 0..MAX_ROUNDS {
+        let these = if in_parts { changes.clone() } else { changes.take() };
+        let Some(these) = these else { break };
+        let statement = together(these, &asked);
+        if statement.is_empty() {
+            return Ok(());
+        }
+        let Err(error) = statement.execute(connection).await else {
+            return Ok(());
+        };
+        discard_on(&error, connection);
+        match refusal(&error) {
+            Refusal::Budget => asked = budgets::with_units(connection, &charges).await?,
+            Refusal::Commit(refused) => return Err(refused),
+        }
     }
-    let Err(error) = statement.execute(connection).await else {
-        return Ok(());
-    };
-    discard_on(&error, connection);
-    match refusal(&error) {
-        Refusal::Budget => Err(limit_reached(connection, &charges).await),
-        Refusal::Commit(refused) => Err(refused),
-    }
+    // A unit has come back meanwhile.
+    Err(CommitError::Conflict)
 }
 
 /// Adds the row, or puts it in the place of the one of the version that it replaces.
@@ -64,7 +75,7 @@ macro_rules! save {
     }};
 }
 
-fn together(changes: Changes) -> Together {
+fn together(changes: Changes, asked: &Asked) -> Together {
     let mut statement = Together::default();
     if let Some(erasure) = &changes.erase {
         erase(&mut statement, erasure);
@@ -76,7 +87,7 @@ fn together(changes: Changes) -> Together {
         save_registration(&mut statement, save);
     }
     for charge in &changes.charges {
-        statement.demand(BUDGET, TakeUnit::new(charge));
+        statement.demand(BUDGET, TakeUnit::new(charge, asked));
     }
     if let Some(digest) = changes.used_number {
         statement
@@ -222,86 +233,6 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for IfChanged<Q> {
               IS DISTINCT FROM (excluded.generation, excluded.guesses, excluded.messages)",
         );
         Ok(())
-    }
-}
-
-/// The generic cell rate algorithm of `domain::quota` as one statement, so that no two charges see the same budget. Returns a
-/// row when there was a unit to take.
-struct TakeUnit {
-    key: String,
-    now: OffsetDateTime,
-    unit: PgInterval,
-    /// How much of it is taken.
-    taken: PgInterval,
-    /// When the budget is full again after its first charge.
-    after_one: OffsetDateTime,
-    /// When it is full again after its last.
-    after_all: OffsetDateTime,
-}
-
-impl TakeUnit {
-    fn new(Charge { limit, quota, unit, now }: &Charge) -> Self {
-        let micros = |duration: std::time::Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        let whole = micros(quota.unit());
-        let taken = match unit {
-            Unit::Taken => whole,
-            Unit::Kept => 0,
-        };
-        let after = |micros: i64| {
-            let moment = stamp(*now).checked_add(time::Duration::microseconds(micros));
-            moment.unwrap_or_else(|| time::UtcDateTime::MAX.to_offset(time::UtcOffset::UTC))
-        };
-        Self {
-            key: limit.key(),
-            now: stamp(*now),
-            unit: PgInterval::from_microseconds(whole),
-            taken: PgInterval::from_microseconds(taken),
-            after_one: after(taken),
-            after_all: after(whole.saturating_mul(quota.burst.into())),
-        }
-    }
-}
-
-impl QueryFragment<Pg> for TakeUnit {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("INSERT INTO limits (key, full_at) VALUES (");
-        out.push_bind_param::<Text, _>(&self.key)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Timestamptz, _>(&self.after_one)?;
-        out.push_sql(") ON CONFLICT (key) DO UPDATE SET full_at = ");
-        self.after(&self.taken, out.reborrow())?;
-        out.push_sql(" WHERE ");
-        self.after(&self.unit, out.reborrow())?;
-        out.push_sql(" <= ");
-        out.push_bind_param::<Timestamptz, _>(&self.after_all)?;
-        out.push_sql(" RETURNING key");
-        Ok(())
-    }
-}
-
-impl TakeUnit {
-    fn after<'b>(&'b self, units: &'b PgInterval, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("greatest(limits.full_at, ");
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(") + ");
-        out.push_bind_param::<Interval, _>(units)
-    }
-}
-
-/// How long the client has to wait for a unit of the first budget that is empty. If there is none by now, the commit may be decided
-/// again.
-async fn limit_reached(connection: &AsyncPgConnection, charges: &[Charge]) -> CommitError {
-    let keys: Vec<_> = charges.iter().map(|charge| charge.limit.key()).collect();
-    let charged = limits::table.filter(limits::key.eq_any(&keys)).select((limits::key, limits::full_at));
-    let charged: HashMap<String, OffsetDateTime> = match charged.load(&mut &*connection).await {
-        Ok(charged) => charged.into_iter().collect(),
-        Err(error) => return CommitError::Unavailable(unavailable(&error)),
-    };
-    let mut decided =
-        charges.iter().zip(&keys).map(|(charge, key)| charge.decide(charged.get(key).copied().map(moment)));
-    match decided.find_map(Result::err) {
-        Some(retry_after) => CommitError::LimitReached { retry_after },
-        None => CommitError::Conflict,
     }
 }
 

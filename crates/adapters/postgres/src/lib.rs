@@ -9,6 +9,7 @@
 
 mod address;
 mod archive;
+mod budgets;
 mod commit;
 mod connection;
 mod listen;
@@ -20,6 +21,7 @@ mod statement;
 mod sweep;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use diesel::{
@@ -30,13 +32,14 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::future::try_join;
 use time::OffsetDateTime;
 use vestibule_domain::audit::Fact;
+use vestibule_domain::limits::Limit;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, Credentials, FactsOf, Limit, Loaded, NumberDigest, RefreshState, SignUpState,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
     SignedInAccount, Storage, Sweep, Unavailable,
 };
 
@@ -46,11 +49,11 @@ use listen::Neighbours;
 use migrate::Tables;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable, moment,
+    ResetRow, SessionRow, Unreadable,
 };
 use schema::{
-    accounts, asked, attempts, deliveries, facts, limits, messages, password_resets, passwords,
-    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
+    accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords, refresh_tokens,
+    registrations, sessions, sign_in_guards, used_numbers,
 };
 use statement::Asked;
 
@@ -59,6 +62,8 @@ pub struct Postgres {
     writes: Connections,
     reads: Connections,
     neighbours: Arc<Neighbours>,
+    /// Commits so far.
+    turn: AtomicUsize,
 }
 
 /// Why a database cannot be used. Each says what to do about it, and none repeats a password.
@@ -144,6 +149,7 @@ impl Postgres {
             writes: Connections::new(&address, pool_size),
             reads: Connections::new(&address, pool_size.div_ceil(2)),
             neighbours: Neighbours::meet(address),
+            turn: AtomicUsize::new(0),
         })
     }
 
@@ -244,19 +250,18 @@ impl Storage for Postgres {
         &self,
         phone: &PhoneNumber,
         digest: &NumberDigest,
-        client: &Limit,
+        limits: &[Limit],
     ) -> Result<SignUpState, Unavailable> {
         let used = used_numbers::table.find(digest.0.to_vec());
-        let full_at = limits::table.find(client.key()).select(limits::full_at).single_value();
         self.read(async |connection| {
-            // Both leave at once and run in this order: a registration that is confirmed in between is seen as it was before,
+            // All leave at once and run in this order: a registration that is confirmed in between is seen as it was before,
             // with a number that is used already, and never the other way round.
             let registration = load_registration(connection, phone);
-            let rest = diesel::select((diesel::dsl::exists(used), full_at)).get_result(&mut &*connection);
-            let rest = async { rest.await.map_err(Failure::from) };
-            let (registration, rest): (_, (bool, Option<OffsetDateTime>)) =
-                try_join(registration, rest).await?;
-            Ok(SignUpState { registration, number_used: rest.0, client_full_at: rest.1.map(moment) })
+            let used = diesel::select(diesel::dsl::exists(used)).get_result(&mut &*connection);
+            let rest =
+                async { try_join(used, budgets::load(connection, limits)).await.map_err(Failure::from) };
+            let (registration, (number_used, budgets)) = try_join(registration, rest).await?;
+            Ok(SignUpState { registration, number_used, budgets })
         })
         .await
     }
@@ -302,12 +307,13 @@ impl Storage for Postgres {
         .await
     }
 
-    async fn credentials(
-        &self,
-        phone: &PhoneNumber,
-        client: Option<&Limit>,
-    ) -> Result<Credentials, Unavailable> {
-        self.read(async |connection| load_credentials(connection, phone, client).await).await
+    async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable> {
+        self.read(async |connection| {
+            let budgets = async { Ok(budgets::load(connection, limits).await?) };
+            let (credentials, budgets) = try_join(load_credentials(connection, phone), budgets).await?;
+            Ok(Credentials { budgets, ..credentials })
+        })
+        .await
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
@@ -403,10 +409,12 @@ impl Storage for Postgres {
 
     async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
         let (writes, neighbours) = (self.writes.clone(), Arc::clone(&self.neighbours));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         // On its own feet: the caller may go away, and whoever waits for messages must hear of them all the same.
         let committing = tokio::spawn(async move {
             let queues = !changes.messages.is_empty();
-            let committed = writes.lend(async |connection| commit::apply(connection, changes).await).await;
+            let committed =
+                writes.lend(async |connection| commit::apply(connection, changes, turn).await).await;
             if committed.is_ok() && queues {
                 neighbours.tell();
             }
@@ -486,11 +494,8 @@ fn signed_in((account, session): (AccountRow, SessionRow)) -> Result<SignedInAcc
 async fn load_credentials(
     connection: &AsyncPgConnection,
     phone: &PhoneNumber,
-    client: Option<&Limit>,
 ) -> Result<Credentials, Failure> {
-    type Row =
-        (Option<AccountRow>, Option<GuardRow>, Option<ResetRow>, Option<PasswordRow>, Option<OffsetDateTime>);
-    let full_at = limits::table.filter(limits::key.eq_any(client.map(Limit::key)));
+    type Row = (Option<AccountRow>, Option<GuardRow>, Option<ResetRow>, Option<PasswordRow>);
     let query = asked::table
         .left_join(accounts::table.on(accounts::phone.eq(asked::phone)))
         .left_join(sign_in_guards::table.on(sign_in_guards::phone.eq(asked::phone)))
@@ -502,21 +507,20 @@ async fn load_credentials(
             Option::<GuardRow>::as_select(),
             Option::<ResetRow>::as_select(),
             Option::<PasswordRow>::as_select(),
-            full_at.select(limits::full_at).single_value(),
         ));
     let rows: Vec<Row> = Asked { phone: phone.as_str(), query }.load(&mut &*connection).await?;
     let mut passwords = Vec::with_capacity(rows.len());
-    let mut known = (None, None, None, None);
-    for (account, guard, reset, password, full_at) in rows {
+    let mut known = (None, None, None);
+    for (account, guard, reset, password) in rows {
         passwords.extend(password.map(PasswordRow::load));
-        known = (account, guard, reset, full_at);
+        known = (account, guard, reset);
     }
-    let (account, guard, reset, full_at) = known;
+    let (account, guard, reset) = known;
     Ok(Credentials {
         account: account.map(AccountRow::load).transpose()?,
         passwords,
         guard: guard.map(GuardRow::load).transpose()?,
         reset: reset.map(ResetRow::load).transpose()?,
-        client_full_at: full_at.map(moment),
+        budgets: Budgets::default(),
     })
 }

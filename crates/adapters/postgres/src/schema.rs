@@ -106,8 +106,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    limits (key) {
+    limits (key, part) {
         key -> Text,
+        part -> SmallInt,
         full_at -> Timestamptz,
     }
 }

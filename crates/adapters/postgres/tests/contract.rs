@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use uuid::Uuid;
+use vestibule_domain::limits::{Limit, Scope, Step};
 use vestibule_domain::{
     Account, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::archive::Table;
-use vestibule_port_storage::{Changes, Limit, Outbox as _, Save, Storage as _};
+use vestibule_port_storage::{Changes, Outbox as _, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 use vestibule_testkit::{archive_contract, archive_target_contract, storage_contract};
@@ -72,7 +73,7 @@ async fn columns_that_a_newer_version_adds_disturb_nobody() {
     };
     let phone = PhoneNumber::parse("+447871234567").unwrap();
     let (user, session) = (UserId::new(Uuid::nil()), SessionId::new(Uuid::nil()));
-    let client = Limit::ResetsFrom(ClientAddress::of([192, 0, 2, 1].into()));
+    let client = Limit { step: Step::Reset, scope: Scope::Address(ClientAddress::of([192, 0, 2, 1].into())) };
     let token = RefreshTokenHash::restore([1; 32]);
     for round in 1..=2 {
         // Every connection of the pool has prepared its statements in the first round.
@@ -84,7 +85,7 @@ async fn columns_that_a_newer_version_adds_disturb_nobody() {
             assert_eq!(claimed.len(), 1);
             assert!(storage.registration(&phone).await.unwrap().is_none());
             assert!(storage.account_of_session(user, session).await.unwrap().is_none());
-            assert!(storage.credentials(&phone, Some(&client)).await.unwrap().account.is_none());
+            assert!(storage.credentials(&phone, &[client]).await.unwrap().account.is_none());
             assert!(storage.refresh_state(&token).await.unwrap().is_none());
         }
         for table in Table::ALL.map(Table::as_str).into_iter().chain(["attempts"]) {

@@ -11,11 +11,12 @@ use time::UtcDateTime;
 use time::macros::utc_datetime;
 use tokio_postgres::Client;
 use uuid::Uuid;
+use vestibule_domain::limits::{Limit, Scope, Step};
 use vestibule_domain::{
     Account, AttemptId, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
     UserId,
 };
-use vestibule_port_storage::{Changes, CommitError, Limit, NumberDigest, Outbox as _, Save, Storage as _};
+use vestibule_port_storage::{Changes, CommitError, NumberDigest, Outbox as _, Save, Storage as _};
 use vestibule_postgres::{Migrate, OpenError, Postgres};
 use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
 use vestibule_testkit::{Fault, FaultProxy};
@@ -93,8 +94,9 @@ async fn read(storage: &Postgres) -> bool {
 }
 
 async fn is_there(storage: &Postgres, number: u32) -> bool {
-    let client = Limit::SignUpsFrom(ClientAddress::of([192, 0, 2, 1].into()));
-    storage.sign_up_state(&phone(number), &digest(number), &client).await.unwrap().number_used
+    let client =
+        Limit { step: Step::SignUp, scope: Scope::Address(ClientAddress::of([192, 0, 2, 1].into())) };
+    storage.sign_up_state(&phone(number), &digest(number), &[client]).await.unwrap().number_used
 }
 
 async fn in_time<T>(call: impl Future<Output = T>) -> T {

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
+use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
@@ -22,8 +23,7 @@ use vestibule_domain::{
     SessionLives, UserId,
 };
 use vestibule_port_storage::{
-    Changes, Charge, EndSessions, Erasure, Limit, NewPassword, NewRefreshToken, NumberDigest, Save,
-    Storage as _, Unit,
+    Changes, EndSessions, Erasure, NewPassword, NewRefreshToken, NumberDigest, Save, Storage as _,
 };
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::TestDatabases;
@@ -89,13 +89,13 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
     let id = Uuid::from_u128(person.into());
     let phone = PhoneNumber::restore(&format!("+4478712{person:05}")).unwrap();
     let origin = Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) };
-    let limit = Limit::SignUpsFrom(origin.address);
+    let limit = Limit { step: Step::SignUp, scope: Scope::Address(origin.address) };
     let mut digest = [0; 32];
     digest[..4].copy_from_slice(&person.to_be_bytes());
     // What was sent before the first step, to open the connections.
     sent.take();
 
-    storage.sign_up_state(&phone, &NumberDigest(digest), &limit).await.unwrap();
+    storage.sign_up_state(&phone, &NumberDigest(digest), &[limit]).await.unwrap();
     count("sign-up, read");
     let sign_up = SignUp {
         attempt: AttemptId::new(id),
@@ -159,14 +159,14 @@ async fn come_back(
     count: &mut impl FnMut(&'static str),
 ) {
     let (user, origin) = (account.user(), *account.opened_from().unwrap());
-    let client = Limit::WrongPasswordsFrom(origin.address);
+    let client = Limit { step: Step::PasswordGuess, scope: Scope::Address(origin.address) };
     let mut newest = None;
     // The first makes the guard, the second replaces it.
     for (round, [read, commit]) in (1..).zip([
         ["first sign-in, read", "first sign-in, commit"],
         ["second sign-in, read", "second sign-in, commit"],
     ]) {
-        let known = storage.credentials(account.phone(), Some(&client)).await.unwrap();
+        let known = storage.credentials(account.phone(), &[client]).await.unwrap();
         count(read);
         assert_eq!(known.passwords.len(), 1);
         let id = Uuid::from_u128(user.uuid().as_u128() + (round << 64));

@@ -11,8 +11,9 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel::sqlite::Sqlite as Backend;
 use vestibule_domain::UserId;
+use vestibule_domain::limits::Limit;
 use vestibule_port_storage::archive::{Archive, ArchiveSource, Budget, Key, Record, Table};
-use vestibule_port_storage::{Limit, NumberDigest, Unavailable};
+use vestibule_port_storage::{NumberDigest, Unavailable};
 
 use crate::rows::{
     AccountRow, AttemptRow, DeliveryRecordRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow,
@@ -211,7 +212,7 @@ fn page(
         Table::Limits => {
             let mut query = limits::table.order(limits::key).limit(limit).into_boxed();
             if let Some(Key::Budget(after)) = after {
-                query = query.filter(limits::key.gt(after.key()));
+                query = query.filter(limits::key.gt(after.to_string()));
             }
             let rows: Vec<(String, i64)> = query.load(connection)?;
             rows.into_iter().map(|(key, full_at)| budget(&key, full_at)).collect()

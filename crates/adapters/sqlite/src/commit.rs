@@ -4,10 +4,9 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::upsert::excluded;
 use vestibule_domain::UserId;
+use vestibule_domain::limits::Charge;
 use vestibule_domain::registration::Registration;
-use vestibule_port_storage::{
-    Changes, Charge, CommitError, EndSessions, Erasure, NumberDigest, Save, Version,
-};
+use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
 
 use crate::connection::unavailable;
 use crate::rows::{
@@ -188,7 +187,7 @@ fn save_registration(connection: &mut SqliteConnection, save: Save<Registration>
 
 /// Nobody else writes between the read and the write: there is one writer.
 fn take_unit(connection: &mut SqliteConnection, charge: Charge) -> Result<(), Refused> {
-    let key = charge.limit.key();
+    let key = charge.limit.to_string();
     let full_at: Option<i64> =
         limits::table.find(&key).select(limits::full_at).first(connection).optional()?;
     let full_at = full_at.map(moment).transpose().map_err(vestibule_port_storage::Unavailable::from)?;

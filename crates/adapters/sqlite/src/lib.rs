@@ -23,16 +23,16 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
-use time::UtcDateTime;
 use tokio::sync::Notify;
 use vestibule_domain::audit::Fact;
+use vestibule_domain::limits::Limit;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, Credentials, FactsOf, Limit, Loaded, NumberDigest, RefreshState, SignUpState,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
     SignedInAccount, Storage, Sweep, Unavailable,
 };
 
@@ -198,15 +198,15 @@ impl Storage for Sqlite {
         &self,
         phone: &PhoneNumber,
         digest: &NumberDigest,
-        client: &Limit,
+        limits: &[Limit],
     ) -> Result<SignUpState, Unavailable> {
-        let (phone, digest, key) = (phone.as_str().to_owned(), digest.0, client.key());
+        let (phone, digest, limits) = (phone.as_str().to_owned(), digest.0, limits.to_vec());
         self.read(move |connection| {
             let registration = load_registration(connection, &phone)?;
             let used = used_numbers::table.find(digest.as_slice());
             let number_used = diesel::select(diesel::dsl::exists(used)).get_result(connection)?;
-            let client_full_at = load_budget(connection, &key)?;
-            Ok(SignUpState { registration, number_used, client_full_at })
+            let budgets = load_budgets(connection, &limits)?;
+            Ok(SignUpState { registration, number_used, budgets })
         })
         .await
     }
@@ -252,13 +252,9 @@ impl Storage for Sqlite {
         .await
     }
 
-    async fn credentials(
-        &self,
-        phone: &PhoneNumber,
-        client: Option<&Limit>,
-    ) -> Result<Credentials, Unavailable> {
-        let (phone, key) = (phone.as_str().to_owned(), client.map(Limit::key));
-        self.read(move |connection| load_credentials(connection, &phone, key.as_deref())).await
+    async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable> {
+        let (phone, limits) = (phone.as_str().to_owned(), limits.to_vec());
+        self.read(move |connection| load_credentials(connection, &phone, &limits)).await
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
@@ -401,7 +397,7 @@ fn signed_in((account, session): (AccountRow, SessionRow)) -> Result<SignedInAcc
 fn load_credentials(
     connection: &mut SqliteConnection,
     phone: &str,
-    client: Option<&str>,
+    limits: &[Limit],
 ) -> Result<Credentials, Failure> {
     let account: Option<AccountRow> = accounts::table
         .filter(accounts::phone.eq(phone))
@@ -425,17 +421,20 @@ fn load_credentials(
         passwords: passwords.into_iter().map(PasswordRow::load).collect::<Result<_, _>>()?,
         guard: guard.map(GuardRow::load).transpose()?,
         reset: reset.map(ResetRow::load).transpose()?,
-        client_full_at: match client {
-            Some(client) => load_budget(connection, client)?,
-            None => None,
-        },
+        budgets: load_budgets(connection, limits)?,
     })
 }
 
-fn load_budget(connection: &mut SqliteConnection, key: &str) -> Result<Option<UtcDateTime>, Failure> {
-    let full_at: Option<i64> =
-        limits::table.find(key).select(limits::full_at).first(connection).optional()?;
-    Ok(full_at.map(moment).transpose()?)
+fn load_budgets(connection: &mut SqliteConnection, of: &[Limit]) -> Result<Budgets, Failure> {
+    let mut budgets = Budgets::default();
+    for limit in of {
+        let budget = limits::table.find(limit.to_string()).select(limits::full_at);
+        let full_at: Option<i64> = budget.first(connection).optional()?;
+        if let Some(full_at) = full_at {
+            budgets.0.insert(*limit, moment(full_at)?);
+        }
+    }
+    Ok(budgets)
 }
 
 fn newest_delivery(

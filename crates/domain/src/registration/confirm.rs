@@ -3,7 +3,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use super::{Attempt, Concealed, Confirmed, Opened, Pending, Registration, Rules};
-use crate::verification::{Guess, Ledger, NoCodes, guess, wait};
+use crate::verification::{Guess, Ledger, NoCodes, guess, is_first_guess, wait};
 use crate::{Account, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId};
 
 /// How long a repeat of a confirmation is answered with tokens: the client lost the answer, or autofill submitted twice.
@@ -77,6 +77,19 @@ pub enum ConfirmRefusal {
 }
 
 impl Registration {
+    /// Whether the claim's next guess is the first at each code that it reaches, which limits of guesses leave alone: a person who
+    /// has just got a code is not kept waiting by strangers who guess at others.
+    #[must_use]
+    pub fn is_first_guess(&self, claim: &Claim, now: UtcDateTime) -> bool {
+        match self {
+            Self::Pending(Pending { ledger }) | Self::Concealed(Concealed { ledger, opened: None, .. }) => {
+                is_first_guess(ledger, claim, now)
+            }
+            Self::Confirmed(Confirmed { opened, .. })
+            | Self::Concealed(Concealed { opened: Some(opened), .. }) => opened.wrong_repeats == 0,
+        }
+    }
+
     /// Compares a code with those of the attempts that the claim reaches, and opens the account if one fits.
     pub fn confirm(
         self,

@@ -80,6 +80,13 @@ pub(crate) fn guess<P: Clone>(
     Guess::Wrong(ledger, ConfirmRefusal::WrongCode { attempts_left })
 }
 
+/// Whether no code that the claim reaches was guessed at yet.
+pub(crate) fn is_first_guess<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> bool {
+    reach(ledger, claim, now).is_ok_and(|reached| {
+        ledger.attempts.iter().all(|attempt| attempt.guesses == 0 || !reached.contains(&attempt.id))
+    })
+}
+
 enum Unreached {
     /// There is no attempt to reach.
     Nothing,

@@ -34,7 +34,8 @@ pub(crate) async fn add(
 ) -> Result<HttpResponse, Problem> {
     let customer = authenticate(&http, &request).await?;
     let address = Fields::read(&request, payload).await?.text("email")?;
-    in_time(http.application.add_email(customer, &address, &locale(&http, &request))).await??;
+    let (origin, locale) = (client::origin(&request, &http.trusted_proxies), locale(&http, &request));
+    in_time(http.application.add_email(customer, &address, &origin, &locale)).await??;
     Ok(done())
 }
 
@@ -48,7 +49,8 @@ pub(crate) async fn add(
 ))]
 pub(crate) async fn resend(http: Data<Http>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let customer = authenticate(&http, &request).await?;
-    in_time(http.application.resend_email(customer, &locale(&http, &request))).await??;
+    let (origin, locale) = (client::origin(&request, &http.trusted_proxies), locale(&http, &request));
+    in_time(http.application.resend_email(customer, &origin, &locale)).await??;
     Ok(done())
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use vestibule_application::{
     Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
 };
+use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
@@ -205,6 +206,10 @@ fn busy() -> MockPasswordHasher {
 
 fn settings(options: &Options) -> Settings {
     let quota = |burst| Quota { burst, period: DAY };
+    let per_address = |burst| {
+        let plenty = quota(1000);
+        StepQuotas { device: plenty, address: quota(burst), block: plenty, everyone: plenty }
+    };
     Settings {
         registration: Rules {
             code_ttl: Duration::from_mins(10),
@@ -215,7 +220,14 @@ fn settings(options: &Options) -> Settings {
             guesses: quota(30),
         },
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
-        sign_ups_per_client: quota(options.sign_ups_per_client),
+        quotas: Quotas {
+            sign_up: per_address(options.sign_ups_per_client),
+            resend: per_address(1000),
+            code_guess: per_address(1000),
+            password_guess: per_address(20),
+            reset: per_address(20),
+            mail: per_address(1000),
+        },
         conceal_accounts: options.conceal,
         min_age_years: 18,
         blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
@@ -226,8 +238,6 @@ fn settings(options: &Options) -> Settings {
         keep_facts: DAY,
         sessions: SessionLives { idle: DAY, absolute: DAY * 3 },
         guard: GuardRules { attempts: 3, lock: Duration::from_mins(15) },
-        wrong_passwords_per_client: quota(20),
-        resets_per_client: quota(20),
     }
 }
 

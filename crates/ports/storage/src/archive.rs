@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use time::UtcDateTime;
 use vestibule_domain::audit::Fact;
+use vestibule_domain::limits::Limit;
 use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
@@ -11,7 +12,7 @@ use vestibule_domain::{
     SessionId, UserId,
 };
 
-use crate::{Limit, Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
+use crate::{Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
 
 /// The kinds of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

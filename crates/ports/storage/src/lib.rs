@@ -11,18 +11,19 @@ pub mod archive;
 pub mod encoding;
 mod outbox;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
 use vestibule_domain::audit::Fact;
+use vestibule_domain::limits::{Charge, Limit};
 use vestibule_domain::password_reset::PasswordReset;
-use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    Account, AttemptId, ClientAddress, DeliveryState, EmailAddress, EmailVerificationId, Generation,
-    HeldToken, Message, PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Generation, HeldToken, Message,
+    PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
 };
 
 pub use vestibule_domain::NumberDigest;
@@ -63,75 +64,17 @@ impl<T> Save<T> {
     }
 }
 
-/// What is counted, and against whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Limit {
-    /// Sign-ups from one client address.
-    SignUpsFrom(ClientAddress),
-    /// Wrong passwords from one client address, for numbers that do not know it.
-    WrongPasswordsFrom(ClientAddress),
-    /// Requests for a password reset from one client address.
-    ResetsFrom(ClientAddress),
-}
+/// The limits that were ever charged, of those that were asked for, with the moment when each is full again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Budgets(pub HashMap<Limit, UtcDateTime>);
 
-impl Limit {
-    /// The key that a row stands under.
-    #[must_use]
-    pub fn key(&self) -> String {
-        match self {
-            Self::SignUpsFrom(address) => format!("sign-ups-from:{}", address.ip()),
-            Self::WrongPasswordsFrom(address) => format!("wrong-passwords-from:{}", address.ip()),
-            Self::ResetsFrom(address) => format!("resets-from:{}", address.ip()),
-        }
-    }
-
-    /// The limit that stands under the key.
-    #[must_use]
-    pub fn parse(key: &str) -> Option<Self> {
-        let (kind, address) = key.split_once(':')?;
-        let address = ClientAddress::of(address.parse().ok()?);
-        match kind {
-            "sign-ups-from" => Some(Self::SignUpsFrom(address)),
-            "wrong-passwords-from" => Some(Self::WrongPasswordsFrom(address)),
-            "resets-from" => Some(Self::ResetsFrom(address)),
-            _ => None,
-        }
-    }
-}
-
-/// A limit that a commit must keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Charge {
-    /// Whose budget.
-    pub limit: Limit,
-    /// How large it is.
-    pub quota: Quota,
-    /// What becomes of the unit that must be there.
-    pub unit: Unit,
-    /// The present moment.
-    pub now: UtcDateTime,
-}
-
-/// What becomes of a unit of a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// It is taken.
-    Taken,
-    /// It must be there, and stays.
-    Kept,
-}
-
-impl Charge {
-    /// When the budget is full again after this, or how long to wait for a unit.
+impl Budgets {
+    /// Whether all the charges would be taken now.
     ///
     /// # Errors
-    /// The wait until there is a unit.
-    pub fn decide(&self, full_at: Option<UtcDateTime>) -> Result<UtcDateTime, Duration> {
-        let taken = self.quota.charge(full_at, self.now)?;
-        Ok(match self.unit {
-            Unit::Taken => taken,
-            Unit::Kept => taken - self.quota.unit(),
-        })
+    /// The wait for a unit of the first that would not.
+    pub fn admit(&self, charges: &[Charge]) -> Result<(), Duration> {
+        charges.iter().try_for_each(|charge| charge.decide(self.0.get(&charge.limit).copied()).map(|_| ()))
     }
 }
 
@@ -249,8 +192,8 @@ pub struct SignUpState {
     pub registration: Option<Loaded<Registration>>,
     /// Whether an account holds or ever held the number.
     pub number_used: bool,
-    /// When the client's budget is full again, if it was ever charged.
-    pub client_full_at: Option<UtcDateTime>,
+    /// What is left to the client.
+    pub budgets: Budgets,
 }
 
 /// An account with one of its living sessions.
@@ -282,8 +225,8 @@ pub struct Credentials {
     pub guard: Option<Loaded<SignInGuard>>,
     /// The password reset.
     pub reset: Option<Loaded<PasswordReset>>,
-    /// When the client's budget is full again, if it was asked for and ever charged.
-    pub client_full_at: Option<UtcDateTime>,
+    /// What is left to the client.
+    pub budgets: Budgets,
 }
 
 /// Whose facts are meant.
@@ -335,7 +278,7 @@ pub trait Storage: Send + Sync {
         &self,
         phone: &PhoneNumber,
         digest: &NumberDigest,
-        client: &Limit,
+        limits: &[Limit],
     ) -> Result<SignUpState, Unavailable>;
 
     /// What is known of the phone.
@@ -352,11 +295,7 @@ pub trait Storage: Send + Sync {
     async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable>;
 
     /// What is known of the phone, in one read: MUST be as it was at one moment.
-    async fn credentials(
-        &self,
-        phone: &PhoneNumber,
-        client: Option<&Limit>,
-    ) -> Result<Credentials, Unavailable>;
+    async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable>;
 
     /// The account.
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable>;

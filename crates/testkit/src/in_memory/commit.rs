@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use vestibule_domain::limits::Charge;
 use vestibule_domain::{Account, SessionId, UserId};
 use vestibule_port_storage::{
-    Changes, Charge, CommitError, EndSessions, Erasure, Loaded, NewPassword, Save, Version,
+    Changes, CommitError, EndSessions, Erasure, Loaded, NewPassword, Save, Version,
 };
 
 use super::outbox::Queued;

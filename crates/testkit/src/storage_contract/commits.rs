@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{NumberUse, Registration, SignUp};
 use vestibule_domain::{
     Account, AccountRecord, AttemptId, ClientAddress, EmailAddress, EmailVerificationId, MessageId, Origin,
     PasswordHash, ProfileField, ProfilePatch, Standing,
 };
-use vestibule_port_storage::{
-    Changes, Charge, CommitError, Limit, Loaded, Outbox, Save, Storage, Unit, Version,
-};
+use vestibule_port_storage::{Changes, CommitError, Loaded, Outbox, Save, Storage, Version};
 
 use super::{
     NOW, OneCode, RULES, account, after, confirmed, digest, id, message, opening, origin, phone, race,
@@ -146,9 +145,9 @@ pub async fn of_64_first_sign_ups_one_succeeds<S: Storage + 'static>(storage: Ar
 }
 
 pub async fn a_used_number_is_used_once<S: Storage>(storage: Arc<S>) {
-    let limit = Limit::SignUpsFrom(origin().address);
+    let limit = Limit { step: Step::SignUp, scope: Scope::Address(origin().address) };
     let is_used =
-        async |number| storage.sign_up_state(&phone(1), &digest(number), &limit).await.unwrap().number_used;
+        async |number| storage.sign_up_state(&phone(1), &digest(number), &[limit]).await.unwrap().number_used;
     assert!(!is_used(1).await);
     let using = |number| Changes { used_number: Some(digest(number)), ..Changes::default() };
     storage.commit(using(1)).await.unwrap();
@@ -214,7 +213,7 @@ pub async fn an_unconfirmed_address_may_be_anyones<S: Storage>(storage: Arc<S>) 
 
 pub async fn a_limit_is_charged_to_its_end_and_no_further<S: Storage + 'static>(storage: Arc<S>) {
     let quota = Quota { burst: 30, period: Duration::from_hours(1) };
-    let limit = Limit::SignUpsFrom(origin().address);
+    let limit = Limit { step: Step::SignUp, scope: Scope::Address(origin().address) };
     let charging = |limit, now| Changes {
         charges: vec![Charge { limit, quota, unit: Unit::Taken, now }],
         ..Changes::default()
@@ -223,16 +222,41 @@ pub async fn a_limit_is_charged_to_its_end_and_no_further<S: Storage + 'static>(
     assert_eq!(won, 30);
     let retry_after = Duration::from_mins(2);
     assert!(lost.iter().all(|error| *error == CommitError::LimitReached { retry_after }), "{lost:?}");
-    let other = Limit::SignUpsFrom(ClientAddress::of([192, 0, 2, 2].into()));
+    let other = Limit { step: Step::SignUp, scope: Scope::Address(ClientAddress::of([192, 0, 2, 2].into())) };
     storage.commit(charging(other, NOW)).await.unwrap();
     storage.commit(charging(limit, NOW + retry_after)).await.unwrap();
-    let state = storage.sign_up_state(&phone(1), &digest(1), &limit).await.unwrap();
-    assert_eq!(state.client_full_at, Some(NOW + retry_after + Duration::from_hours(1)));
+    let state = storage.sign_up_state(&phone(1), &digest(1), &[limit]).await.unwrap();
+    assert_eq!(state.budgets.0.get(&limit).copied(), Some(NOW + retry_after + Duration::from_hours(1)));
+}
+
+pub async fn everyones_budget_is_spent_to_the_last_unit<S: Storage + 'static>(storage: Arc<S>) {
+    let quota = Quota { burst: 21, period: Duration::from_hours(1) };
+    let limit = Limit { step: Step::SignUp, scope: Scope::Everyone };
+    let charging = |now| Changes {
+        charges: vec![Charge { limit, quota, unit: Unit::Taken, now }],
+        ..Changes::default()
+    };
+    let mut taken = 0;
+    while let (won @ 1.., lost) = race(&storage, |_| charging(NOW)).await {
+        taken += won;
+        assert!(
+            lost.iter()
+                .all(|error| *error == CommitError::Conflict
+                    || matches!(error, CommitError::LimitReached { .. })),
+            "{lost:?}"
+        );
+    }
+    assert_eq!(taken, 21);
+    let Err(CommitError::LimitReached { retry_after }) = storage.commit(charging(NOW)).await else {
+        panic!("there was a unit left");
+    };
+    assert!(storage.commit(charging(NOW + retry_after - Duration::from_millis(1))).await.is_err());
+    storage.commit(charging(NOW + retry_after)).await.unwrap();
 }
 
 pub async fn a_kept_unit_must_be_there_and_stays<S: Storage>(storage: Arc<S>) {
     let quota = Quota { burst: 2, period: Duration::from_mins(2) };
-    let limit = Limit::WrongPasswordsFrom(origin().address);
+    let limit = Limit { step: Step::PasswordGuess, scope: Scope::Address(origin().address) };
     let charging =
         |unit, now| Changes { charges: vec![Charge { limit, quota, unit, now }], ..Changes::default() };
     for unit in [Unit::Kept, Unit::Kept, Unit::Kept, Unit::Taken, Unit::Kept, Unit::Taken] {
@@ -250,19 +274,20 @@ pub async fn a_kept_unit_must_be_there_and_stays<S: Storage>(storage: Arc<S>) {
 
 pub async fn several_limits_are_charged_together_or_not_at_all<S: Storage>(storage: Arc<S>) {
     let roomy = Charge {
-        limit: Limit::SignUpsFrom(origin().address),
+        limit: Limit { step: Step::SignUp, scope: Scope::Address(origin().address) },
         quota: Quota { burst: 9, period: Duration::from_mins(9) },
         unit: Unit::Taken,
         now: NOW,
     };
-    let [one, two] =
-        [(Limit::ResetsFrom(origin().address), 1), (Limit::WrongPasswordsFrom(origin().address), 2)].map(
-            |(limit, burst)| Charge {
-                limit,
-                quota: Quota { burst, period: Duration::from_hours(1) },
-                ..roomy
-            },
-        );
+    let [one, two] = [
+        (Limit { step: Step::Reset, scope: Scope::Address(origin().address) }, 1),
+        (Limit { step: Step::PasswordGuess, scope: Scope::Address(origin().address) }, 2),
+    ]
+    .map(|(limit, burst)| Charge {
+        limit,
+        quota: Quota { burst, period: Duration::from_hours(1) },
+        ..roomy
+    });
     let charging = |charges| Changes { charges, ..Changes::default() };
     storage.commit(charging(vec![roomy, one, two])).await.unwrap();
     let hour = Err(CommitError::LimitReached { retry_after: Duration::from_hours(1) });
@@ -273,8 +298,8 @@ pub async fn several_limits_are_charged_together_or_not_at_all<S: Storage>(stora
     // The first that is empty tells how long to wait.
     assert_eq!(storage.commit(charging(vec![roomy, one, two])).await, hour);
     assert_eq!(storage.commit(charging(vec![two, one])).await, half);
-    let state = storage.sign_up_state(&phone(1), &digest(1), &roomy.limit).await.unwrap();
-    assert_eq!(state.client_full_at, Some(after(120)));
+    let state = storage.sign_up_state(&phone(1), &digest(1), &[roomy.limit]).await.unwrap();
+    assert_eq!(state.budgets.0.get(&roomy.limit).copied(), Some(after(120)));
 }
 
 pub async fn a_refused_commit_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) {
@@ -287,7 +312,7 @@ pub async fn a_refused_commit_leaves_nothing<S: Storage + Outbox>(storage: Arc<S
     assert_eq!(storage.account(user(1)).await.unwrap(), None);
     assert!(storage.claim(9, Duration::from_secs(1), NOW).await.unwrap().is_empty());
     let quota = Quota { burst: 0, period: Duration::from_hours(1) };
-    let limit = Limit::SignUpsFrom(origin().address);
+    let limit = Limit { step: Step::SignUp, scope: Scope::Address(origin().address) };
     let refused = Changes {
         registration: Some(Save::new(sign_up(None, 2, 2, NOW))),
         charges: vec![Charge { limit, quota, unit: Unit::Taken, now: NOW }],

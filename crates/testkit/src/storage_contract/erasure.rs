@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_domain::audit::{Event, Fact};
+use vestibule_domain::limits::{Limit, Scope, Step};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{Account, EmailAddress, Message, MessageId, Recipient};
 use vestibule_port_storage::{
-    Changes, CommitError, EndSessions, Erasure, FactsOf, Limit, Outbox, Save, Settlement, Storage, Version,
+    Changes, CommitError, EndSessions, Erasure, FactsOf, Outbox, Save, Settlement, Storage, Version,
 };
 
 use super::facts::{fact, noting};
@@ -18,7 +19,7 @@ use super::{
 };
 
 fn client() -> Limit {
-    Limit::SignUpsFrom(origin().address)
+    Limit { step: Step::SignUp, scope: Scope::Address(origin().address) }
 }
 
 fn erasing(number: u32, replaces: Version) -> Changes {
@@ -64,8 +65,8 @@ async fn everything(storage: &impl Storage, number: u32) {
 
 /// Whether everything that there can be of the user is there, or else that nothing is.
 async fn has_everything(storage: &impl Storage, number: u32) -> bool {
-    let state = storage.credentials(&phone(number), Some(&client())).await.unwrap();
-    let sign_up = storage.sign_up_state(&phone(number), &digest(0), &client()).await.unwrap();
+    let state = storage.credentials(&phone(number), &[client()]).await.unwrap();
+    let sign_up = storage.sign_up_state(&phone(number), &digest(0), &[client()]).await.unwrap();
     let hash = token(u8::try_from(number).unwrap(), number, NOW).hash;
     let session = storage.account_of_session(user(number), session_id(number)).await.unwrap();
     let there = [
@@ -197,7 +198,7 @@ pub async fn an_erased_account_is_not_there_to_be_changed<S: Storage>(storage: A
 pub async fn a_number_stays_used_and_an_address_is_free_again<S: Storage>(storage: Arc<S>) {
     everything(&*storage, 1).await;
     storage.commit(erasing(1, Version(1))).await.unwrap();
-    assert!(storage.sign_up_state(&phone(1), &digest(1), &client()).await.unwrap().number_used);
+    assert!(storage.sign_up_state(&phone(1), &digest(1), &[client()]).await.unwrap().number_used);
     let again = Changes { used_number: Some(digest(1)), ..Changes::default() };
     assert_eq!(storage.commit(again).await, Err(CommitError::PhoneTaken));
     let address = EmailAddress::parse("user1@example.com").unwrap();
@@ -225,7 +226,7 @@ pub async fn nothing_of_an_erased_account_comes_back<S: Storage>(storage: Arc<S>
     let changes =
         Changes { session: Some(Save::new(session(1, 1))), ..saving_account(Save::new(account(1))) };
     storage.commit(changes).await.unwrap();
-    let state = storage.credentials(&phone(1), Some(&client())).await.unwrap();
+    let state = storage.credentials(&phone(1), &[client()]).await.unwrap();
     assert!(state.account.is_some() && state.passwords.is_empty());
     let hash = token(1, 1, NOW).hash;
     assert!(storage.refresh_state(&hash).await.unwrap().is_none());

@@ -3,23 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vestibule_domain::limits::{AddressBlock, Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::password_reset::{Owner, PasswordReset, Request, ResetRecord};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Attempt;
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, Origin, UserId};
-use vestibule_port_storage::{
-    Changes, Charge, CommitError, Credentials, Limit, Save, Storage, Unit, Version,
-};
+use vestibule_port_storage::{Budgets, Changes, CommitError, Credentials, Save, Storage, Version};
 
 use super::{NOW, OneCode, RULES, account, after, id, origin, password, phone, race, saving_account, user};
 
 fn client() -> Limit {
-    Limit::WrongPasswordsFrom(origin().address)
+    Limit { step: Step::PasswordGuess, scope: Scope::Address(origin().address) }
 }
 
 async fn credentials(storage: &impl Storage, number: u32) -> Credentials {
-    storage.credentials(&phone(number), Some(&client())).await.unwrap()
+    storage.credentials(&phone(number), &[client()]).await.unwrap()
 }
 
 fn saving_guard(save: Save<SignInGuard>) -> Changes {
@@ -134,7 +133,7 @@ pub async fn a_reset_over_another_version_is_a_conflict<S: Storage + 'static>(st
 pub async fn credentials_are_all_that_is_known_of_a_phone<S: Storage>(storage: Arc<S>) {
     let unknown = credentials(&*storage, 1).await;
     assert!(unknown.account.is_none() && unknown.passwords.is_empty());
-    assert!(unknown.guard.is_none() && unknown.reset.is_none() && unknown.client_full_at.is_none());
+    assert!(unknown.guard.is_none() && unknown.reset.is_none() && unknown.budgets == Budgets::default());
     // A phone is guarded whether or not it has an account.
     let unowned = Changes { reset: Some(Save::new(requested(2))), ..saving_guard(Save::new(full_guard(2))) };
     storage.commit(unowned).await.unwrap();
@@ -169,9 +168,15 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
     let quota = Quota { burst: 1, period: Duration::from_mins(1) };
     let address = origin().address;
     let v6 = ClientAddress::of("2001:db8::1".parse().unwrap());
-    let limits = [Limit::SignUpsFrom, Limit::WrongPasswordsFrom, Limit::ResetsFrom];
-    let limits: Vec<_> = limits.into_iter().flat_map(|limit| [limit(address), limit(v6)]).collect();
-    let full_at = async |limit| storage.credentials(&phone(1), Some(limit)).await.unwrap().client_full_at;
+    let device = Scope::Device(Fingerprint::of("another").unwrap());
+    let blocks = [Scope::Block(AddressBlock::of(address)), Scope::Block(AddressBlock::of(v6))];
+    let scopes =
+        [Scope::Address(address), Scope::Address(v6), device, Scope::Everyone].into_iter().chain(blocks);
+    let limits: Vec<_> = scopes.flat_map(|scope| Step::ALL.map(|step| Limit { step, scope })).collect();
+    let full_at = async |limit| {
+        let budgets = storage.credentials(&phone(1), std::slice::from_ref(limit)).await.unwrap().budgets;
+        budgets.0.get(limit).copied()
+    };
     for (seconds, limit) in (0..).zip(&limits) {
         assert_eq!(full_at(limit).await, None, "{limit:?}");
         let charge = Charge { limit: *limit, quota, unit: Unit::Taken, now: after(seconds) };
@@ -179,10 +184,18 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
         let again = Changes { charges: vec![charge], ..Changes::default() };
         assert!(matches!(storage.commit(again).await, Err(CommitError::LimitReached { .. })), "{limit:?}");
     }
-    for (seconds, limit) in (0..).zip(&limits) {
+    // Everyone's may be counted in parts; then only a full one says nothing.
+    let alone = |limit: &Limit| limit.scope != Scope::Everyone;
+    for (seconds, limit) in (0..).zip(&limits).filter(|(_, limit)| alone(limit)) {
         assert_eq!(full_at(limit).await, Some(after(60 + seconds)), "{limit:?}");
     }
-    assert_eq!(storage.credentials(&phone(1), None).await.unwrap().client_full_at, None, "nobody asked");
+    let known = storage.credentials(&phone(1), &limits).await.unwrap().budgets;
+    assert!(limits.iter().filter(|limit| alone(limit)).all(|limit| known.0.contains_key(limit)));
+    assert_eq!(
+        storage.credentials(&phone(1), &[]).await.unwrap().budgets,
+        Budgets::default(),
+        "nobody asked"
+    );
 }
 
 pub async fn a_password_is_hashed_anew_in_its_place<S: Storage>(storage: Arc<S>) {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_domain::DeliveryState;
+use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::sign_in::{FAILURES_COUNT_FOR, SignInGuard, Throttle};
 use vestibule_port_storage::{
-    Changes, Charge, FactsOf, Limit, NewRefreshToken, Outbox, Save, Settlement, Storage, Sweep, Unit,
+    Budgets, Changes, FactsOf, NewRefreshToken, Outbox, Save, Settlement, Storage, Sweep,
 };
 
 use super::facts::fact;
@@ -20,7 +21,7 @@ use super::{
 
 pub async fn a_sweep_forgets_what_no_longer_matters<S: Storage + Outbox>(storage: Arc<S>) {
     let loaded = registered(&*storage, 1).await;
-    let limit = Limit::SignUpsFrom(origin().address);
+    let limit = Limit { step: Step::SignUp, scope: Scope::Address(origin().address) };
     let quota = Quota { burst: 2, period: Duration::from_hours(1) };
     let mut changes = opening(loaded, 1);
     changes.charges = vec![Charge { limit, quota, unit: Unit::Taken, now: NOW }];
@@ -40,9 +41,9 @@ pub async fn a_sweep_forgets_what_no_longer_matters<S: Storage + Outbox>(storage
     assert_eq!(storage.sweep(at(after(86_000))).await.unwrap(), 4);
     assert_eq!(storage.registration(&phone(1)).await.unwrap(), None);
     assert_eq!(storage.registration(&phone(2)).await.unwrap(), Some(kept));
-    let state = storage.sign_up_state(&phone(1), &digest(1), &limit).await.unwrap();
+    let state = storage.sign_up_state(&phone(1), &digest(1), &[limit]).await.unwrap();
     assert!(state.number_used, "a used number stays used");
-    assert_eq!(state.client_full_at, None);
+    assert_eq!(state.budgets, Budgets::default());
     assert!(storage.account_of_session(user(1), session_id(1)).await.unwrap().is_none());
     // What was sent and what is dead is old now; what waits never is.
     let old = Sweep { messages_before: after(1), ..at(NOW) };
@@ -106,9 +107,9 @@ pub async fn a_sweep_forgets_guards_resets_and_facts<S: Storage>(storage: Arc<S>
     let nearly = until - Duration::from_millis(1);
     assert_eq!(storage.sweep(at(nearly, NOW)).await.unwrap(), 0);
     assert_eq!(storage.sweep(at(until, after(60))).await.unwrap(), 3);
-    let client = Limit::ResetsFrom(origin().address);
+    let client = Limit { step: Step::Reset, scope: Scope::Address(origin().address) };
     for (number, is_kept) in [(1, false), (2, true)] {
-        let state = storage.credentials(&phone(number), Some(&client)).await.unwrap();
+        let state = storage.credentials(&phone(number), &[client]).await.unwrap();
         assert_eq!((state.guard.is_some(), state.reset.is_some()), (is_kept, is_kept), "phone {number}");
     }
     assert_eq!(storage.facts(FactsOf::User(user(1)), 9).await.unwrap(), facts[1..]);

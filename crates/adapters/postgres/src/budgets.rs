@@ -1,0 +1,213 @@
+//! Budgets, one row each; but for everyone's, which all commits charge. That one is kept in parts, each with its share of the quota, so
+//! that as many commits at once wait for the disk beside each other. A commit asks one part, and where that has run out the one that
+//! has most left: no unit is taken twice, and none is refused while any part has one.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use diesel::data_types::PgInterval;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Interval, SmallInt, Text, Timestamptz};
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use time::{OffsetDateTime, UtcDateTime};
+use vestibule_domain::limits::{Charge, Limit, Scope, Unit};
+use vestibule_domain::quota::Quota;
+use vestibule_port_storage::{Budgets, CommitError};
+
+use crate::connection::unavailable;
+use crate::rows::{moment, stamp};
+use crate::schema::limits;
+
+/// The parts of a budget that is kept in parts.
+const PARTS: i16 = 16;
+
+/// In how many parts the budget is kept.
+pub(crate) const fn parts(limit: &Limit) -> i16 {
+    match limit.scope {
+        Scope::Everyone => PARTS,
+        Scope::Device(_) | Scope::Address(_) | Scope::Block(_) => 1,
+    }
+}
+
+/// Which part of each budget a commit asks.
+pub(crate) struct Asked {
+    /// Says which, where nothing is chosen; another in each commit.
+    pub(crate) turn: usize,
+    chosen: HashMap<Limit, i16>,
+}
+
+impl Asked {
+    pub(crate) fn in_turn(turn: usize) -> Self {
+        Self { turn, chosen: HashMap::new() }
+    }
+
+    fn part(&self, Charge { limit, quota, .. }: &Charge) -> i16 {
+        if let Some(part) = self.chosen.get(limit) {
+            return *part;
+        }
+        let with_units =
+            usize::try_from(quota.burst).unwrap_or(usize::MAX).min(parts(limit).unsigned_abs().into());
+        self.turn.checked_rem(with_units).and_then(|part| part.try_into().ok()).unwrap_or(0)
+    }
+}
+
+/// The charge of one part: its share of the burst grows back in the whole period.
+fn of_part(charge: &Charge, part: i16) -> Charge {
+    let (part, parts): (u32, u32) = (part.unsigned_abs().into(), parts(&charge.limit).unsigned_abs().into());
+    let Quota { burst, period } = charge.quota;
+    let burst = burst / parts + u32::from(part < burst % parts);
+    Charge { quota: Quota { burst, period }, ..*charge }
+}
+
+type Row = (String, i16, OffsetDateTime);
+
+async fn rows(connection: &AsyncPgConnection, of: impl Iterator<Item = &Limit>) -> QueryResult<Vec<Row>> {
+    let keys: Vec<_> = of.map(Limit::to_string).collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let charged = limits::table.filter(limits::key.eq_any(keys));
+    charged.select((limits::key, limits::part, limits::full_at)).load(&mut &*connection).await
+}
+
+/// What is left. Of a budget in parts, that part counts which has most left: one that was never charged has all.
+pub(crate) async fn load(connection: &AsyncPgConnection, of: &[Limit]) -> QueryResult<Budgets> {
+    let rows = rows(connection, of.iter()).await?;
+    let earliest = |limit: &Limit| {
+        let key = limit.to_string();
+        let charged = rows.iter().filter(|(found, ..)| *found == key).map(|(_, _, full_at)| *full_at);
+        let whole = charged.clone().count() == usize::from(parts(limit).unsigned_abs());
+        Some((*limit, moment(charged.min().filter(|_| whole)?)))
+    };
+    Ok(Budgets(of.iter().filter_map(earliest).collect()))
+}
+
+/// After a commit has found a budget empty: which part of each has a unit by now, or how long to wait for the first budget that has
+/// none.
+pub(crate) async fn with_units(
+    connection: &AsyncPgConnection,
+    charges: &[Charge],
+) -> Result<Asked, CommitError> {
+    let rows = rows(connection, charges.iter().map(|charge| &charge.limit)).await;
+    let rows = rows.map_err(|error| CommitError::Unavailable(unavailable(&error)))?;
+    let rows = rows.into_iter().map(|(key, part, full_at)| ((key, part), moment(full_at)));
+    let rows: HashMap<(String, i16), UtcDateTime> = rows.collect();
+    let mut asked = Asked::in_turn(0);
+    for charge in charges {
+        let key = charge.limit.to_string();
+        let decide = |part| {
+            let full_at = rows.get(&(key.clone(), part)).copied();
+            of_part(charge, part).decide(full_at).map(|_| (full_at, part))
+        };
+        let decided = || (0..parts(&charge.limit)).map(decide);
+        let Some((_, part)) = decided().filter_map(Result::ok).min() else {
+            let retry_after = decided().filter_map(Result::err).min().unwrap_or(Duration::ZERO);
+            return Err(CommitError::LimitReached { retry_after });
+        };
+        asked.chosen.insert(charge.limit, part);
+    }
+    Ok(asked)
+}
+
+/// The generic cell rate algorithm of `domain::quota` as one statement, so that no two charges see the same budget. Returns a
+/// row when there was a unit to take.
+pub(crate) struct TakeUnit {
+    key: String,
+    part: i16,
+    now: OffsetDateTime,
+    unit: PgInterval,
+    /// How much of it is taken.
+    taken: PgInterval,
+    /// When the budget is full again after its first charge.
+    after_one: OffsetDateTime,
+    /// When it is full again after its last.
+    after_all: OffsetDateTime,
+}
+
+impl TakeUnit {
+    pub(crate) fn new(charge: &Charge, asked: &Asked) -> Self {
+        let part = asked.part(charge);
+        let Charge { limit, quota, unit, now } = of_part(charge, part);
+        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        let whole = micros(quota.unit());
+        let taken = match unit {
+            Unit::Taken => whole,
+            Unit::Kept => 0,
+        };
+        let after = |micros: i64| {
+            let moment = stamp(now).checked_add(time::Duration::microseconds(micros));
+            moment.unwrap_or_else(|| UtcDateTime::MAX.to_offset(time::UtcOffset::UTC))
+        };
+        Self {
+            key: limit.to_string(),
+            part,
+            now: stamp(now),
+            unit: PgInterval::from_microseconds(whole),
+            taken: PgInterval::from_microseconds(taken),
+            after_one: after(taken),
+            after_all: after(whole.saturating_mul(quota.burst.into())),
+        }
+    }
+
+    fn after<'b>(&'b self, units: &'b PgInterval, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("greatest(limits.full_at, ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(") + ");
+        out.push_bind_param::<Interval, _>(units)
+    }
+}
+
+impl QueryFragment<Pg> for TakeUnit {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO limits (key, part, full_at) VALUES (");
+        out.push_bind_param::<Text, _>(&self.key)?;
+        out.push_sql(", ");
+        out.push_bind_param::<SmallInt, _>(&self.part)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.after_one)?;
+        out.push_sql(") ON CONFLICT (key, part) DO UPDATE SET full_at = ");
+        self.after(&self.taken, out.reborrow())?;
+        out.push_sql(" WHERE ");
+        self.after(&self.unit, out.reborrow())?;
+        out.push_sql(" <= ");
+        out.push_bind_param::<Timestamptz, _>(&self.after_all)?;
+        out.push_sql(" RETURNING key");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_domain::limits::Step;
+
+    use super::*;
+
+    fn charge(burst: u32) -> Charge {
+        Charge {
+            limit: Limit { step: Step::SignUp, scope: Scope::Everyone },
+            quota: Quota { burst, period: Duration::from_hours(1) },
+            unit: Unit::Taken,
+            now: UtcDateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_parts_make_up_the_whole() {
+        for burst in [1, 15, 16, 17, 1000, u32::MAX] {
+            let shares = (0..PARTS).map(|part| u64::from(of_part(&charge(burst), part).quota.burst));
+            assert_eq!(shares.sum::<u64>(), u64::from(burst));
+        }
+    }
+
+    #[test]
+    fn a_part_without_units_is_not_asked() {
+        for turn in 0..100 {
+            for burst in [1, 5, 16, 1000] {
+                let part = Asked::in_turn(turn).part(&charge(burst));
+                assert!(of_part(&charge(burst), part).quota.burst > 0, "part {part} of {burst}");
+            }
+        }
+    }
+}
