@@ -384,6 +384,17 @@ impl EmailState {
             Self::Confirmed { address, .. } => Some(address),
         }
     }
+
+    /// The link that confirms the address, or has confirmed it.
+    #[must_use]
+    pub const fn verification(&self) -> Option<EmailVerificationId> {
+        match self {
+            Self::None => None,
+            Self::Unconfirmed { verification, .. } | Self::Confirmed { verification, .. } => {
+                Some(*verification)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
