@@ -35,6 +35,17 @@ pub enum Standing {
     Blocked,
 }
 
+impl Standing {
+    /// The name, in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 /// The e-mail address of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EmailState {

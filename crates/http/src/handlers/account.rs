@@ -37,5 +37,5 @@ pub(crate) async fn export(http: Data<Http>, request: HttpRequest) -> Result<Htt
     let customer = authenticate(&http, &request).await?;
     let data = in_time(http.application.export_account(customer)).await?;
     let data = data.map_err(|cause| Problem::unavailable(&cause))?;
-    Ok(HttpResponse::Ok().json(personal_data::shown(&data)))
+    Ok(HttpResponse::Ok().json(personal_data::shown(data)))
 }
