@@ -1,7 +1,8 @@
 use time::UtcDateTime;
 use vestibule_domain::audit::Fact;
+use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
-use vestibule_domain::sign_in::KnownOrigin;
+use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{Account, Message, Session};
 use vestibule_port_storage::{FactsOf, Unavailable};
 
@@ -19,10 +20,12 @@ pub struct PersonalData {
     pub passwords_set_at: Vec<UtcDateTime>,
     /// The living sessions.
     pub sessions: Vec<Session>,
-    /// Where the right password came from.
-    pub known_origins: Vec<KnownOrigin>,
-    /// What is still known of the sign-up.
+    /// Where the right password came from, and wrong ones.
+    pub guard: SignInGuard,
+    /// What is still known of the sign-ups with the number.
     pub registration: Option<Registration>,
+    /// What is still known of the requests for a new password.
+    pub reset: Option<PasswordReset>,
     /// Messages that have not left yet.
     pub messages: Vec<Message>,
     /// What happened.
@@ -43,8 +46,9 @@ impl Application {
         Ok(PersonalData {
             passwords_set_at: credentials.passwords.iter().map(|password| password.set_at).collect(),
             sessions: self.storage.sessions(user).await?,
-            known_origins: credentials.guard.map(|guard| guard.value.origins).unwrap_or_default(),
+            guard: credentials.guard.map_or_else(|| SignInGuard::new(phone.clone()), |loaded| loaded.value),
             registration: self.storage.registration(phone).await?.map(|loaded| loaded.value),
+            reset: credentials.reset.map(|loaded| loaded.value),
             messages: self.storage.waiting_messages(&account).await?,
             facts,
             account,

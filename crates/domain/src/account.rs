@@ -35,6 +35,17 @@ pub enum Standing {
     Blocked,
 }
 
+impl Standing {
+    /// The name, in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 /// The e-mail address of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EmailState {
@@ -382,6 +393,17 @@ impl EmailState {
         match self {
             Self::None | Self::Unconfirmed { .. } => None,
             Self::Confirmed { address, .. } => Some(address),
+        }
+    }
+
+    /// The link that confirms the address, or has confirmed it.
+    #[must_use]
+    pub const fn verification(&self) -> Option<EmailVerificationId> {
+        match self {
+            Self::None => None,
+            Self::Unconfirmed { verification, .. } | Self::Confirmed { verification, .. } => {
+                Some(*verification)
+            }
         }
     }
 }

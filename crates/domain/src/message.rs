@@ -87,6 +87,19 @@ impl Content {
             | Self::SessionStolen => None,
         }
     }
+
+    /// The link that it carries.
+    #[must_use]
+    pub const fn verification(&self) -> Option<EmailVerificationId> {
+        match self {
+            Self::EmailConfirmation { verification } => Some(*verification),
+            Self::SignUpCode { .. }
+            | Self::AlreadyRegistered
+            | Self::ResetCode { .. }
+            | Self::PasswordChanged
+            | Self::SessionStolen => None,
+        }
+    }
 }
 
 /// One message on its way out.

@@ -303,22 +303,38 @@ pub(crate) struct EraseAccount {
     password: String,
 }
 
-/// Everything that is kept about a customer. New members may come.
+/// Everything that is kept about a customer, but for what is secret. Moments are RFC 3339; a `…FullAt` is when a budget is whole
+/// again. `address` and `device` say where something came from: of an IPv6 address the first 64 bits, of a fingerprint its
+/// SHA-256. New members may come.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct Export {
+    /// With `profile` and `standing` (`good` or `blocked`).
     #[schema(value_type = Object)]
     account: serde_json::Value,
+    /// When each of the remembered passwords was set.
     #[schema(value_type = Vec<Object>)]
     passwords: Vec<serde_json::Value>,
+    /// The living ones.
     #[schema(value_type = Vec<Object>)]
     sessions: Vec<serde_json::Value>,
+    /// Where the right password came from, each with its `wrongPasswords` (`count`, `lastAt`, `lockedUntil`).
     #[schema(value_type = Vec<Object>)]
     known_devices: Vec<serde_json::Value>,
+    /// The `wrongPasswords` from everywhere else.
+    #[schema(value_type = Object)]
+    unknown_devices: serde_json::Value,
+    /// What is still known of the sign-ups with the number: its `stage` (`pending`, `confirmed` or `concealed`), each of the
+    /// `attempts`, and the `confirmation` that opened the account.
     #[schema(value_type = Option<Object>)]
     registration: Option<serde_json::Value>,
+    /// What is still known of the `requests` for a new password.
+    #[schema(value_type = Option<Object>)]
+    password_reset: Option<serde_json::Value>,
+    /// Messages that have not left yet.
     #[schema(value_type = Vec<Object>)]
     waiting_messages: Vec<serde_json::Value>,
+    /// What happened, the newest first.
     #[schema(value_type = Vec<Object>)]
     history: Vec<serde_json::Value>,
 }

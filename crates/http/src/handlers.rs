@@ -3,6 +3,7 @@ mod callbacks;
 mod email;
 mod oauth;
 mod password;
+mod personal_data;
 mod phone;
 mod profile;
 mod sessions;

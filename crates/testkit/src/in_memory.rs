@@ -15,8 +15,8 @@ use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    Account, AttemptId, DeliveryState, EmailAddress, EmailState, EmailVerificationId, Message, PhoneNumber,
-    Recipient, RefreshTokenHash, Session, SessionId, UserId,
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber, Recipient,
+    RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NewPassword, NewRefreshToken, NumberDigest,
@@ -159,7 +159,7 @@ impl Storage for InMemoryStorage {
         let waiting = state.messages.iter().filter(|queued| queued.dead.is_none());
         let mut waiting: Vec<_> = waiting
             .map(|queued| &queued.message)
-            .filter(|message| is_for(&message.recipient, account.phone(), account.email().address()))
+            .filter(|message| is_for(message, account))
             .cloned()
             .collect();
         waiting.sort_by_key(|message| Reverse((message.queued_at, message.id)));
@@ -171,13 +171,8 @@ impl Storage for InMemoryStorage {
         link: EmailVerificationId,
     ) -> Result<Option<Loaded<Account>>, Unavailable> {
         let state = self.up()?;
-        let found = state.accounts.values().find(|account| match account.value.email() {
-            EmailState::None => false,
-            EmailState::Unconfirmed { verification, .. } | EmailState::Confirmed { verification, .. } => {
-                *verification == link
-            }
-        });
-        Ok(found.cloned())
+        let mut accounts = state.accounts.values();
+        Ok(accounts.find(|account| account.value.email().verification() == Some(link)).cloned())
     }
 
     async fn email_confirmed_by_other(
@@ -240,10 +235,14 @@ impl State {
     }
 }
 
-/// Whether it is received by who has the phone and the address.
-fn is_for(recipient: &Recipient, phone: &PhoneNumber, address: Option<&EmailAddress>) -> bool {
-    match recipient {
-        Recipient::Phone(to) => to == phone,
-        Recipient::Email(to) => Some(to) == address,
+/// Whether it is for the owner of the account. An address is hers once she has confirmed it; before, the mail that she asked for is.
+fn is_for(message: &Message, account: &Account) -> bool {
+    let (email, link) = (account.email(), message.content.verification());
+    match &message.recipient {
+        Recipient::Phone(to) => to == account.phone(),
+        Recipient::Email(to) => {
+            let is_own = link.is_some() && link == email.verification();
+            is_own || email.confirmed().is_some_and(|address| address.as_str() == to.as_str())
+        }
     }
 }

@@ -103,6 +103,8 @@ macro_rules! storage_contract {
                 a_number_stays_used_and_an_address_is_free_again,
                 an_account_without_anything_is_erased,
                 nothing_of_an_erased_account_comes_back,
+                mail_of_another_account_outlives_an_erasure,
+                a_confirmed_address_takes_its_mail_along,
             }
             outbox {
                 a_message_is_leased_to_one_caller,
@@ -117,6 +119,8 @@ macro_rules! storage_contract {
                 every_message_is_claimed_as_it_was_queued,
                 a_reset_code_is_followed_by_its_attempt,
                 messages_wait_for_an_account_by_phone_and_by_mail,
+                mail_to_an_unconfirmed_address_waits_for_who_asked_for_it,
+                mail_to_a_confirmed_address_waits_for_its_owner,
             }
             sweep {
                 a_sweep_forgets_what_no_longer_matters,
@@ -204,6 +208,15 @@ fn message(number: u32, queued_at: UtcDateTime) -> Message {
         locale: Locale::new("de"),
         queued_at,
         expires_at: queued_at + Duration::from_mins(10),
+    }
+}
+
+/// The mail with the link `link`, whose id is the same number.
+fn link_mail(link: u32, address: &str) -> Message {
+    Message {
+        recipient: Recipient::Email(EmailAddress::parse(address).unwrap()),
+        content: Content::EmailConfirmation { verification: EmailVerificationId::new(id(link)) },
+        ..message(link, NOW)
     }
 }
 

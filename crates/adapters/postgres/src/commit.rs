@@ -169,7 +169,7 @@ fn erase(statement: &mut Together, erasure: &Erasure) {
     statement.add(diesel::update(facts::table.filter(facts::number.eq(digest.to_vec()))).set(origins));
 }
 
-/// Drops what waits for the owner of an account, and what was given up.
+/// Drops what waits for the owner of an account, and what was given up. An address that is not confirmed may be somebody else's.
 struct DropMessages {
     user: uuid::Uuid,
     phone: String,
@@ -179,9 +179,12 @@ impl QueryFragment<Pg> for DropMessages {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("DELETE FROM messages WHERE phone = ");
         out.push_bind_param::<Text, _>(&self.phone)?;
-        out.push_sql(" OR email = (SELECT email FROM accounts WHERE user_id = ");
+        out.push_sql(" OR EXISTS (SELECT FROM accounts WHERE user_id = ");
         out.push_bind_param::<Uuid, _>(&self.user)?;
-        out.push_sql(")");
+        out.push_sql(
+            " AND (messages.link = accounts.email_link
+                   OR accounts.email_confirmed AND messages.email = accounts.email))",
+        );
         Ok(())
     }
 }

@@ -362,11 +362,13 @@ impl Storage for Postgres {
     }
 
     async fn waiting_messages(&self, account: &Account) -> Result<Vec<Message>, Unavailable> {
-        let address = account.email().address().map(EmailAddress::as_str);
+        let to_phone = messages::phone.eq(account.phone().as_str());
+        let with_link = messages::link.eq(account.email().verification().map(EmailVerificationId::uuid));
+        let to_confirmed = messages::email.eq(account.email().confirmed().map(EmailAddress::as_str));
         self.read(async |connection| {
             let rows: Vec<MessageRow> = messages::table
                 .filter(messages::dead.eq(false))
-                .filter(messages::phone.eq(account.phone().as_str()).or(messages::email.eq(address)))
+                .filter(to_phone.or(with_link).or(to_confirmed))
                 .order((messages::queued_at.desc(), messages::id.desc()))
                 .select(MessageRow::as_select())
                 .load(&mut &*connection)

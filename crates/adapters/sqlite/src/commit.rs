@@ -141,9 +141,10 @@ fn erase(
     let (user, number) = (bytes(user.uuid()), phone.as_str());
     let account =
         accounts::table.filter(accounts::user_id.eq(&user)).filter(accounts::version.eq(replaces.0));
-    let address: Option<Option<String>> =
-        diesel::delete(account).returning(accounts::email).get_result(connection).optional()?;
-    let address = address.ok_or(Refused(CommitError::Conflict))?;
+    let email = (accounts::email, accounts::email_confirmed, accounts::email_link);
+    let email: Option<(Option<String>, bool, Option<Vec<u8>>)> =
+        diesel::delete(account).returning(email).get_result(connection).optional()?;
+    let (address, is_confirmed, link) = email.ok_or(Refused(CommitError::Conflict))?;
     diesel::delete(registrations::table.find(number)).execute(connection)?;
     let guards = sign_in_guards::table.find(number);
     match guard {
@@ -156,7 +157,9 @@ fn erase(
         }
     }
     diesel::delete(password_resets::table.find(number)).execute(connection)?;
-    let to_owner = messages::phone.eq(number).or(messages::email.eq(address));
+    // An address that is not confirmed may be somebody else's.
+    let to_confirmed = messages::email.eq(address.filter(|_| is_confirmed));
+    let to_owner = messages::phone.eq(number).or(messages::link.eq(link)).or(to_confirmed);
     diesel::delete(messages::table.filter(to_owner)).execute(connection)?;
     diesel::update(facts::table.filter(facts::number.eq(digest.as_slice())))
         .set((facts::fingerprint.eq(None::<Vec<u8>>), facts::address.eq(None::<String>)))

@@ -301,12 +301,14 @@ impl Storage for Sqlite {
     }
 
     async fn waiting_messages(&self, account: &Account) -> Result<Vec<Message>, Unavailable> {
-        let phone = account.phone().as_str().to_owned();
-        let address = account.email().address().map(|address| address.as_str().to_owned());
+        let email = account.email();
+        let to_phone = messages::phone.eq(account.phone().as_str().to_owned());
+        let with_link = messages::link.eq(email.verification().map(|link| bytes(link.uuid())));
+        let to_confirmed = messages::email.eq(email.confirmed().map(|address| address.as_str().to_owned()));
         self.read(move |connection| {
             let rows: Vec<MessageRow> = messages::table
                 .filter(messages::dead.eq(false))
-                .filter(messages::phone.eq(phone).or(messages::email.eq(address)))
+                .filter(to_phone.or(with_link).or(to_confirmed))
                 .order((messages::queued_at.desc(), messages::id.desc()))
                 .select(MessageRow::as_select())
                 .load(connection)?;

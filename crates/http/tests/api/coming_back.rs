@@ -506,6 +506,53 @@ async fn an_erased_account_leaves_a_used_number_and_nothing_else() {
 }
 
 #[actix_web::test]
+async fn of_two_who_give_one_address_each_has_her_own_mail() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let one = access(&registered!(backstage, routes));
+    assert_eq!(sign_up(UNKNOWN).send(&routes).await.status, 200);
+    let code = backstage.received(UNKNOWN).await.unwrap();
+    let other = access(&confirm(UNKNOWN, &code).send(&routes).await);
+    for token in [&one, &other] {
+        assert_eq!(add_email(token, "anna@example.com").send(&routes).await.status, 200);
+    }
+    for token in [&one, &other] {
+        let exported = get(token, "/v2/customer/export").send(&routes).await.json();
+        assert_eq!(exported["waitingMessages"].as_array().map(Vec::len), Some(1), "{exported}");
+    }
+    assert_eq!(erase(&one, PASSWORD).send(&routes).await.status, 200);
+    let link = backstage.received("anna@example.com").await.unwrap();
+    assert_eq!(call(Method::GET, &link).send(&routes).await.status, 200);
+    assert_eq!(get(&other, PROFILE).send(&routes).await.json()["confirmedEmail"], true);
+}
+
+#[actix_web::test]
+async fn an_export_shows_who_tried_what_and_nothing_to_try_with() {
+    let backstage = Backstage::new(&Options { conceal: true, ..Options::default() });
+    let routes = backstage.routes().await;
+    let token = access(&registered!(backstage, routes));
+    assert_eq!(add_email(&token, "anna@example.com").send(&routes).await.status, 200);
+    backstage.clock.advance(Duration::from_mins(1));
+    let again = sign_up(PHONE).from("198.51.100.1").header("x-fingerprint", "tablet").send(&routes).await;
+    assert_eq!(again.status, 200);
+    backstage.clock.advance(Duration::from_mins(1));
+    for peer in ["192.0.2.1", "198.51.100.2", "198.51.100.2", "198.51.100.2"] {
+        assert_eq!(sign_in(PHONE, "wrong-horse-7").from(peer).send(&routes).await.json()["errorId"], 11);
+    }
+    backstage.clock.advance(Duration::from_mins(1));
+    assert_eq!(ask_reset(PHONE).from("198.51.100.3").send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    let guess = check_reset(PHONE, wrong(&code)).from("198.51.100.3").send(&routes).await;
+    assert_eq!(guess.json()["errorId"], 8);
+    let exported = get(&token, "/v2/customer/export").send(&routes).await;
+    assert_snapshot!("export", serde_json::to_string_pretty(&exported.json()).unwrap());
+    // The snapshot holds none of these, nor can it come to.
+    for secret in ["fake$", &code, &again.text_of("registrationId"), PASSWORD, "wrong-horse-7", "tablet"] {
+        assert!(!exported.text.contains(secret), "{secret}");
+    }
+}
+
+#[actix_web::test]
 async fn nothing_hangs_while_storage_is_away() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;

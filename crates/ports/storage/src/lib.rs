@@ -165,10 +165,10 @@ pub struct Changes {
     pub messages: Vec<Message>,
     /// What happened.
     pub facts: Vec<Fact>,
-    /// An account that goes, with everything that is personal: its passwords and sessions, what is known of its phone, messages
-    /// that wait for its owner, dead letters included, and the addresses and devices in the facts of the number's past; the
-    /// facts of the same commit are kept as they are. Nothing else that is of the account may be changed with it, but that one
-    /// session may be demanded by ending it; and no message may be sent.
+    /// An account that goes, with everything that is personal: its passwords and sessions, what is known of its phone, the
+    /// [`waiting_messages`](Storage::waiting_messages) of its owner, dead letters included, and the addresses and devices in the facts
+    /// of the number's past; the facts of the same commit are kept as they are. Nothing else that is of the account may be changed
+    /// with it, but that one session may be demanded by ending it; and no message may be sent.
     pub erase: Option<Erasure>,
 }
 
@@ -306,8 +306,11 @@ pub trait Storage: Send + Sync {
     /// Up to `limit` facts, the newest first; of one moment, that with the higher id.
     async fn facts(&self, of: FactsOf, limit: usize) -> Result<Vec<Fact>, Unavailable>;
 
-    /// Messages that wait for the owner of the account, by phone and by mail, the newest first. Leased ones are among them, dead letters
-    /// are not.
+    /// Messages that wait for the owner of the account, the newest first: those to its phone, those that carry its own
+    /// [`verification`](vestibule_domain::EmailState::verification), and those to its confirmed address, as it is written there.
+    /// Leased ones are among them, dead letters are not.
+    ///
+    /// MUST NOT go by an address that is not confirmed: it may be somebody else's, or be given by several accounts.
     async fn waiting_messages(&self, account: &Account) -> Result<Vec<Message>, Unavailable>;
 
     /// The account whose present or confirmed address the link belongs to.

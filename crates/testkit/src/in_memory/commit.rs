@@ -108,8 +108,7 @@ impl State {
         self.registrations.remove(phone);
         self.guards.remove(phone);
         self.resets.remove(phone);
-        let address = account.value.email().address();
-        self.messages.retain(|queued| !is_for(&queued.message.recipient, phone, address));
+        self.messages.retain(|queued| !is_for(&queued.message, &account.value));
         for fact in self.facts.iter_mut().filter(|fact| fact.number == *number) {
             fact.device = None;
             fact.address = None;

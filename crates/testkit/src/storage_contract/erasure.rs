@@ -6,7 +6,7 @@ use std::time::Duration;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Limit, Scope, Step};
 use vestibule_domain::sign_in::SignInGuard;
-use vestibule_domain::{Account, EmailAddress, Message, MessageId, Recipient};
+use vestibule_domain::{Account, Content, EmailAddress, Message, MessageId, Recipient};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, Erasure, FactsOf, Outbox, Save, Settlement, Storage, Version,
 };
@@ -14,8 +14,8 @@ use vestibule_port_storage::{
 use super::facts::{fact, noting};
 use super::proofs::requested;
 use super::{
-    NOW, account, after, confirmed, digest, id, message, origin, password, phone, registered, saving_account,
-    session, session_id, token, user, with_email,
+    NOW, account, after, confirmed, digest, id, link_mail, message, origin, password, phone, registered,
+    saving_account, session, session_id, token, user, with_email,
 };
 
 fn client() -> Limit {
@@ -98,10 +98,7 @@ pub async fn an_erased_account_is_gone_with_everything_personal<S: Storage + Out
     storage.commit(erasing(1, Version(1))).await.unwrap();
     assert!(!has_everything(&*storage, 1).await);
     assert!(has_everything(&*storage, 2).await, "another's is left alone");
-    let left = storage.claim(9, Duration::from_secs(1), NOW).await.unwrap();
-    let mut left: Vec<_> = left.into_iter().map(|claimed| claimed.message.id).collect();
-    left.sort();
-    assert_eq!(left, [12, 22].map(|number| MessageId::new(id(number))));
+    assert_eq!(left(&*storage).await, [12, 22].map(|number| MessageId::new(id(number))));
     assert_eq!(storage.commit(erasing(1, Version(1))).await, Err(CommitError::Conflict), "it is gone");
 }
 
@@ -230,4 +227,37 @@ pub async fn nothing_of_an_erased_account_comes_back<S: Storage>(storage: Arc<S>
     assert!(state.account.is_some() && state.passwords.is_empty());
     let hash = token(1, 1, NOW).hash;
     assert!(storage.refresh_state(&hash).await.unwrap().is_none());
+}
+
+/// Two accounts with an address, and every mail to it: one with the link of each, numbered after it, and 3, a notice.
+async fn sharing(storage: &impl Storage, one: Account, other: Account) {
+    storage.commit(saving_account(Save::new(one))).await.unwrap();
+    let notice = Message { content: Content::PasswordChanged, ..link_mail(3, "anna@example.com") };
+    let messages = vec![link_mail(1, "anna@example.com"), link_mail(2, "anna@example.com"), notice];
+    storage.commit(Changes { messages, ..saving_account(Save::new(other)) }).await.unwrap();
+}
+
+/// The messages that have not left, dead letters not included.
+async fn left(storage: &impl Outbox) -> Vec<MessageId> {
+    let left = storage.claim(9, Duration::from_secs(1), NOW).await.unwrap();
+    let mut left: Vec<_> = left.into_iter().map(|claimed| claimed.message.id).collect();
+    left.sort();
+    left
+}
+
+pub async fn mail_of_another_account_outlives_an_erasure<S: Storage + Outbox>(storage: Arc<S>) {
+    let unconfirmed = |number| with_email(account(number), "anna@example.com", number);
+    sharing(&*storage, unconfirmed(1), unconfirmed(2)).await;
+    storage.commit(erasing(1, Version(1))).await.unwrap();
+    assert_eq!(left(&*storage).await, [2, 3].map(|number| MessageId::new(id(number))));
+}
+
+pub async fn a_confirmed_address_takes_its_mail_along<S: Storage + Outbox>(storage: Arc<S>) {
+    let unconfirmed = |number| with_email(account(number), "anna@example.com", number);
+    sharing(&*storage, confirmed(unconfirmed(1), 1), unconfirmed(2)).await;
+    // Hers stays when he goes who merely named her address.
+    storage.commit(erasing(2, Version(1))).await.unwrap();
+    assert_eq!(left(&*storage).await, [1, 3].map(|number| MessageId::new(id(number))));
+    storage.commit(erasing(1, Version(1))).await.unwrap();
+    assert_eq!(storage.next_due().await.unwrap(), None);
 }

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_domain::{
-    AttemptId, Content, DeliveryState, EmailAddress, EmailVerificationId, Message, MessageId, Recipient,
+    Account, AttemptId, Content, DeliveryState, EmailAddress, EmailVerificationId, Message, MessageId,
+    Recipient,
 };
 use vestibule_port_storage::{Changes, Outbox, Report, Reported, Settlement, Storage};
 
-use super::{NOW, account, after, delivery, id, leased, message, phone, report, sent, with_email};
+use super::{
+    NOW, account, after, confirmed, delivery, id, leased, link_mail, message, phone, report, sent, with_email,
+};
 
 pub async fn a_message_is_leased_to_one_caller<S: Storage + Outbox + 'static>(storage: Arc<S>) {
     for number in 0..40 {
@@ -226,7 +229,7 @@ pub async fn a_reset_code_is_followed_by_its_attempt<S: Storage + Outbox>(storag
 }
 
 pub async fn messages_wait_for_an_account_by_phone_and_by_mail<S: Storage + Outbox>(storage: Arc<S>) {
-    let owner = with_email(account(1), "Anna@Example.com", 1);
+    let owner = confirmed(with_email(account(1), "Anna@Example.com", 1), 1);
     let to = |number, seconds, recipient| Message { recipient, ..message(number, after(seconds)) };
     let mail = |address| Recipient::Email(EmailAddress::parse(address).unwrap());
     let sms = |number| Recipient::Phone(phone(number));
@@ -252,4 +255,40 @@ pub async fn messages_wait_for_an_account_by_phone_and_by_mail<S: Storage + Outb
     let without_address = storage.waiting_messages(&account(1)).await.unwrap();
     assert_eq!(without_address, [&messages[2], &messages[0]].map(Message::clone));
     assert!(storage.waiting_messages(&account(3)).await.unwrap().is_empty());
+}
+
+/// The messages that wait for the account, by number.
+async fn waiting(storage: &impl Storage, account: &Account) -> Vec<MessageId> {
+    let waiting = storage.waiting_messages(account).await.unwrap();
+    let mut waiting: Vec<_> = waiting.into_iter().map(|message| message.id).collect();
+    waiting.sort();
+    waiting
+}
+
+pub async fn mail_to_an_unconfirmed_address_waits_for_who_asked_for_it<S: Storage>(storage: Arc<S>) {
+    let (one, other) =
+        (with_email(account(1), "anna@example.com", 11), with_email(account(2), "anna@example.com", 12));
+    let nobodys = Message { content: Content::PasswordChanged, ..link_mail(14, "anna@example.com") };
+    let replaced = link_mail(13, "anna@example.com");
+    let messages = vec![
+        link_mail(11, "anna@example.com"),
+        link_mail(12, "anna@example.com"),
+        replaced,
+        nobodys,
+        Message { recipient: Recipient::Phone(phone(1)), ..message(15, NOW) },
+    ];
+    storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
+    assert_eq!(waiting(&*storage, &one).await, [11, 15].map(|number| MessageId::new(id(number))));
+    assert_eq!(waiting(&*storage, &other).await, [MessageId::new(id(12))]);
+    assert_eq!(waiting(&*storage, &with_email(account(3), "anna@example.com", 16)).await, []);
+}
+
+pub async fn mail_to_a_confirmed_address_waits_for_its_owner<S: Storage>(storage: Arc<S>) {
+    let owner = confirmed(with_email(account(1), "anna@example.com", 11), 11);
+    let other = with_email(account(2), "anna@example.com", 12);
+    let notice = Message { content: Content::PasswordChanged, ..link_mail(13, "anna@example.com") };
+    let messages = vec![link_mail(11, "anna@example.com"), link_mail(12, "anna@example.com"), notice];
+    storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
+    assert_eq!(waiting(&*storage, &owner).await, [11, 12, 13].map(|number| MessageId::new(id(number))));
+    assert_eq!(waiting(&*storage, &other).await, [MessageId::new(id(12))]);
 }
