@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::comparison::{SIGNIFICANT, mann_whitney, mean, welch};
 use crate::load::Latencies;
 use crate::processor::Spent;
 
@@ -32,15 +33,22 @@ impl<W: Write> Figures<W> {
     }
 
     /// A rate in a second, as a share of its limit, which was measured just before and just after.
-    pub(crate) fn share(&mut self, name: &str, rate: f64, limit: [f64; 2], goal: f64) -> io::Result<()> {
+    pub(crate) fn share(
+        &mut self,
+        name: &str,
+        rate: f64,
+        limit: [f64; 2],
+        goal: Option<f64>,
+    ) -> io::Result<()> {
         let [before, after] = limit;
         let limit = f64::midpoint(before, after);
         let ratio = rate / limit;
-        let met = self.judge(name, ratio >= goal);
-        writeln!(
-            self.out,
-            "{name:38}{rate:10.1}{limit:10.1}{before:10.1}{after:10.1}{ratio:7.2}{goal:8.2}  {met}"
-        )
+        write!(self.out, "{name:38}{rate:10.1}{limit:10.1}{before:10.1}{after:10.1}{ratio:7.2}")?;
+        if let Some(goal) = goal {
+            let met = self.judge(name, ratio >= goal);
+            write!(self.out, "{goal:8.2}  {met}")?;
+        }
+        writeln!(self.out)
     }
 
     /// A figure that must not be larger than its goal.
@@ -62,6 +70,33 @@ impl<W: Write> Figures<W> {
             refused => format!(", {refused} refused with 503"),
         };
         writeln!(self.out, "{name:38}p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms{refused}")
+    }
+
+    /// How long each of two kinds took, and whether that is statistically the same. Where it is, one run in twenty still says that it is not.
+    pub(crate) fn alike(
+        &mut self,
+        name: &str,
+        kinds: [&str; 2],
+        durations: [Vec<Duration>; 2],
+    ) -> io::Result<()> {
+        let [first, second] = &durations;
+        let (difference, z) = (welch(first, second), mann_whitney(first, second));
+        let ([one, other], t) = (kinds, difference.t());
+        let [by, error] = [difference.seconds, difference.error].map(|seconds| seconds * 1000.0);
+        for (kind, durations) in kinds.into_iter().zip(durations) {
+            let (mean, latencies) = (mean(&durations) * 1000.0, Latencies::from(durations));
+            let [p50, p95, p99] = [50, 95, 99].map(|percent| latencies.percentile(percent));
+            let (name, number) = (format!("{name}, {kind}"), latencies.requests());
+            writeln!(
+                self.out,
+                "{name:38}p50 {p50:.3} ms, p95 {p95:.3} ms, p99 {p99:.3} ms, mean {mean:.3} ms of {number}"
+            )?;
+        }
+        let means = format!("  mean {one} less mean {other}");
+        writeln!(self.out, "{means:38}{by:+.3} ms ± {error:.3} ms, Welch's t {t:+.2}")?;
+        let met = self.judge(&format!("{name}, {one} as {other}"), z.abs() < SIGNIFICANT);
+        let ranks = "  Mann-Whitney's z";
+        writeln!(self.out, "{ranks:38}{z:+10.2}, statistically the same if |z| < {SIGNIFICANT}  {met}")
     }
 
     /// Processor time that each request has taken, which says more than a rate where others keep the machine busy.

@@ -34,9 +34,16 @@ impl Latencies {
 
     fn of(parts: Vec<Self>) -> Self {
         let refused = parts.iter().map(|part| part.refused).sum();
-        let mut sorted: Vec<_> = parts.into_iter().flat_map(|part| part.sorted).collect();
-        sorted.sort();
-        Self { sorted, refused }
+        let durations: Vec<_> = parts.into_iter().flat_map(|part| part.sorted).collect();
+        Self { refused, ..Self::from(durations) }
+    }
+}
+
+impl From<Vec<Duration>> for Latencies {
+    /// Of so many requests, none of which was refused for being too much.
+    fn from(mut durations: Vec<Duration>) -> Self {
+        durations.sort();
+        Self { sorted: durations, refused: 0 }
     }
 }
 
@@ -47,34 +54,48 @@ pub(crate) struct Load {
     pub(crate) latencies: Latencies,
 }
 
-/// What one client asks, in its order; and whether it begins again at the end, or has done then.
+/// What one client asks, in its order.
 pub(crate) struct Script {
     pub(crate) requests: Vec<Vec<u8>>,
-    pub(crate) repeats: bool,
+    pub(crate) then: Then,
+}
+
+/// What a client does that has asked all of its script.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It has done.
+    Stop,
+    /// It begins again.
+    Repeat,
+    /// It begins again, with the refresh tokens that it was answered in the place of those that it presented.
+    Refresh,
 }
 
 /// Each client sends its next request as soon as the last one is answered, until the time is over or it has done.
 pub(crate) fn as_fast_as_answered(
     address: SocketAddr,
-    scripts: &[Script],
+    scripts: Vec<Script>,
     span: Duration,
 ) -> anyhow::Result<Load> {
     let begun = Instant::now();
-    let latencies = at_once(scripts, |script| {
+    let latencies = at_once(scripts, |Script { mut requests, then }| {
         let mut client = Client::connect(address)?;
         let mut latencies = Latencies::default();
-        let mut requests = script.requests.iter();
+        let mut turns = requests.iter_mut();
         while begun.elapsed() < span {
-            let Some(request) = requests.next() else {
-                if script.repeats {
-                    requests = script.requests.iter();
-                    continue;
+            let Some(request) = turns.next() else {
+                match then {
+                    Then::Stop => break,
+                    Then::Repeat | Then::Refresh => turns = requests.iter_mut(),
                 }
-                break;
+                continue;
             };
             let sent = Instant::now();
-            let succeeded = succeeds(&mut client, request)?;
-            latencies.count(sent, succeeded);
+            let answer = answered(&mut client, request)?;
+            latencies.count(sent, answer.is_some());
+            if let (Then::Refresh, Some(answer)) = (then, answer) {
+                put_token(request, answer)?;
+            }
         }
         Ok(latencies)
     })?;
@@ -93,8 +114,7 @@ pub(crate) fn by_timetable(
     let step = Duration::from_secs(1) / per_second;
     let clients = u32::try_from(scripts.len())?;
     let begun = Instant::now();
-    let numbered: Vec<_> = (0..clients).zip(scripts).collect();
-    at_once(&numbered, |(number, script)| {
+    at_once((0..clients).zip(scripts), |(number, script)| {
         let mut client = Client::connect(address)?;
         let mut latencies = Latencies::default();
         for (turn, request) in (0..).zip(script.requests.iter().cycle()) {
@@ -103,7 +123,7 @@ pub(crate) fn by_timetable(
                 break;
             }
             let from = wait_until(begun + due);
-            let succeeded = succeeds(&mut client, request)?;
+            let succeeded = answered(&mut client, request)?.is_some();
             latencies.count(from, succeeded);
         }
         Ok(latencies)
@@ -146,24 +166,38 @@ fn wait_until(due: Instant) -> Instant {
     Instant::now()
 }
 
-/// Whether the request succeeds. What is refused for being too much at once is counted; any other refusal is an error.
-fn succeeds(client: &mut Client, request: &[u8]) -> anyhow::Result<bool> {
+/// The body of the answer; `None` if the request is refused for being too much at once. Any other refusal is an error.
+fn answered<'a>(client: &'a mut Client, request: &[u8]) -> anyhow::Result<Option<&'a [u8]>> {
     let answer = client.send(request)?;
     match answer.status {
-        200..300 => Ok(true),
-        503 => Ok(false),
+        200..300 => Ok(Some(answer.body)),
+        503 => Ok(None),
         status => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(answer.body)),
     }
 }
 
+/// Puts the refresh token of an answer in the place of the one in the request. All tokens are equally long.
+fn put_token(request: &mut [u8], answer: &[u8]) -> anyhow::Result<()> {
+    const NAME: &[u8] = br#""refresh_token":""#;
+    const LENGTH: usize = 64;
+    let token = |text: &[u8]| {
+        let begin = text.windows(NAME.len()).position(|name| name == NAME)? + NAME.len();
+        Some(begin..begin + LENGTH)
+    };
+    let new = token(answer).and_then(|token| answer.get(token)).context("an answer has no refresh token")?;
+    let old = token(request).and_then(|token| request.get_mut(token));
+    old.context("a request has no refresh token")?.copy_from_slice(new);
+    Ok(())
+}
+
 /// Runs a client for each, on a thread each.
-fn at_once<T: Sync>(
-    clients: &[T],
-    run: impl Fn(&T) -> anyhow::Result<Latencies> + Sync,
+fn at_once<T: Send>(
+    clients: impl IntoIterator<Item = T>,
+    run: impl Fn(T) -> anyhow::Result<Latencies> + Sync,
 ) -> anyhow::Result<Latencies> {
     let run = &run;
     thread::scope(|scope| {
-        let running: Vec<_> = clients.iter().map(|client| scope.spawn(move || run(client))).collect();
+        let running: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || run(client))).collect();
         let done: anyhow::Result<Vec<_>> = running.into_iter().map(joined).collect();
         Ok(Latencies::of(done?))
     })
@@ -177,4 +211,21 @@ pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyh
 #[expect(clippy::cast_precision_loss, reason = "nobody sends so many requests")]
 fn successes(latencies: &Latencies) -> f64 {
     (latencies.sorted.len() - latencies.refused) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_presents_the_token_that_it_was_answered() {
+        let [old, new] = ["a", "b"].map(|digit| digit.repeat(64));
+        let request =
+            |token| format!(r#"{{"grant_type":"refresh_token","refresh_token":"{token}"}}"#).into_bytes();
+        let mut next = request(&old);
+        let answer = format!(r#"{{"access_token":"v4.public.x","refresh_token":"{new}","expires_in":900}}"#);
+        put_token(&mut next, answer.as_bytes()).unwrap();
+        assert_eq!(next, request(&new));
+        assert!(put_token(&mut next, br#"{"result":"ok"}"#).is_err());
+    }
 }

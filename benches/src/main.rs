@@ -4,6 +4,7 @@
 //! server share the processors: what the load takes is missing to the service, as what `pgbench` takes is to its server.
 
 mod client;
+mod comparison;
 mod figures;
 mod hashing;
 mod load;
@@ -11,13 +12,14 @@ mod people;
 mod pgbench;
 mod postgres;
 mod processor;
+mod refusals;
 mod service;
 mod sqlite;
 
 use client::request;
 use figures::Figures;
-use load::Script;
-use people::phone;
+use load::{Script, Then};
+use people::{PASSWORD, phone};
 
 /// Hash threads of the service and of the bare rate.
 const HASH_THREADS: usize = 2;
@@ -36,13 +38,13 @@ async fn main() -> anyhow::Result<()> {
 /// Clients that sign up, each time with another number.
 fn sign_ups(clients: u32, first: u32) -> Vec<Script> {
     let sign_up = |number| {
-        let body = format!(r#"{{"phone":"{}","password":"correct-horse-7"}}"#, phone(number));
+        let body = format!(r#"{{"phone":"{}","password":"{PASSWORD}"}}"#, phone(number));
         request("POST", "/v2/mobile/signup", None, &body)
     };
     (0..clients)
         .map(|client| {
             let first = first + client * SIGN_UPS;
-            Script { requests: (first..first + SIGN_UPS).map(sign_up).collect(), repeats: false }
+            Script { requests: (first..first + SIGN_UPS).map(sign_up).collect(), then: Then::Stop }
         })
         .collect()
 }

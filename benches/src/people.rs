@@ -8,14 +8,15 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use time::UtcDateTime;
 use uuid::Uuid;
 use vestibule_application::{Derivation, MasterKeys};
+use vestibule_argon2::{Argon2Pool, Settings};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, KycLevel, OneTimeCodes, Origin, PasswordHash, PhoneNumber, RefreshToken,
-    SessionId, UserId,
+    AttemptId, Claim, ClientAddress, KycLevel, OneTimeCodes, Origin, Password, PasswordHash, PhoneNumber,
+    RefreshToken, SessionId, UserId,
 };
 use vestibule_paseto::{KeyRing, PasetoTokens};
-use vestibule_port_security::{AccessClaims, AccessTokens as _};
+use vestibule_port_security::{AccessClaims, AccessTokens as _, PasswordHasher as _};
 use vestibule_port_storage::{Changes, NewPassword, NewRefreshToken, Save, Storage};
 
 use crate::client::request;
@@ -33,8 +34,12 @@ pub(crate) const RULES: Rules = Rules {
     guesses: QUOTA,
 };
 
-const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$\
-    gPjyGpXhJ4zWcHUHgsiSfm8oSnBbiwWEjPUI5cSQvPM";
+/// Everybody's password, and one that is nobody's.
+pub(crate) const PASSWORD: &str = "correct-horse-7";
+pub(crate) const WRONG_PASSWORD: &str = "correct-horse-8";
+
+/// How the service hashes by default.
+const HASHING: Settings = Settings { memory_kib: 19_456, iterations: 2, threads: 1, queue: 1 };
 
 /// Any will do: the service reads them from a file that is written here.
 const MASTER_KEY: [u8; 32] = [0x61; 32];
@@ -46,13 +51,15 @@ const WRITERS: usize = 16;
 pub(crate) struct People {
     derivation: Derivation,
     tokens: PasetoTokens,
+    /// One for all of them, since each costs as much as any other to verify.
+    password: PasswordHash,
     now: UtcDateTime,
     origin: Origin,
 }
 
 impl People {
     /// Writes the service's keys to its data directory.
-    pub(crate) fn of(directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn of(directory: &Path) -> anyhow::Result<Self> {
         use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
         let data = directory.join("data");
@@ -64,9 +71,11 @@ impl People {
         let tokens = KeyRing::generate_file(&data.join("token.keys"))?;
         #[expect(clippy::disallowed_methods, reason = "codes and tokens must live while the service runs")]
         let now = UtcDateTime::now();
+        let password = Argon2Pool::new(HASHING)?.hash(Password::prepare(PASSWORD)?).await?;
         Ok(Self {
             derivation: Derivation::new(&master, 6),
             tokens: PasetoTokens::new(tokens, ISSUER.to_owned(), ISSUER.to_owned()),
+            password,
             now: now.replace_nanosecond(0)?,
             origin: Origin { fingerprint: None, address: ClientAddress::of([127, 0, 0, 1].into()) },
         })
@@ -89,7 +98,7 @@ impl People {
     pub(crate) async fn register(
         &self,
         storage: &dyn Storage,
-        numbers: std::ops::Range<u32>,
+        numbers: impl Iterator<Item = u32>,
     ) -> anyhow::Result<()> {
         commit(storage, numbers.map(|number| self.account(number))).await
     }
@@ -121,7 +130,7 @@ impl People {
         let sign_up = SignUp {
             attempt: AttemptId::new(id(number)),
             phone: PhoneNumber::restore(&phone(number))?,
-            password: PasswordHash::new(PASSWORD_HASH.to_owned()),
+            password: self.password.clone(),
             origin: self.origin,
         };
         let signed_up =
@@ -142,10 +151,8 @@ impl People {
         let Confirmation::Opened { registration, account, password, session } = outcome else {
             anyhow::bail!("a code was refused");
         };
-        let mut random = [0; 32];
-        random.split_at_mut(4).0.copy_from_slice(&number.to_be_bytes());
         let refresh_token = NewRefreshToken {
-            hash: RefreshToken::from_random(random).hash(),
+            hash: refresh_token(number).hash(),
             session: session.id(),
             generation: session.generation(),
             issued_at: self.now,
@@ -164,9 +171,29 @@ impl People {
     }
 }
 
+/// A sign-in of somebody who has an account, from where it was opened.
+pub(crate) fn sign_in(number: u32) -> Vec<u8> {
+    let phone = phone(number);
+    let body = format!(r#"{{"grant_type":"mobile_phone","number":"{phone}","password":"{PASSWORD}"}}"#);
+    request("POST", "/oauth/token", None, &body)
+}
+
+/// The first refresh of somebody who has an account.
+pub(crate) fn refresh(number: u32) -> Vec<u8> {
+    let token = refresh_token(number);
+    let body = format!(r#"{{"grant_type":"refresh_token","refresh_token":"{}"}}"#, token.expose());
+    request("POST", "/oauth/token", None, &body)
+}
+
 /// A number that is valid for each below ten million, in the form that the scripts for pgbench write too.
 pub(crate) fn phone(number: u32) -> String {
     format!("+44740{number:07}")
+}
+
+fn refresh_token(number: u32) -> RefreshToken {
+    let mut random = [0; 32];
+    random.split_at_mut(4).0.copy_from_slice(&number.to_be_bytes());
+    RefreshToken::from_random(random)
 }
 
 fn id(number: u32) -> Uuid {

@@ -11,11 +11,11 @@ use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
 
 use crate::client::request;
 use crate::figures::Figures;
-use crate::load::{Load, Script, as_fast_as_answered, by_timetable, disk_by_timetable, joined};
-use crate::people::People;
+use crate::load::{Load, Script, Then, as_fast_as_answered, by_timetable, disk_by_timetable, joined};
+use crate::people::{People, refresh, sign_in};
 use crate::pgbench::{Amount, CONNECTIONS, Pgbench};
 use crate::service::Service;
-use crate::{HASH_THREADS, hashing, sign_ups};
+use crate::{HASH_THREADS, hashing, refusals, sign_ups};
 
 /// How long a rate is measured, and its limit each time.
 const SPAN: Duration = Duration::from_secs(8);
@@ -31,8 +31,8 @@ const CALM_CLIENTS: u32 = 5;
 /// Clients of the service, which shares its connections to the database among them.
 const CLIENTS: u32 = 64;
 
-/// Clients that sign up.
-const SIGN_UP_CLIENTS: u32 = 16;
+/// Clients that sign up, or in.
+const HASHING_CLIENTS: u32 = 16;
 
 /// People with an account.
 const ACCOUNTS: Range<u32> = 0..4096;
@@ -56,14 +56,14 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
     let server = PostgresServer::start(&options)?;
     let url = server.url("postgres");
     let directory = tempfile::tempdir()?;
-    let people = People::of(directory.path())?;
+    let people = People::of(directory.path()).await?;
     let service = Service::start(directory.path(), Some(&url), HASH_THREADS)?;
     let idle = service.resident()?;
     {
         // Nothing is measured yet, so nothing has to wait for the disk.
         let hasty = format!("{url}?options=-csynchronous_commit%3Doff");
         let storage = Postgres::open(&hasty, CONNECTIONS, Migrate::No).await?;
-        people.register(&storage, ACCOUNTS).await?;
+        people.register(&storage, ACCOUNTS.chain(refusals::known())).await?;
         for first in [CONFIRM_BEFORE, CONFIRM, CONFIRM_AFTER] {
             people.sign_up(&storage, first..first + CONFIRMATIONS).await?;
         }
@@ -75,15 +75,21 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
     let accounts = [("accounts", ACCOUNTS.end)];
     let limit = || pgbench.rate("read.sql", Amount::Seconds(LIMIT_SECONDS), &accounts);
     let tokens: Vec<_> = ACCOUNTS.map(|number| people.token(number)).collect();
-    let reads = scripts(CLIENTS, &tokens, read_request);
-    bracketed(figures, &service, "profile reads", 0.55, limit, |address| {
-        as_fast_as_answered(address, &reads, SPAN)
+    let reads = scripts(CLIENTS, &tokens, Then::Repeat, read_request);
+    bracketed(figures, &service, "profile reads", Some(0.55), limit, |address| {
+        as_fast_as_answered(address, reads, SPAN)
     })?;
 
     let limit = || pgbench.rate("update.sql", Amount::Seconds(LIMIT_SECONDS), &accounts);
-    let updates = scripts(CLIENTS, &tokens, update_request);
-    bracketed(figures, &service, "updates of a profile", 0.80, limit, |address| {
-        as_fast_as_answered(address, &updates, SPAN)
+    let updates = scripts(CLIENTS, &tokens, Then::Repeat, update_request);
+    bracketed(figures, &service, "updates of a profile", Some(0.80), limit, |address| {
+        as_fast_as_answered(address, updates, SPAN)
+    })?;
+
+    let numbers: Vec<_> = ACCOUNTS.collect();
+    let refreshes = scripts(CLIENTS, &numbers, Then::Refresh, |numbers| each(numbers, refresh));
+    bracketed(figures, &service, "refreshes", None, limit, |address| {
+        as_fast_as_answered(address, refreshes, SPAN)
     })?;
 
     let confirmations: Vec<_> = (0..CLIENTS)
@@ -91,7 +97,7 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
             let share = CONFIRMATIONS / CLIENTS;
             let first = CONFIRM + client * share;
             let requests = (first..first + share).map(|number| people.confirmation(number)).collect();
-            Script { requests, repeats: false }
+            Script { requests, then: Then::Stop }
         })
         .collect();
     let mut firsts = [CONFIRM_BEFORE, CONFIRM_AFTER].into_iter();
@@ -101,17 +107,26 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
         let variables = [("turn", 0), ("per_connection", share), ("first", first)];
         pgbench.rate("confirm.sql", Amount::TransactionsPerConnection(share), &variables)
     };
-    bracketed(figures, &service, "confirmations", 0.60, limit, |address| {
-        as_fast_as_answered(address, &confirmations, TOO_LONG)
+    bracketed(figures, &service, "confirmations", Some(0.60), limit, |address| {
+        as_fast_as_answered(address, confirmations, TOO_LONG)
     })?;
 
     // What the confirmations have left is cleared away now, not while sign-ups are measured.
     pgbench.settle()?;
-    figures.part("Postgres, sign-ups; in a second, against bare Argon2id")?;
+    figures.part("Postgres, sign-ups and sign-ins; in a second, against bare Argon2id")?;
     let limit = || hashing::bare(HASH_THREADS, SPAN / 2);
-    bracketed(figures, &service, "sign-ups", 0.95, limit, |address| {
-        as_fast_as_answered(address, &sign_ups(SIGN_UP_CLIENTS, 200_000), SPAN)
+    bracketed(figures, &service, "sign-ups", Some(0.95), limit, |address| {
+        as_fast_as_answered(address, sign_ups(HASHING_CLIENTS, 200_000), SPAN)
     })?;
+
+    let sign_ins = scripts(HASHING_CLIENTS, &numbers, Then::Repeat, |numbers| each(numbers, sign_in));
+    bracketed(figures, &service, "sign-ins", Some(0.96), limit, |address| {
+        as_fast_as_answered(address, sign_ins, SPAN)
+    })?;
+
+    pgbench.settle()?;
+    figures.part("Postgres, sign-ins with a wrong password, by one client")?;
+    refusals::measure(figures, service.address)?;
 
     figures.part("Postgres, while 16 clients sign up")?;
     flood(figures, service.address, &tokens)?;
@@ -122,11 +137,11 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
 
 /// Reads and updates at an even pace, while as many sign up as can.
 fn flood(figures: &mut Figures<impl Write>, address: SocketAddr, tokens: &[String]) -> anyhow::Result<()> {
-    let flood = sign_ups(SIGN_UP_CLIENTS, 400_000);
-    let reads = scripts(CALM_CLIENTS, tokens, read_request);
-    let updates = scripts(CALM_CLIENTS, tokens, update_request);
+    let flood = sign_ups(HASHING_CLIENTS, 400_000);
+    let reads = scripts(CALM_CLIENTS, tokens, Then::Repeat, read_request);
+    let updates = scripts(CALM_CLIENTS, tokens, Then::Repeat, update_request);
     let (signed_up, read, updated, disk) = thread::scope(|scope| {
-        let signed_up = scope.spawn(|| as_fast_as_answered(address, &flood, FLOOD));
+        let signed_up = scope.spawn(|| as_fast_as_answered(address, flood, FLOOD));
         let read = scope.spawn(|| by_timetable(address, &reads, CALM_RATE, FLOOD));
         let updated = scope.spawn(|| by_timetable(address, &updates, CALM_RATE, FLOOD));
         let disk = scope.spawn(|| disk_by_timetable(CALM_RATE, FLOOD));
@@ -147,7 +162,7 @@ fn bracketed(
     figures: &mut Figures<impl Write>,
     service: &Service,
     name: &str,
-    goal: f64,
+    goal: Option<f64>,
     mut limit: impl FnMut() -> anyhow::Result<f64>,
     load: impl FnOnce(SocketAddr) -> anyhow::Result<Load>,
 ) -> anyhow::Result<()> {
@@ -162,14 +177,23 @@ fn bracketed(
     Ok(())
 }
 
-/// Shares the tokens out among clients, so that no two change the same account.
-fn scripts(clients: u32, tokens: &[String], requests: impl Fn(&[String]) -> Vec<Vec<u8>>) -> Vec<Script> {
-    let share = tokens.len() / clients as usize;
-    tokens
+/// Shares the people out among clients, so that no two change the same account.
+fn scripts<T>(
+    clients: u32,
+    people: &[T],
+    then: Then,
+    requests: impl Fn(&[T]) -> Vec<Vec<u8>>,
+) -> Vec<Script> {
+    let share = people.len() / clients as usize;
+    people
         .chunks(share)
         .take(clients as usize)
-        .map(|tokens| Script { requests: requests(tokens), repeats: true })
+        .map(|people| Script { requests: requests(people), then })
         .collect()
+}
+
+fn each(numbers: &[u32], request: impl Fn(u32) -> Vec<u8>) -> Vec<Vec<u8>> {
+    numbers.iter().copied().map(request).collect()
 }
 
 fn read_request(tokens: &[String]) -> Vec<Vec<u8>> {

@@ -18,9 +18,9 @@ use vestibule_sqlite::{Migrate, Sqlite};
 
 use crate::figures::Figures;
 use crate::load::as_fast_as_answered;
-use crate::people::RULES;
+use crate::people::{People, RULES};
 use crate::service::Service;
-use crate::{HASH_THREADS, hashing, sign_ups};
+use crate::{HASH_THREADS, hashing, refusals, sign_ups};
 
 /// How long a rate is measured.
 const SPAN: Duration = Duration::from_secs(8);
@@ -35,10 +35,10 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
     let idle = service.resident()?;
     let before = hashing::bare(HASH_THREADS, SPAN / 2)?;
     let begun = service.spent();
-    let load = as_fast_as_answered(service.address, &sign_ups(CLIENTS, 0), SPAN)?;
+    let load = as_fast_as_answered(service.address, sign_ups(CLIENTS, 0), SPAN)?;
     let spent = service.spent() - begun;
     let after = hashing::bare(HASH_THREADS, SPAN / 2)?;
-    figures.share("sign-ups", load.rate, [before, after], 0.95)?;
+    figures.share("sign-ups", load.rate, [before, after], Some(0.95))?;
     figures.latencies("  sign-ups", &load.latencies)?;
     figures.cost(spent, load.latencies.requests())?;
 
@@ -51,7 +51,21 @@ pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result
         let rate = commits(writers, SPAN / 2).await?;
         figures.plain(&format!("durable commits in a second, {writers} at once"), rate)?;
     }
-    Ok(())
+
+    figures.part("SQLite, sign-ins with a wrong password, by one client")?;
+    refuse(figures).await
+}
+
+/// Times refused sign-ins, on a service of their own.
+async fn refuse(figures: &mut Figures<impl Write>) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let people = People::of(directory.path()).await?;
+    let storage = Sqlite::open(&directory.path().join("data/vestibule.db"), 2, Migrate::Yes)?;
+    people.register(&storage, refusals::known()).await?;
+    drop(storage);
+    let service = Service::start(directory.path(), None, HASH_THREADS)?;
+    refusals::measure(figures, service.address)?;
+    service.stop()
 }
 
 /// How long a start on data that is there takes, in milliseconds: the median of five.
