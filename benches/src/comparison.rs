@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_small_shift_of_many_is_found() {
-        let from = |micros| (0..1000).map(|n| Duration::from_micros(micros + n % 100)).collect::<Vec<_>>();
+        let from =
+            |micros| (0..1000_u64).map(|n| Duration::from_micros(micros + n % 100)).collect::<Vec<_>>();
         let (first, second) = (from(17_000), from(16_990));
         assert!(mann_whitney(&first, &second) > SIGNIFICANT);
         assert!(welch(&first, &second).t() > SIGNIFICANT);

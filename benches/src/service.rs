@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 
+use vestibule_testkit::ample_limits;
+
 use crate::client::{Client, request};
 use crate::processor::Spent;
 
@@ -34,8 +36,7 @@ impl Service {
             .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
             .env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0")
             .env("VESTIBULE__HASHING__THREADS", hash_threads.to_string())
-            .env("VESTIBULE__LIMITS__SIGNUP_PER_IP_PER_HOUR", "1000000")
-            .env("VESTIBULE__LIMITS__WRONG_PASSWORDS_PER_IP_PER_HOUR", "1000000")
+            .envs(ample_limits().map(|(name, value)| (format!("VESTIBULE__{name}"), value)))
             .env("VESTIBULE__TOKENS__ISSUER", ISSUER)
             .stdout(Stdio::piped())
             .stderr(File::create(directory.join("log"))?);

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use vestibule_testkit::ample_limits;
+
 use crate::post::Post;
 
 /// How many instances there are.
@@ -55,11 +57,11 @@ impl Fleet {
             ("HASHING__MEMORY_KIB", "64"),
             ("HASHING__ITERATIONS", "1"),
             ("HASHING__THREADS", "1"),
-            ("LIMITS__SIGNUP_PER_IP_PER_HOUR", "1000000"),
             ("LIMITS__SIGNUP_PER_PHONE_PER_DAY", "1000"),
         ];
-        let variables =
-            variables.map(|(name, value)| (name, value.to_owned())).into_iter().chain(post.variables());
+        let variables = variables.map(|(name, value)| (name, value.to_owned())).into_iter();
+        let variables = variables.chain(post.variables()).map(|(name, value)| (name.to_owned(), value));
+        let variables = variables.chain(ample_limits());
         let variables = variables.map(|(name, value)| (format!("VESTIBULE__{name}"), value));
         let instances = (0..INSTANCES).map(|_| Mutex::default()).collect();
         let (directory, turn) = (directory.to_owned(), AtomicUsize::new(0));

@@ -1,6 +1,7 @@
 //! For tests only: fakes, a fixed clock, protocol-true servers, throwaway Postgres, a network that fails, and the contract suite of
 //! the storage port.
 
+mod ample_limits;
 pub mod archive_contract;
 mod clock;
 pub mod fake_gateway;
@@ -13,6 +14,7 @@ mod security;
 mod smtp_server;
 pub mod storage_contract;
 
+pub use ample_limits::ample_limits;
 pub use clock::ManualClock;
 pub use fake_gateway::{Behaviour, FakeGateway, Report, SentSms, Via};
 pub use fake_smsc::{FakeSmsc, SmscBehaviour};

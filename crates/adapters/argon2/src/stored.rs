@@ -98,6 +98,13 @@ pub(crate) fn format(params: &Params, salt: &[u8], tag: &[u8]) -> Result<String,
     Ok(hash.to_string())
 }
 
+/// A PHC string that costs what a new hash costs and that no password is known to fit: salt and tag are nothing but zeros.
+pub(crate) fn nobodys(params: &Params) -> String {
+    let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
+    let (salt, tag) = ("A".repeat(22), "A".repeat(43));
+    format!("$argon2id$v={VERSION}$m={m},t={t},p={p}${salt}${tag}")
+}
+
 fn affordable(
     costs: &ParamsString,
     max_memory_kib: u32,

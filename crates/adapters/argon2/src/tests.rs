@@ -169,6 +169,14 @@ async fn no_hash_is_met_by_no_password() {
     assert_eq!(pool().verify(password("correct horse"), None).await, Ok(false));
 }
 
+#[test]
+fn no_hash_costs_what_a_new_one_costs() {
+    let pool = pool();
+    let stored = StoredHash::parse(pool.nobodys.expose(), pool.max_memory_kib).unwrap();
+    assert!(stored.costs_as(&pool.params));
+    assert_eq!((stored.salt(), stored.tag()), ([0; SALT_LENGTH].as_slice(), [0; TAG_LENGTH].as_slice()));
+}
+
 #[tokio::test]
 async fn a_hash_of_other_costs_is_outdated() {
     let pool = pool();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use vestibule_testkit::postgres::{PgBouncer, Pooling, TestDatabase, TestDatabases};
-use vestibule_testkit::{FakeGateway, MailServer, Options, fake_gateway};
+use vestibule_testkit::{FakeGateway, MailServer, Options, ample_limits, fake_gateway};
 
 /// Longer than the lease of a message whose sender was killed.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -46,9 +46,10 @@ impl World {
             ("EMAIL__TRANSPORT", "smtp".to_owned()),
             ("EMAIL__FROM", "Vestibule <no-reply@example.com>".to_owned()),
             ("EMAIL__SMTP__URL", mail.url()),
-            ("LIMITS__SIGNUP_PER_IP_PER_HOUR", "10000".to_owned()),
         ];
-        let variables = variables.map(|(name, value)| (format!("VESTIBULE__{name}"), value)).to_vec();
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).into_iter();
+        let variables = variables.chain(ample_limits());
+        let variables = variables.map(|(name, value)| (format!("VESTIBULE__{name}"), value)).collect();
         let directory = tempfile::tempdir().unwrap();
         let world = Self { directory, gateway, mail, variables, _pooler: None, server: None };
         match database {
