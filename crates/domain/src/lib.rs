@@ -28,6 +28,7 @@ pub mod registration;
 mod serialized;
 mod session;
 pub mod sign_in;
+pub mod spending;
 mod verification;
 
 pub use account::{
