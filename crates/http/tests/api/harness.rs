@@ -40,11 +40,29 @@ const DAY: Duration = Duration::from_hours(24);
 pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
-    pub(crate) sign_ups_per_client: u32,
+    pub(crate) quotas: Quotas,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
     pub(crate) records: Option<bool>,
+}
+
+/// Limits that few tests meet, but for those that are changed.
+pub(crate) fn quotas(change: impl FnOnce(&mut Quotas)) -> Quotas {
+    let plenty = Quota { burst: 1000, period: DAY };
+    let step = StepQuotas { device: plenty, address: plenty, block: plenty, everyone: plenty };
+    let mut quotas = Quotas {
+        sign_up: step,
+        resend: step,
+        code_guess: step,
+        password_guess: step,
+        reset: step,
+        mail: step,
+    };
+    quotas.password_guess.address.burst = 20;
+    quotas.reset.address.burst = 20;
+    change(&mut quotas);
+    quotas
 }
 
 impl Options {
@@ -82,7 +100,7 @@ fn gateway() -> MockDeliveryCallbacks {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, sign_ups_per_client: 1000, busy: false, records: None }
+        Self { conceal: false, client_country: None, quotas: quotas(|_| {}), busy: false, records: None }
     }
 }
 
@@ -206,10 +224,6 @@ fn busy() -> MockPasswordHasher {
 
 fn settings(options: &Options) -> Settings {
     let quota = |burst| Quota { burst, period: DAY };
-    let per_address = |burst| {
-        let plenty = quota(1000);
-        StepQuotas { device: plenty, address: quota(burst), block: plenty, everyone: plenty }
-    };
     Settings {
         registration: Rules {
             code_ttl: Duration::from_mins(10),
@@ -220,14 +234,7 @@ fn settings(options: &Options) -> Settings {
             guesses: quota(30),
         },
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
-        quotas: Quotas {
-            sign_up: per_address(options.sign_ups_per_client),
-            resend: per_address(1000),
-            code_guess: per_address(1000),
-            password_guess: per_address(20),
-            reset: per_address(20),
-            mail: per_address(1000),
-        },
+        quotas: options.quotas,
         conceal_accounts: options.conceal,
         min_age_years: 18,
         blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
