@@ -45,6 +45,9 @@ pub(crate) struct Options {
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
     pub(crate) records: Option<bool>,
+    pub(crate) storage: Arc<InMemoryStorage>,
+    /// The only one that is known.
+    pub(crate) master_key: [u8; 32],
 }
 
 /// Limits that few tests meet, but for those that are changed.
@@ -100,7 +103,15 @@ fn gateway() -> MockDeliveryCallbacks {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, quotas: quotas(|_| {}), busy: false, records: None }
+        Self {
+            conceal: false,
+            client_country: None,
+            quotas: quotas(|_| {}),
+            busy: false,
+            records: None,
+            storage: Arc::default(),
+            master_key: [1; 32],
+        }
     }
 }
 
@@ -117,15 +128,16 @@ pub(crate) struct Backstage {
 impl Backstage {
     pub(crate) fn new(options: &Options) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let storage = Arc::new(InMemoryStorage::default());
+        let storage = Arc::clone(&options.storage);
         let hasher = Arc::new(FakeHasher::default());
         let entropy = Arc::new(CountingEntropy::default());
-        let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
+        let keys = MasterKeys { active: options.master_key, previous: None, numbers: [2; 32] };
         let derivation = Arc::new(Derivation::new(&keys, 6));
         let wording = Arc::new(Wording::new("http://localhost", None).unwrap());
         let country = |code: &str| Country::parse(code).unwrap();
         let application = Application {
             storage: storage.clone(),
+            answers: storage.clone(),
             hasher: if options.busy { Arc::new(busy()) } else { hasher.clone() },
             tokens: Arc::new(FakeTokens::default()),
             clock: clock.clone(),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
+mod answer_once;
 mod coming_back;
 mod harness;
 mod limits;
