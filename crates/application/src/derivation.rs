@@ -1,5 +1,7 @@
 //! Codes and links are derived from a master key and never stored: the database, the queue and the backups hold nothing
-//! that a code could be guessed from.
+//! that a code could be guessed from. What must be stored and may hold a token, the answer to a request that may be repeated, is encrypted.
+
+mod seal;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,8 +13,11 @@ use uuid::Uuid;
 use vestibule_domain::{
     AttemptId, EmailAddress, EmailVerificationId, Generation, OneTimeCode, OneTimeCodes, PhoneNumber,
 };
-use vestibule_port_storage::NumberDigest;
+use vestibule_port_security::Entropy;
+use vestibule_port_storage::{Execution, NumberDigest, PayloadDigest, RequestDigest};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::{Asker, KeyedRequest};
 
 /// What an e-mail link is for, as its `event` says.
 pub const EMAIL_CONFIRMATION_EVENT: &str = "email_confirmation";
@@ -20,11 +25,11 @@ pub const EMAIL_CONFIRMATION_EVENT: &str = "email_confirmation";
 /// The secrets that everything is derived from.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct MasterKeys {
-    /// Makes new codes and links.
+    /// Makes new codes and links, and seals answers.
     pub active: [u8; 32],
-    /// Made codes and links before a rotation; they are accepted as long as they live.
+    /// Made and sealed them before a rotation; they are accepted as long as they live.
     pub previous: Option<[u8; 32]>,
-    /// Hashes used phone numbers. It can never be replaced, since the numbers are not kept.
+    /// Hashes used phone numbers, and requests that may be repeated. It can never be replaced, since the numbers are not kept.
     pub numbers: [u8; 32],
 }
 
@@ -40,6 +45,9 @@ pub struct Derivation {
     active: Subkeys,
     previous: Option<Subkeys>,
     numbers: Subkey,
+    /// Of the key that is never replaced: a request is found whichever key was active when it was made.
+    requests: Subkey,
+    payloads: Subkey,
     code_length: u8,
 }
 
@@ -47,6 +55,7 @@ pub struct Derivation {
 struct Subkeys {
     codes: Subkey,
     links: Subkey,
+    answers: Subkey,
 }
 
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -59,11 +68,14 @@ impl Derivation {
         let subkeys = |master: &[u8; 32]| Subkeys {
             codes: Subkey::derive(master, "vestibule one-time code"),
             links: Subkey::derive(master, "vestibule e-mail link"),
+            answers: Subkey::derive(master, "vestibule kept answer"),
         };
         Self {
             active: subkeys(&keys.active),
             previous: keys.previous.as_ref().map(subkeys),
             numbers: Subkey::derive(&keys.numbers, "vestibule used number"),
+            requests: Subkey::derive(&keys.numbers, "vestibule repeatable request"),
+            payloads: Subkey::derive(&keys.numbers, "vestibule payload of a request"),
             code_length: code_length.clamp(4, 10),
         }
     }
@@ -86,6 +98,44 @@ impl Derivation {
     #[must_use]
     pub fn is_genuine(&self, link: EmailVerificationId, address: &EmailAddress, proof: &[u8]) -> bool {
         self.generations().any(|subkeys| email_proof(&subkeys.links, link, address).ct_eq(proof).into())
+    }
+
+    /// The keyed hash that a request is found by.
+    pub(crate) fn request_digest(&self, request: &KeyedRequest<'_>) -> RequestDigest {
+        let [method, path] = request.target.map(str::as_bytes);
+        let key = request.key.as_bytes();
+        RequestDigest(match request.asker {
+            Asker::Customer(user) => {
+                self.requests.mac(&[key, method, path, b"customer", user.uuid().as_bytes()])
+            }
+            Asker::Anybody(Some(device)) => {
+                self.requests.mac(&[key, method, path, b"device", device.digest()])
+            }
+            Asker::Anybody(None) => self.requests.mac(&[key, method, path]),
+        })
+    }
+
+    /// The keyed hash of what a request carries; the same under another key is another hash.
+    pub(crate) fn payload_digest(&self, of: &RequestDigest, payload: &[&[u8]]) -> PayloadDigest {
+        let parts: Vec<&[u8]> = std::iter::once(of.0.as_slice()).chain(payload.iter().copied()).collect();
+        PayloadDigest(self.payloads.mac(&parts))
+    }
+
+    /// An answer, readable only as the answer to this request with what it carries.
+    pub(crate) fn seal_answer(
+        &self,
+        to: &Execution,
+        entropy: &dyn Entropy,
+        answer: &[u8],
+    ) -> Option<Vec<u8>> {
+        let mut nonce = [0; seal::NONCE_BYTES];
+        nonce.copy_from_slice(entropy.bytes().split_at(seal::NONCE_BYTES).0);
+        self.active.answers.seal(nonce, &place(to), answer)
+    }
+
+    /// The answer, unless it was sealed for another request, or with a key that is gone.
+    pub(crate) fn open_answer(&self, to: &Execution, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.generations().find_map(|subkeys| subkeys.answers.open(&place(to), sealed))
     }
 
     fn generations(&self) -> impl Iterator<Item = &Subkeys> {
@@ -130,6 +180,11 @@ fn email_proof(key: &Subkey, link: EmailVerificationId, address: &EmailAddress) 
     key.mac(&[EMAIL_CONFIRMATION_EVENT.as_bytes(), link.uuid().as_bytes(), address.canonical().as_bytes()])
 }
 
+/// Where an answer belongs.
+fn place(execution: &Execution) -> Vec<u8> {
+    [execution.request.0, execution.payload.0].concat()
+}
+
 fn half(mac: &[u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(mac.split_at(16).0);
@@ -168,6 +223,12 @@ impl std::fmt::Debug for Subkey {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+
+    use time::UtcDateTime;
+    use vestibule_domain::{Fingerprint, UserId};
+    use vestibule_testkit::CountingEntropy;
+
+    use crate::IdempotencyKey;
 
     use super::*;
 
@@ -226,6 +287,61 @@ mod tests {
     fn a_used_number_stays_used_when_the_master_key_rotates() {
         let phone = PhoneNumber::parse("+447871234567").unwrap();
         assert_eq!(derivation(1, None).number_digest(&phone), derivation(2, Some(1)).number_digest(&phone));
+    }
+
+    fn request<'a>(key: &'a IdempotencyKey, target: [&'a str; 2], asker: Asker) -> KeyedRequest<'a> {
+        KeyedRequest { key, target, asker, payload: &[] }
+    }
+
+    #[test]
+    fn a_request_is_known_by_its_key_its_target_and_who_asks() {
+        let keys = ["a", "b", "aPOST"].map(|key| IdempotencyKey::parse(key).unwrap());
+        let user = |number| Asker::Customer(UserId::new(Uuid::from_u128(number)));
+        let askers = [user(1), user(2), Asker::Anybody(Fingerprint::of("device")), Asker::Anybody(None)];
+        let targets = [["POST", "/x"], ["PUT", "/x"], ["POST", "/y"], ["POST", "/xy"]];
+        let derivation = derivation(1, None);
+        let mut known = HashSet::new();
+        for key in &keys {
+            for asker in askers {
+                for target in targets {
+                    assert!(known.insert(derivation.request_digest(&request(key, target, asker))));
+                }
+            }
+        }
+        let of = RequestDigest([1; 32]);
+        let payload = |parts: &[&[u8]]| derivation.payload_digest(&of, parts);
+        assert_eq!(payload(&[b"x", b"yz"]), payload(&[b"x", b"yz"]));
+        assert_ne!(payload(&[b"x", b"yz"]), payload(&[b"xy", b"z"]));
+        let elsewhere = derivation.payload_digest(&RequestDigest([2; 32]), &[b"x", b"yz"]);
+        assert_ne!(payload(&[b"x", b"yz"]), elsewhere, "equal payloads are not told from the database");
+    }
+
+    #[test]
+    fn an_answer_is_found_and_opened_when_the_master_key_rotates() {
+        let key = IdempotencyKey::parse("k").unwrap();
+        let request = request(&key, ["POST", "/x"], Asker::Anybody(None));
+        let (before, after, gone) = (derivation(1, None), derivation(2, Some(1)), derivation(3, Some(2)));
+        let known_by = before.request_digest(&request);
+        assert_eq!(known_by, after.request_digest(&request));
+        let moment = UtcDateTime::UNIX_EPOCH;
+        let execution = Execution {
+            id: Uuid::nil(),
+            request: known_by,
+            payload: before.payload_digest(&known_by, &[b"body"]),
+            now: moment,
+            leased_until: moment,
+            forget_at: moment,
+        };
+        assert_eq!(execution.payload, after.payload_digest(&known_by, &[b"body"]));
+        let sealed = before.seal_answer(&execution, &CountingEntropy::default(), b"answer").unwrap();
+        assert_eq!(after.open_answer(&execution, &sealed).unwrap().as_slice(), b"answer");
+        assert_eq!(gone.open_answer(&execution, &sealed), None);
+        for moved in [
+            Execution { request: RequestDigest([7; 32]), ..execution },
+            Execution { payload: PayloadDigest([7; 32]), ..execution },
+        ] {
+            assert_eq!(before.open_answer(&moved, &sealed), None);
+        }
     }
 
     #[test]

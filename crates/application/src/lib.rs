@@ -7,6 +7,7 @@
 
 mod account_standing;
 mod add_email;
+mod answer_once;
 mod authenticate;
 mod change_password;
 mod check_password;
@@ -46,10 +47,11 @@ use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
 use vestibule_domain::{Locale, Message, MessageId, Origin, Recipient};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
-use vestibule_port_storage::Storage;
+use vestibule_port_storage::{Answers, Storage};
 
 pub use account_standing::AccountStandingError;
 pub use add_email::AddEmailError;
+pub use answer_once::{AnswerOnceError, Asker, IdempotencyKey, KeyedRequest, Turn};
 pub use authenticate::{AuthenticateError, Customer};
 pub use change_password::{ChangePassword, ChangePasswordError};
 pub use confirm_email::{ConfirmEmailError, EmailLink};
@@ -76,7 +78,7 @@ pub use sign_up::{SignUp, SignUpError, SignedUp};
 pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
-pub use vestibule_port_storage::Unavailable;
+pub use vestibule_port_storage::{Execution, Unavailable};
 pub use wording::{MailText, Wording, WordingError};
 
 /// How often a use case decides again when somebody else was faster. Of any number of rivals one wins each round, and the
@@ -87,6 +89,8 @@ const MAX_ROUNDS: usize = 64;
 pub struct Application {
     /// Where registrations and accounts are kept.
     pub storage: Arc<dyn Storage>,
+    /// Where the first answers to requests are kept that may be repeated.
+    pub answers: Arc<dyn Answers>,
     /// Makes password hashes.
     pub hasher: Arc<dyn PasswordHasher>,
     /// Issues and checks access tokens.

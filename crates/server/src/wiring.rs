@@ -24,7 +24,7 @@ use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
 use vestibule_port_security::{ClientCountries, Clock, Entropy};
 use vestibule_port_sms::DeliveryReports;
-use vestibule_port_storage::{Outbox, Storage};
+use vestibule_port_storage::{Answers, Outbox, Storage};
 use vestibule_postgres::Postgres;
 use vestibule_smpp::Smpp;
 use vestibule_smtp::Smtp;
@@ -66,9 +66,10 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let (tokens, watch) = tokens(config)?;
     let tokens = Arc::new(tokens);
     let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
-    let Database { storage, outbox } = open_database(config).await?;
+    let Database { storage, outbox, answers } = open_database(config).await?;
     let application = Application {
         storage,
+        answers,
         hasher: Arc::new(hasher(config)?),
         tokens,
         clock,
@@ -115,16 +116,17 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     })
 }
 
-/// The database, as the two ports that it keeps.
+/// The database, as the three ports that it keeps.
 pub(crate) struct Database {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) answers: Arc<dyn Answers>,
 }
 
 impl Database {
-    fn of<T: Storage + Outbox + 'static>(database: T) -> Self {
+    fn of<T: Storage + Outbox + Answers + 'static>(database: T) -> Self {
         let database = Arc::new(database);
-        Self { storage: Arc::clone(&database) as _, outbox: database }
+        Self { storage: Arc::clone(&database) as _, outbox: Arc::clone(&database) as _, answers: database }
     }
 }
 

@@ -1,3 +1,4 @@
+mod answers;
 mod commit;
 mod outbox;
 mod sweep;
@@ -20,9 +21,10 @@ use vestibule_domain::{
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NewPassword, NewRefreshToken, NumberDigest,
-    RefreshState, SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
+    RefreshState, RequestDigest, SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
+use self::answers::Kept;
 use self::outbox::{Left, Queued};
 
 /// The storage port in memory. It passes the same contract as the databases, and can be taken down.
@@ -48,6 +50,7 @@ struct State {
     guards: HashMap<PhoneNumber, Loaded<SignInGuard>>,
     resets: HashMap<PhoneNumber, Loaded<PasswordReset>>,
     facts: Vec<Fact>,
+    answers: HashMap<RequestDigest, Kept>,
 }
 
 impl InMemoryStorage {

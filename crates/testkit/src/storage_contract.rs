@@ -11,6 +11,7 @@
     reason = "a clause that does not hold panics: these are tests"
 )]
 
+pub mod answers;
 pub mod commits;
 pub mod erasure;
 pub mod facts;
@@ -128,6 +129,15 @@ macro_rules! storage_contract {
                 a_sweep_goes_in_batches,
                 a_sweep_forgets_guards_resets_and_facts,
                 a_sweep_of_every_kind_goes_in_batches,
+            }
+            answers {
+                of_32_executions_at_once_one_begins,
+                an_answer_is_repeated_as_it_was_kept,
+                a_request_with_another_payload_is_refused,
+                an_execution_that_died_is_begun_again_once,
+                only_the_last_execution_answers_or_forgets,
+                a_forgotten_request_is_new,
+                an_answer_past_its_life_is_forgotten,
             }
         );
     };

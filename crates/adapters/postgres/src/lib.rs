@@ -8,6 +8,7 @@
 //! instance would need.
 
 mod address;
+mod answers;
 mod archive;
 mod budgets;
 mod commit;

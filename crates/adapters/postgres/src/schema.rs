@@ -188,6 +188,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    kept_answers (request) {
+        request -> Binary,
+        payload -> Binary,
+        execution -> Uuid,
+        leased_until -> Timestamptz,
+        answer -> Nullable<Binary>,
+        forget_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     /// The one row of the number that is asked for, made by [`crate::statement::Asked`].
     asked (phone) {
         phone -> Text,

@@ -6,6 +6,7 @@
 //!
 //! Not here: what may change and why, which is the domain's; the tables, which are in `migrations/sqlite`.
 
+mod answers;
 mod archive;
 mod commit;
 mod connection;

@@ -185,4 +185,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    kept_answers (request) {
+        request -> Binary,
+        payload -> Binary,
+        execution -> Binary,
+        leased_until -> BigInt,
+        answer -> Nullable<Binary>,
+        forget_at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(accounts, passwords, sessions, refresh_tokens);

@@ -40,11 +40,32 @@ const DAY: Duration = Duration::from_hours(24);
 pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
-    pub(crate) sign_ups_per_client: u32,
+    pub(crate) quotas: Quotas,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
     pub(crate) records: Option<bool>,
+    pub(crate) storage: Arc<InMemoryStorage>,
+    /// The only one that is known.
+    pub(crate) master_key: [u8; 32],
+}
+
+/// Limits that few tests meet, but for those that are changed.
+pub(crate) fn quotas(change: impl FnOnce(&mut Quotas)) -> Quotas {
+    let plenty = Quota { burst: 1000, period: DAY };
+    let step = StepQuotas { device: plenty, address: plenty, block: plenty, everyone: plenty };
+    let mut quotas = Quotas {
+        sign_up: step,
+        resend: step,
+        code_guess: step,
+        password_guess: step,
+        reset: step,
+        mail: step,
+    };
+    quotas.password_guess.address.burst = 20;
+    quotas.reset.address.burst = 20;
+    change(&mut quotas);
+    quotas
 }
 
 impl Options {
@@ -82,7 +103,15 @@ fn gateway() -> MockDeliveryCallbacks {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, sign_ups_per_client: 1000, busy: false, records: None }
+        Self {
+            conceal: false,
+            client_country: None,
+            quotas: quotas(|_| {}),
+            busy: false,
+            records: None,
+            storage: Arc::default(),
+            master_key: [1; 32],
+        }
     }
 }
 
@@ -99,15 +128,16 @@ pub(crate) struct Backstage {
 impl Backstage {
     pub(crate) fn new(options: &Options) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let storage = Arc::new(InMemoryStorage::default());
+        let storage = Arc::clone(&options.storage);
         let hasher = Arc::new(FakeHasher::default());
         let entropy = Arc::new(CountingEntropy::default());
-        let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
+        let keys = MasterKeys { active: options.master_key, previous: None, numbers: [2; 32] };
         let derivation = Arc::new(Derivation::new(&keys, 6));
         let wording = Arc::new(Wording::new("http://localhost", None).unwrap());
         let country = |code: &str| Country::parse(code).unwrap();
         let application = Application {
             storage: storage.clone(),
+            answers: storage.clone(),
             hasher: if options.busy { Arc::new(busy()) } else { hasher.clone() },
             tokens: Arc::new(FakeTokens::default()),
             clock: clock.clone(),
@@ -206,10 +236,6 @@ fn busy() -> MockPasswordHasher {
 
 fn settings(options: &Options) -> Settings {
     let quota = |burst| Quota { burst, period: DAY };
-    let per_address = |burst| {
-        let plenty = quota(1000);
-        StepQuotas { device: plenty, address: quota(burst), block: plenty, everyone: plenty }
-    };
     Settings {
         registration: Rules {
             code_ttl: Duration::from_mins(10),
@@ -220,14 +246,7 @@ fn settings(options: &Options) -> Settings {
             guesses: quota(30),
         },
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
-        quotas: Quotas {
-            sign_up: per_address(options.sign_ups_per_client),
-            resend: per_address(1000),
-            code_guess: per_address(1000),
-            password_guess: per_address(20),
-            reset: per_address(20),
-            mail: per_address(1000),
-        },
+        quotas: options.quotas,
         conceal_accounts: options.conceal,
         min_age_years: 18,
         blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),

@@ -2,15 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
+mod answer_once;
 mod coming_back;
 mod harness;
+mod limits;
 
 use std::time::Duration;
 
 use actix_web::http::Method;
 use harness::{
-    Backstage, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, resend, sign_up,
-    wrong,
+    Backstage, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, quotas, resend,
+    sign_up, wrong,
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -73,7 +75,10 @@ async fn the_five_steps() {
 
 #[actix_web::test]
 async fn every_refusal_of_a_sign_up() {
-    let backstage = Backstage::new(&Options { sign_ups_per_client: 7, ..Options::default() });
+    let backstage = Backstage::new(&Options {
+        quotas: quotas(|quotas| quotas.sign_up.address.burst = 7),
+        ..Options::default()
+    });
     let routes = backstage.routes().await;
     let body = |body: &Value| call(Method::POST, "/v2/mobile/signup").json(body);
     refused!("422_phone", sign_up("+44123"), routes);
@@ -443,7 +448,10 @@ async fn a_browser_gets_a_page_whose_button_confirms() {
 
 #[actix_web::test]
 async fn a_header_is_believed_from_a_trusted_proxy_only() {
-    let backstage = Backstage::new(&Options { sign_ups_per_client: 1, ..Options::default() });
+    let backstage = Backstage::new(&Options {
+        quotas: quotas(|quotas| quotas.sign_up.address.burst = 1),
+        ..Options::default()
+    });
     let routes = backstage.routes().await;
     let forwarded =
         |phone: &str, peer: &str, client: &str| sign_up(phone).from(peer).header("x-forwarded-for", client);

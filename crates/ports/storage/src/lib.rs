@@ -3,10 +3,12 @@
 //! A use case reads what it needs, lets the domain decide, and hands everything that changed to
 //! [`Storage::commit`] as one [`Changes`] value. There is no transaction object, so none can be held open over a
 //! network call; and nothing is checked before it is written that the write does not check itself. Messages that follow from a commit
-//! are part of it, and leave by the [`Outbox`]. A whole installation moves to another database by the [`archive`].
+//! are part of it, and leave by the [`Outbox`]. Beside all that, [`Answers`] remembers what requests were answered that may be repeated.
+//! A whole installation moves to another database by the [`archive`].
 //!
 //! Not here: SQL, rows, retries, or a rule about what may change.
 
+mod answers;
 pub mod archive;
 pub mod encoding;
 mod outbox;
@@ -28,6 +30,7 @@ use vestibule_domain::{
 
 pub use vestibule_domain::NumberDigest;
 
+pub use answers::{Answers, Beginning, Execution, PayloadDigest, RequestDigest};
 pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement};
 
 /// How often a stored aggregate was written. Only the version that was loaded can be replaced.
@@ -342,7 +345,7 @@ pub trait Storage: Send + Sync {
     /// How far the newest message of the attempt has come; `None` if there is none, or none any more.
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable>;
 
-    /// Forgets some of what no longer matters: registrations, guards and resets past their `forget_at`, budgets that are full
+    /// Forgets some of what no longer matters: registrations, guards, resets and answers past their `forget_at`, budgets that are full
     /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are old enough.
     /// Returns how many rows that were; 0 when there is nothing left to forget.
     ///

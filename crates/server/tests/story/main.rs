@@ -8,6 +8,7 @@
     reason = "a failure fails the test"
 )]
 
+mod answer_once;
 mod coming_back;
 mod copy;
 mod failover;
