@@ -1,11 +1,13 @@
 //! What messages may cost.
 //!
 //! A ceiling is a promise: in its hour or its day of the calendar (UTC), as bills are counted, no more is spent than it says. So the
-//! price of a message is reserved before it may leave, at the dearest that it can come to, and settled to what it did come to. What is
-//! reserved and what is spent are one sum, which storage never lets grow over the ceiling.
+//! price of a message is added to what was spent in the commit that queues it, and storage never lets the sum grow over the ceiling. What
+//! was added is not given back when the message fails: the sum may say too much, never too little.
 //!
 //! A part of each ceiling is kept for people who have an account: an attacker who makes strangers' phones ring uses up what is
 //! there for newcomers, and customers still get in.
+//!
+//! Not here: what a message did cost. That is known to who sends the bill.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use time::{Time, UtcDateTime};
 
+use crate::limits::Unit;
 use crate::{Country, PhoneNumber};
 
 /// An amount in millionths of the currency that the operator counts in.
@@ -59,12 +62,6 @@ impl Money {
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
-    }
-
-    /// What is left of it; nothing, where the other is more.
-    #[must_use]
-    pub const fn less(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
     }
 
     /// So often.
@@ -140,14 +137,12 @@ impl Window {
 }
 
 /// What a ceiling is over.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purse {
     /// All messages.
     All,
     /// Messages to the numbers of a country.
     Country(Country),
-    /// Messages that one provider carries, by its name in the configuration.
-    Provider(String),
 }
 
 /// The key that a purse stands under in storage.
@@ -156,7 +151,6 @@ impl fmt::Display for Purse {
         match self {
             Self::All => f.write_str("all"),
             Self::Country(country) => write!(f, "country:{}", country.as_str()),
-            Self::Provider(provider) => write!(f, "provider:{provider}"),
         }
     }
 }
@@ -179,24 +173,20 @@ impl Ceiling {
     }
 }
 
-/// What one part of a message costs, by provider and country.
+/// What a message costs at most, by country, whichever provider carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Prices {
     /// Where nothing more is known.
     pub otherwise: Money,
     /// By country.
     pub countries: HashMap<Country, Money>,
-    /// By provider and country, before all others.
-    pub providers: HashMap<String, HashMap<Country, Money>>,
 }
 
 impl Prices {
-    /// What a part costs.
+    /// What a message to the number costs.
     #[must_use]
-    pub fn of(&self, provider: &str, to: Option<Country>) -> Money {
-        let Some(to) = to else { return self.otherwise };
-        let own = self.providers.get(provider).and_then(|prices| prices.get(&to));
-        own.or_else(|| self.countries.get(&to)).copied().unwrap_or(self.otherwise)
+    pub fn of(&self, to: &PhoneNumber) -> Money {
+        to.country().and_then(|country| self.countries.get(&country)).copied().unwrap_or(self.otherwise)
     }
 }
 
@@ -220,10 +210,29 @@ pub struct Spend {
     pub start: UtcDateTime,
     /// How much.
     pub amount: Money,
+    /// Whether it is spent, or must only be there to be.
+    pub unit: Unit,
     /// The most that there may be with it.
     pub ceiling: Money,
     /// How long until the next window begins.
     pub rest: Duration,
+}
+
+impl Spend {
+    /// What is spent after this, if so much was before.
+    ///
+    /// # Errors
+    /// How long until the next window begins, where it would be more than the ceiling.
+    pub fn decide(&self, spent: Money) -> Result<Money, Duration> {
+        let with_it = spent.plus(self.amount);
+        if with_it > self.ceiling {
+            return Err(self.rest);
+        }
+        Ok(match self.unit {
+            Unit::Taken => with_it,
+            Unit::Kept => spent,
+        })
+    }
 }
 
 /// What messages may cost.
@@ -237,72 +246,43 @@ pub struct Budget {
     pub each_country: Ceiling,
     /// Of some countries.
     pub countries: HashMap<Country, Ceiling>,
-    /// Of some providers, by their names in the configuration.
-    pub providers: HashMap<String, Ceiling>,
     /// How much of each ceiling is kept for customers; below 100.
     pub reserve_percent: u8,
 }
 
 impl Budget {
-    /// What a message of so many parts can come to, whichever of the providers carries it.
+    /// What a message to the number must find: in the purse of its country, then in that of all, where every commit meets.
     #[must_use]
-    pub fn dearest<'a>(
-        &self,
-        providers: impl Iterator<Item = &'a str>,
-        to: &PhoneNumber,
-        parts: u32,
-    ) -> Money {
-        let price = |provider| self.prices.of(provider, to.country());
-        providers.map(price).max().unwrap_or_default().times(parts)
-    }
-
-    /// What must be there before the message may be queued: in the purse of its country, then in that of all.
-    #[must_use]
-    pub fn to_queue(
-        &self,
-        amount: Money,
-        to: &PhoneNumber,
-        audience: Audience,
-        now: UtcDateTime,
-    ) -> Vec<Spend> {
+    pub fn spends(&self, to: &PhoneNumber, audience: Audience, unit: Unit, now: UtcDateTime) -> Vec<Spend> {
+        let amount = self.prices.of(to);
         let country = to.country().map(|country| {
             let ceiling = self.countries.get(&country).unwrap_or(&self.each_country);
             (Purse::Country(country), *ceiling)
         });
         let purses = country.into_iter().chain([(Purse::All, self.all)]);
-        purses.flat_map(|(purse, ceiling)| self.spends(purse, ceiling, amount, audience, now)).collect()
+        let share = self.share(audience);
+        let in_windows = |(purse, ceiling): (Purse, Ceiling)| {
+            Window::ALL.into_iter().filter_map(move |window| {
+                let ceiling = ceiling.of(window)?.percent(share);
+                let (start, rest) = (window.start(now), window.rest(now));
+                Some(Spend { purse, window, start, amount, unit, ceiling, rest })
+            })
+        };
+        purses.flat_map(in_windows).collect()
     }
 
-    /// What must be there before a provider is handed the message.
-    #[must_use]
-    pub fn to_hand_over(
-        &self,
-        amount: Money,
-        provider: &str,
-        audience: Audience,
-        now: UtcDateTime,
-    ) -> Vec<Spend> {
-        let ceiling = self.providers.get(provider).copied().unwrap_or_default();
-        self.spends(Purse::Provider(provider.to_owned()), ceiling, amount, audience, now).collect()
-    }
-
-    fn spends(
-        &self,
-        purse: Purse,
-        ceiling: Ceiling,
-        amount: Money,
-        audience: Audience,
-        now: UtcDateTime,
-    ) -> impl Iterator<Item = Spend> + use<> {
-        let share = match audience {
+    const fn share(&self, audience: Audience) -> u8 {
+        match audience {
             Audience::Newcomer => 100_u8.saturating_sub(self.reserve_percent),
             Audience::Customer => 100,
-        };
-        Window::ALL.into_iter().filter_map(move |window| {
-            let ceiling = ceiling.of(window)?.percent(share);
-            let (start, rest) = (window.start(now), window.rest(now));
-            Some(Spend { purse: purse.clone(), window, start, amount, ceiling, rest })
-        })
+        }
+    }
+
+    /// The most that a day can cost; `None`: there is no end to it.
+    #[must_use]
+    pub fn worst_day(&self) -> Option<Money> {
+        let hours = self.all.hour.map(|hour| hour.times(24));
+        self.all.day.into_iter().chain(hours).min()
     }
 }
 
@@ -350,18 +330,41 @@ mod tests {
     }
 
     #[test]
-    fn the_dearest_of_the_providers_counts() {
-        let prices = Prices {
-            otherwise: money("0.2"),
-            countries: HashMap::from([(country("GB"), money("0.04"))]),
-            providers: HashMap::from([("smpp".to_owned(), HashMap::from([(country("GB"), money("0.05"))]))]),
+    fn a_country_has_its_price() {
+        let prices =
+            Prices { otherwise: money("0.2"), countries: HashMap::from([(country("GB"), money("0.04"))]) };
+        let price = |number| prices.of(&PhoneNumber::parse(number).unwrap());
+        assert_eq!([price("+447871234567"), price("+4915112345678")], [money("0.04"), money("0.2")]);
+    }
+
+    #[test]
+    fn the_ceiling_itself_may_be_reached() {
+        let spend = Spend {
+            purse: Purse::All,
+            window: Window::Hour,
+            start: Window::Hour.start(NOW),
+            amount: money("0.4"),
+            unit: Unit::Taken,
+            ceiling: money("1"),
+            rest: Window::Hour.rest(NOW),
         };
-        let budget = Budget { prices, ..Budget::default() };
-        let to = PhoneNumber::parse("+447871234567").unwrap();
-        assert_eq!(budget.dearest(["twilio"].into_iter(), &to, 1), money("0.04"));
-        assert_eq!(budget.dearest(["twilio", "smpp"].into_iter(), &to, 2), money("0.1"));
-        let elsewhere = PhoneNumber::parse("+4915112345678").unwrap();
-        assert_eq!(budget.dearest(["twilio", "smpp"].into_iter(), &elsewhere, 1), money("0.2"));
+        assert_eq!(spend.decide(money("0.6")), Ok(money("1")));
+        assert_eq!(spend.decide(money("0.600001")), Err(spend.rest));
+        let kept = Spend { unit: Unit::Kept, ..spend };
+        assert_eq!(kept.decide(money("0.6")), Ok(money("0.6")));
+        assert_eq!(kept.decide(money("0.600001")), Err(spend.rest));
+    }
+
+    #[test]
+    fn the_worst_day_is_the_narrower_of_its_ceilings() {
+        let worst = |hour: Option<&str>, day: Option<&str>| {
+            let all = Ceiling { hour: hour.map(money), day: day.map(money) };
+            Budget { all, ..Budget::default() }.worst_day()
+        };
+        assert_eq!(worst(None, None), None);
+        assert_eq!(worst(Some("10"), None), Some(money("240")));
+        assert_eq!(worst(Some("10"), Some("100")), Some(money("100")));
+        assert_eq!(worst(Some("1"), Some("100")), Some(money("24")));
     }
 
     #[test]
@@ -374,7 +377,7 @@ mod tests {
             ..Budget::default()
         };
         let ceilings = |audience| {
-            let spends = budget.to_queue(money("0.04"), &to, audience, NOW);
+            let spends = budget.spends(&to, audience, Unit::Taken, NOW);
             spends
                 .iter()
                 .map(|spend| format!("{} {} {}", spend.purse, spend.window.as_str(), spend.ceiling))
@@ -385,6 +388,5 @@ mod tests {
             ceilings(Audience::Customer),
             ["country:GB day 50.00", "all hour 10.00", "all day 100.00"]
         );
-        assert!(budget.to_hand_over(money("1"), "twilio", Audience::Customer, NOW).is_empty());
     }
 }
