@@ -15,6 +15,7 @@ use vestibule_domain::limits::Limit;
 use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
+use vestibule_domain::spending::{Money, Purse, Window};
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber, Recipient,
     RefreshTokenHash, Session, SessionId, UserId,
@@ -45,6 +46,7 @@ struct State {
     sessions: HashMap<SessionId, Loaded<Session>>,
     refresh_tokens: HashMap<RefreshTokenHash, NewRefreshToken>,
     limits: HashMap<Limit, UtcDateTime>,
+    spending: HashMap<(Purse, Window, UtcDateTime), Money>,
     messages: Vec<Queued>,
     deliveries: Vec<Left>,
     guards: HashMap<PhoneNumber, Loaded<SignInGuard>>,

@@ -18,6 +18,7 @@ pub mod facts;
 pub mod outbox;
 pub mod proofs;
 pub mod sessions;
+pub mod spending;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -122,6 +123,14 @@ macro_rules! storage_contract {
                 messages_wait_for_an_account_by_phone_and_by_mail,
                 mail_to_an_unconfirmed_address_waits_for_who_asked_for_it,
                 mail_to_a_confirmed_address_waits_for_its_owner,
+            }
+            spending {
+                of_64_messages_as_many_are_queued_as_the_ceiling_allows,
+                a_purse_has_its_own_sum_in_every_window,
+                the_first_window_without_room_tells_how_long,
+                a_sum_that_is_kept_must_have_room_and_is_not_spent,
+                a_refused_sum_leaves_nothing,
+                a_sweep_forgets_past_windows,
             }
             sweep {
                 a_sweep_forgets_what_no_longer_matters,

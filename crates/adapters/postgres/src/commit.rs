@@ -10,6 +10,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use vestibule_domain::UserId;
 use vestibule_domain::limits::Charge;
 use vestibule_domain::registration::Registration;
+use vestibule_domain::spending::Money;
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
 
 use crate::budgets::{self, Asked, TakeUnit};
@@ -22,7 +23,8 @@ use crate::schema::{
     accounts, attempts, facts, messages, password_resets, passwords, refresh_tokens, registrations, sessions,
     sign_in_guards, used_numbers,
 };
-use crate::statement::{BUDGET, Together, VERSION};
+use crate::spending::{self, AddUp};
+use crate::statement::{BUDGET, CEILING, Together, VERSION};
 
 /// How often a commit is written again from another part of a budget.
 const MAX_ROUNDS: usize = 16;
@@ -36,7 +38,10 @@ pub(crate) async fn apply(
     if let Some(Charge { quota, .. }) = changes.charges.iter().find(|charge| charge.quota.burst == 0) {
         return Err(CommitError::LimitReached { retry_after: quota.period });
     }
-    let charges = changes.charges.clone();
+    if changes.spends.iter().any(|spend| spend.decide(Money::ZERO).is_err()) {
+        return Err(spending::refusal(connection, &changes.spends).await);
+    }
+    let (charges, spends) = (changes.charges.clone(), changes.spends.clone());
     let in_parts = charges.iter().any(|charge| budgets::parts(&charge.limit) > 1);
     let (mut changes, mut asked) = (Some(changes), Asked::in_turn(turn));
     for _ in 0..MAX_ROUNDS {
@@ -52,6 +57,7 @@ pub(crate) async fn apply(
         discard_on(&error, connection);
         match refusal(&error) {
             Refusal::Budget => asked = budgets::with_units(connection, &charges).await?,
+            Refusal::Ceiling => return Err(spending::refusal(connection, &spends).await),
             Refusal::Commit(refused) => return Err(refused),
         }
     }
@@ -122,6 +128,9 @@ fn together(changes: Changes, asked: &Asked) -> Together {
     }
     if let Some(token) = &changes.refresh_token {
         statement.add(diesel::insert_into(refresh_tokens::table).values(RefreshTokenRow::of(token)));
+    }
+    for spend in &changes.spends {
+        statement.demand(CEILING, AddUp::new(spend));
     }
     for message in &changes.messages {
         statement.add(diesel::insert_into(messages::table).values(MessageRow::of(message)));
@@ -241,6 +250,7 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for IfChanged<Q> {
 
 enum Refusal {
     Budget,
+    Ceiling,
     Commit(CommitError),
 }
 
@@ -250,6 +260,7 @@ fn refusal(error: &Error) -> Refusal {
         Error::DatabaseError(DatabaseErrorKind::UniqueViolation, violated) => {
             match violated.constraint_name() {
                 Some(BUDGET) => return Refusal::Budget,
+                Some(CEILING) => return Refusal::Ceiling,
                 Some("accounts_confirmed_email") => CommitError::EmailTaken,
                 Some("accounts_phone" | "used_numbers_digest") => CommitError::PhoneTaken,
                 _ => CommitError::Conflict,

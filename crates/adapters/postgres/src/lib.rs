@@ -18,6 +18,7 @@ mod migrate;
 mod outbox;
 mod rows;
 mod schema;
+mod spending;
 mod statement;
 mod sweep;
 

@@ -114,6 +114,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    spending (purse, span, start) {
+        purse -> Text,
+        span -> Text,
+        start -> Timestamptz,
+        amount -> BigInt,
+    }
+}
+
+diesel::table! {
     messages (id) {
         id -> Uuid,
         kind -> Text,

@@ -12,6 +12,8 @@ use diesel::sql_types::{Integer, Text};
 pub(crate) const VERSION: &str = "version";
 /// The constraint that it names when a budget is empty.
 pub(crate) const BUDGET: &str = "budget";
+/// The constraint that it names when more would be spent than may be.
+pub(crate) const CEILING: &str = "ceiling";
 
 type Part = Box<dyn QueryFragment<Pg> + Send>;
 

@@ -58,6 +58,11 @@ const DEAD_LETTERS: &str = "
       SELECT id FROM messages WHERE dead AND queued_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
     SELECT count(*) AS rows FROM gone";
 
+const SPENDING: &str = "
+    WITH gone AS (DELETE FROM spending WHERE (purse, span, start) IN (
+      SELECT purse, span, start FROM spending WHERE start < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING purse)
+    SELECT count(*) AS rows FROM gone";
+
 const FACTS: &str = "
     WITH gone AS (DELETE FROM facts WHERE id IN (
       SELECT id FROM facts WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
@@ -81,6 +86,7 @@ pub(crate) async fn forget(connection: &AsyncPgConnection, sweep: &Sweep) -> Res
         (LIMITS, now),
         (DELIVERIES, before),
         (DEAD_LETTERS, before),
+        (SPENDING, before),
         (FACTS, stamp(sweep.facts_before)),
     ] {
         let statement =

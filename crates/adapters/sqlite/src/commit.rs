@@ -6,6 +6,7 @@ use diesel::upsert::excluded;
 use vestibule_domain::UserId;
 use vestibule_domain::limits::Charge;
 use vestibule_domain::registration::Registration;
+use vestibule_domain::spending::{Money, Spend};
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
 
 use crate::connection::unavailable;
@@ -15,7 +16,7 @@ use crate::rows::{
 };
 use crate::schema::{
     accounts, attempts, facts, limits, messages, password_resets, passwords, refresh_tokens, registrations,
-    sessions, sign_in_guards, used_numbers,
+    sessions, sign_in_guards, spending, used_numbers,
 };
 
 /// [`CommitError`], with room for the database's own.
@@ -108,6 +109,9 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
     for charge in changes.charges {
         take_unit(connection, charge)?;
     }
+    for spend in &changes.spends {
+        add_up(connection, spend)?;
+    }
     for message in &changes.messages {
         diesel::insert_into(messages::table).values(MessageRow::of(message)).execute(connection)?;
     }
@@ -198,6 +202,25 @@ fn take_unit(connection: &mut SqliteConnection, charge: Charge) -> Result<(), Re
         charge.decide(full_at).map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
     diesel::replace_into(limits::table)
         .values((limits::key.eq(key), limits::full_at.eq(millis(next))))
+        .execute(connection)?;
+    Ok(())
+}
+
+fn add_up(connection: &mut SqliteConnection, spend: &Spend) -> Result<(), Refused> {
+    let key = (spend.purse.to_string(), spend.window.as_str(), millis(spend.start));
+    let spent: Option<i64> =
+        spending::table.find(key.clone()).select(spending::amount).first(connection).optional()?;
+    let spent = Money::from_micros(spent.unwrap_or(0).unsigned_abs());
+    let sum =
+        spend.decide(spent).map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
+    let (purse, span, start) = key;
+    diesel::replace_into(spending::table)
+        .values((
+            spending::purse.eq(purse),
+            spending::span.eq(span),
+            spending::start.eq(start),
+            spending::amount.eq(i64::try_from(sum.micros()).unwrap_or(i64::MAX)),
+        ))
         .execute(connection)?;
     Ok(())
 }

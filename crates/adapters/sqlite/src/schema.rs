@@ -113,6 +113,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    spending (purse, span, start) {
+        purse -> Text,
+        span -> Text,
+        start -> BigInt,
+        amount -> BigInt,
+    }
+}
+
+diesel::table! {
     messages (id) {
         id -> Binary,
         kind -> Text,

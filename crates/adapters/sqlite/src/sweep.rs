@@ -7,7 +7,7 @@ use crate::Failure;
 use crate::rows::millis;
 use crate::schema::{
     deliveries, facts, kept_answers, limits, messages, password_resets, refresh_tokens, registrations,
-    sessions, sign_in_guards,
+    sessions, sign_in_guards, spending,
 };
 
 /// Deletes up to a batch of the table's rows that the condition is true of; how many that were.
@@ -33,7 +33,8 @@ pub(crate) fn forget(connection: &mut SqliteConnection, sweep: &Sweep) -> Result
             connection,
             sweep,
             messages.id where messages::dead.eq(true).and(messages::queued_at.lt(before))
-        ))
+        )
+        + forget!(connection, sweep, spending.start where spending::start.lt(before)))
 }
 
 /// Deletes expired refresh tokens, and the sessions that have none left.

@@ -23,6 +23,7 @@ use vestibule_domain::limits::{Charge, Limit};
 use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
+use vestibule_domain::spending::Spend;
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Generation, HeldToken, Message,
     PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
@@ -164,6 +165,8 @@ pub struct Changes {
     pub refresh_token: Option<NewRefreshToken>,
     /// Limits to charge, each of them another; in every use case in the same order, so that none waits for the other.
     pub charges: Vec<Charge>,
+    /// What it costs, each sum under its ceiling and in a purse and window of its own; in every use case in the same order.
+    pub spends: Vec<Spend>,
     /// What is to be sent because of all this.
     pub messages: Vec<Message>,
     /// What happened.
@@ -180,7 +183,8 @@ pub struct Changes {
 pub struct Sweep {
     /// The present moment.
     pub now: UtcDateTime,
-    /// Records of messages queued before this are forgotten, dead letters included.
+    /// Records of messages queued before this are forgotten, dead letters included, and what was spent in windows that began before.
+    /// At least a day ago.
     pub messages_before: UtcDateTime,
     /// Facts from before this are forgotten.
     pub facts_before: UtcDateTime,
@@ -259,10 +263,10 @@ pub enum CommitError {
     /// Another account has confirmed the address.
     #[error("the e-mail address is taken")]
     EmailTaken,
-    /// The charged limit has no unit left.
+    /// The charged limit has no unit left, or more would be spent than may be.
     #[error("the limit is reached")]
     LimitReached {
-        /// How long until it has one.
+        /// How long until it has one, or until the next window begins.
         retry_after: Duration,
     },
     /// Nothing is known to have been written; it may have been, if the answer was lost.
@@ -336,7 +340,8 @@ pub trait Storage: Send + Sync {
     /// - MUST answer [`CommitError::Conflict`] when an account or a session is named that is not there any more.
     /// - MUST answer [`CommitError::PhoneTaken`] when the used number is known already, or another account has the phone.
     /// - MUST answer [`CommitError::EmailTaken`] when the account's confirmed address is confirmed in another.
-    /// - MUST answer [`CommitError::LimitReached`] when a charged budget is empty, with the wait for a unit of the first that is.
+    /// - MUST answer [`CommitError::LimitReached`] when a charged budget is empty, with the wait for a unit of the first that is;
+    ///   and when more would be spent in a window than its ceiling, with the rest of the first such window.
     /// - MUST decide the last three by constraint or inside the transaction, never by a check before it.
     /// - Messages are visible to [`Outbox::claim`] exactly when the commit is, and wake [`Outbox::queued`].
     /// - Dropping the future MUST leave either all or nothing behind, and no open transaction.
@@ -346,7 +351,8 @@ pub trait Storage: Send + Sync {
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable>;
 
     /// Forgets some of what no longer matters: registrations, guards, resets and answers past their `forget_at`, budgets that are full
-    /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are old enough.
+    /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are
+    /// old enough and what was spent as long ago.
     /// Returns how many rows that were; 0 when there is nothing left to forget.
     ///
     /// MUST take no more than about `sweep.batch` rows of each kind at once, and hold no lock longer than that takes.

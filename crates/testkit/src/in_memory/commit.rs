@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use vestibule_domain::limits::Charge;
+use vestibule_domain::spending::Spend;
 use vestibule_domain::{Account, SessionId, UserId};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, Erasure, Loaded, NewPassword, Save, Version,
@@ -52,6 +53,9 @@ impl State {
         for charge in &changes.charges {
             self.charge(charge)?;
         }
+        for spend in &changes.spends {
+            self.add_up(spend)?;
+        }
         self.messages.extend(changes.messages.into_iter().map(Queued::new));
         self.facts.extend(changes.facts);
         Ok(())
@@ -81,6 +85,12 @@ impl State {
         let full_at =
             charge.decide(full_at).map_err(|retry_after| CommitError::LimitReached { retry_after })?;
         self.limits.insert(charge.limit, full_at);
+        Ok(())
+    }
+
+    fn add_up(&mut self, spend: &Spend) -> Result<(), CommitError> {
+        let spent = self.spending.entry((spend.purse, spend.window, spend.start)).or_default();
+        *spent = spend.decide(*spent).map_err(|retry_after| CommitError::LimitReached { retry_after })?;
         Ok(())
     }
 

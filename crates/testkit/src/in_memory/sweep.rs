@@ -28,6 +28,7 @@ impl State {
         self.messages
             .retain(|queued| queued.dead.is_none() || queued.message.queued_at >= sweep.messages_before);
         self.deliveries.retain(|left| left.queued_at >= sweep.messages_before);
+        self.spending.retain(|(_, _, start), _| *start >= sweep.messages_before);
         before - self.rows()
     }
 
@@ -43,5 +44,6 @@ impl State {
             + self.sessions.len()
             + self.messages.len()
             + self.deliveries.len()
+            + self.spending.len()
     }
 }
