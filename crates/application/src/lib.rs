@@ -41,11 +41,13 @@ mod wording;
 
 use std::sync::Arc;
 
+use time::UtcDateTime;
 use tokio::sync::Semaphore;
 
 use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::{Locale, Message, MessageId, Origin, Recipient};
+use vestibule_domain::spending::{Audience, Spend};
+use vestibule_domain::{Locale, Message, MessageId, Origin, PhoneNumber, Recipient};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
 use vestibule_port_storage::{Answers, Storage};
 
@@ -116,6 +118,18 @@ impl Application {
         let Outgoing { content, expires_at } = outgoing;
         let id = MessageId::new(self.entropy.ordered_id(queued_at));
         Message { id, recipient, content, locale: locale.clone(), queued_at, expires_at }
+    }
+
+    /// What the message to the number costs. Where there is none, and nobody may see that, there must be as much.
+    fn spends(
+        &self,
+        message: Option<&Message>,
+        to: &PhoneNumber,
+        audience: Audience,
+        now: UtcDateTime,
+    ) -> Vec<Spend> {
+        let unit = if message.is_some() { Unit::Taken } else { Unit::Kept };
+        self.settings.spending.spends(to, audience, unit, now)
     }
 
     /// What bears a step from the origin.

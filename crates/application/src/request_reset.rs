@@ -5,6 +5,7 @@ use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::password_reset::{Owner, PasswordReset, Request};
 use vestibule_domain::registration::ResendRefusal;
+use vestibule_domain::spending::Audience;
 use vestibule_domain::{
     AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Standing,
 };
@@ -37,7 +38,7 @@ pub enum RequestResetError {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// Too many requests for the number or from the client.
+    /// Too many requests for the number or from the client, or no money left for the message.
     #[error("too many requests")]
     TooMany {
         /// How long to wait.
@@ -81,6 +82,7 @@ impl Application {
             let changes = Changes {
                 reset: Some(Save { value: step.reset, replaces }),
                 charges: self.settings.quotas.charges(Step::Reset, &origin, Unit::Taken, now),
+                spends: self.spends(message.as_ref(), &phone, Audience::Customer, now),
                 messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::ResetRequested, &scene)],
                 ..Changes::default()

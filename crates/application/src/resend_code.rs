@@ -4,6 +4,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{Registration, Resend, ResendRefusal};
+use vestibule_domain::spending::Audience;
 use vestibule_domain::{
     AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Locale, Origin, PhoneError, PhoneNumber,
     Recipient,
@@ -50,7 +51,7 @@ pub enum ResendCodeError {
         /// How far the last message has come, as far as the caller may know.
         delivery: Option<DeliveryState>,
     },
-    /// Too many messages for this registration, or asked for from where it comes from.
+    /// Too many messages for this registration, or asked for from where it comes from, or no money left for another.
     #[error("too many messages")]
     TooMany {
         /// How long to wait.
@@ -85,6 +86,7 @@ impl Application {
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
                 charges: self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now),
+                spends: self.spends(message.as_ref(), &phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
                 ..Changes::default()
             };

@@ -4,6 +4,7 @@ use std::time::Duration;
 use vestibule_domain::limits::Quotas;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
+use vestibule_domain::spending::Budget;
 use vestibule_domain::{Country, EmailRules, PasswordPolicy, SessionLives};
 
 /// Limits and lives, as the operator has set them.
@@ -15,6 +16,8 @@ pub struct Settings {
     pub email: EmailRules,
     /// How often who may do what.
     pub quotas: Quotas,
+    /// What messages may cost.
+    pub spending: Budget,
     /// Wrong passwords that are borne.
     pub guard: GuardRules,
     /// Whether a sign-up with a used number must look like any other.

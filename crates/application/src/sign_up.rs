@@ -4,6 +4,7 @@ use std::time::Duration;
 use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
+use vestibule_domain::spending::Audience;
 use vestibule_domain::{
     AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Violations,
 };
@@ -64,7 +65,7 @@ pub enum SignUpError {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// Too many sign-ups for the number or from the client.
+    /// Too many sign-ups for the number or from the client, or no money left for the message.
     #[error("too many sign-ups")]
     TooMany {
         /// How long to wait.
@@ -130,14 +131,12 @@ impl Application {
             let step =
                 Registration::sign_up(current, number, sign_up.clone(), &*self.derivation, rules, now)?;
             let to = || Recipient::Phone(sign_up.phone.clone());
+            let message = step.message.map(|message| self.message(to(), locale, message));
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
                 charges: self.settings.quotas.charges(Step::SignUp, &sign_up.origin, Unit::Taken, now),
-                messages: step
-                    .message
-                    .map(|message| self.message(to(), locale, message))
-                    .into_iter()
-                    .collect(),
+                spends: self.spends(message.as_ref(), &sign_up.phone, Audience::Newcomer, now),
+                messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::SignedUp, &Scene::at(&sign_up.phone, &sign_up.origin))],
                 ..Changes::default()
             };

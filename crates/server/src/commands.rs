@@ -48,6 +48,11 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     for name in service.dispatcher.senders.sms.names() {
         writeln!(out, "sms: {name}")?;
     }
+    let currency = &config.spending.currency;
+    match service.application.settings.spending.worst_day() {
+        Some(worst) => writeln!(out, "worst daily bill: {worst} {currency}")?,
+        None => writeln!(out, "worst daily bill: unlimited: set spending.per_day")?,
+    }
     writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
     Ok(())
 }

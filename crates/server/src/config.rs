@@ -10,10 +10,14 @@ use std::time::Duration;
 use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use vestibule_domain::Country;
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
+use vestibule_domain::spending::{Budget, Ceiling, Money, MoneyError, Prices};
+
+mod prices;
 
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
@@ -74,6 +78,7 @@ section! {
         oauth: Oauth = Oauth::default(),
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
+        spending: Spending = Spending::default(),
         retention: Retention = Retention::default(),
     }
 }
@@ -392,6 +397,75 @@ impl Rate {
 }
 
 section! {
+    /// What messages may cost.
+    Spending {
+        currency: String = "USD".to_owned(),
+        per_hour: Option<Amount> = None,
+        per_day: Option<Amount> = None,
+        per_country_per_hour: Option<Amount> = None,
+        per_country_per_day: Option<Amount> = None,
+        countries: HashMap<String, CountrySpending> = HashMap::new(),
+        reserve_percent: u8 = 20,
+        default_price: Amount = Amount(prices::ELSEWHERE),
+        prices: HashMap<String, Amount> = HashMap::new(),
+    }
+}
+
+section! {
+    /// What messages to one country may cost.
+    CountrySpending {
+        per_hour: Option<Amount> = None,
+        per_day: Option<Amount> = None,
+    }
+}
+
+impl Spending {
+    /// The ceilings, and the prices: the shipped ones with the operator's over them.
+    pub(crate) fn budget(&self) -> Result<Budget, ConfigError> {
+        let ceiling = |hour: Option<Amount>, day: Option<Amount>| Ceiling {
+            hour: hour.map(|Amount(most)| most),
+            day: day.map(|Amount(most)| most),
+        };
+        let countries = by_country("spending.countries", &self.countries)?;
+        let mut prices = prices::by_country();
+        let own = by_country("spending.prices", &self.prices)?;
+        prices.extend(own.into_iter().map(|(country, Amount(price))| (country, *price)));
+        Ok(Budget {
+            prices: Prices { otherwise: self.default_price.0, countries: prices },
+            all: ceiling(self.per_hour, self.per_day),
+            each_country: ceiling(self.per_country_per_hour, self.per_country_per_day),
+            countries: countries
+                .into_iter()
+                .map(|(country, own)| (country, ceiling(own.per_hour, own.per_day)))
+                .collect(),
+            reserve_percent: self.reserve_percent,
+        })
+    }
+}
+
+/// Money, as a number or a text: a variable's value is a text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Amount(Money);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Whole(u64),
+            Decimal(f64),
+            Text(String),
+        }
+        let text = match Written::deserialize(deserializer).map_err(|_| D::Error::custom(MoneyError))? {
+            Written::Whole(number) => number.to_string(),
+            Written::Decimal(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        Money::parse(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+section! {
     /// How long things are kept.
     Retention {
         messages_days: u16 = 30,
@@ -465,6 +539,10 @@ impl Config {
         if !(1..=24).contains(&self.password.history) {
             return refuse("password.history", "must be 1 to 24");
         }
+        if self.spending.reserve_percent >= 100 {
+            return refuse("spending.reserve_percent", "must be 0 to 99");
+        }
+        self.spending.budget()?;
         if self.password.min_strength > 4 {
             return refuse("password.min_strength", "must be 0 to 4");
         }
@@ -607,19 +685,8 @@ impl Sms {
 
     /// The countries with an order of their own.
     pub(crate) fn country_orders(&self) -> Result<HashMap<Country, &[SmsProvider]>, ConfigError> {
-        const KEY: &str = "sms.countries";
-        let mut orders = HashMap::new();
-        for (code, SmsProviders(providers)) in &self.countries {
-            for country in countries(KEY, std::slice::from_ref(code))? {
-                if orders.insert(country, providers.as_slice()).is_some() {
-                    let problem = format!(
-                        "{country} has two lists: a variable's name counts as `{code}` in lower case"
-                    );
-                    return Err(ConfigError::Value { key: KEY, problem });
-                }
-            }
-        }
-        Ok(orders)
+        let orders = by_country("sms.countries", &self.countries)?;
+        Ok(orders.into_iter().map(|(country, SmsProviders(order))| (country, order.as_slice())).collect())
     }
 }
 
@@ -630,6 +697,24 @@ fn once_each(key: &'static str, whose: &str, providers: &[SmsProvider]) -> Resul
     }
     let twice = |(at, provider)| providers.iter().take(at).any(|earlier| earlier == provider);
     if providers.iter().enumerate().any(twice) { refuse("names a provider twice") } else { Ok(()) }
+}
+
+/// What stands under the codes of countries.
+fn by_country<'a, T>(
+    key: &'static str,
+    codes: &'a HashMap<String, T>,
+) -> Result<HashMap<Country, &'a T>, ConfigError> {
+    let mut found = HashMap::new();
+    for (code, value) in codes {
+        for country in countries(key, std::slice::from_ref(code))? {
+            if found.insert(country, value).is_some() {
+                let problem =
+                    format!("{country} stands twice: a variable's name counts as `{code}` in lower case");
+                return Err(ConfigError::Value { key, problem });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The countries of a list that was checked.

@@ -238,6 +238,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             lock: Duration::from_secs(limits.login_lock_seconds),
         },
         quotas: limits.quotas(),
+        spending: config.spending.budget()?,
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
         blocked_client_countries: set(

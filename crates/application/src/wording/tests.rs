@@ -59,7 +59,9 @@ fn every_sms_is_one_gsm7_segment_and_ends_in_the_domain_bound_code() {
         );
         assert!(text.contains("\nFA+9qCX9VSu\n"), "{tag}");
         let notice = wording.sms(&message(tag, Content::AlreadyRegistered), &derivation()).unwrap();
-        for text in [text, notice] {
+        let reset = Content::ResetCode { attempt: AttemptId::new(Uuid::nil()), generation: 0 };
+        let reset = wording.sms(&message(tag, reset), &derivation()).unwrap();
+        for text in [text, reset, notice] {
             assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || GSM7.contains(c)), "{tag}: {text}");
             assert!(text.chars().count() <= 160, "{tag}: {text}");
         }

@@ -20,6 +20,7 @@ use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
+use vestibule_domain::spending::Budget;
 use vestibule_domain::{
     Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
     Recipient, SessionLives, Zxcvbn,
@@ -41,6 +42,7 @@ pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
     pub(crate) quotas: Quotas,
+    pub(crate) spending: Budget,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
@@ -107,6 +109,7 @@ impl Default for Options {
             conceal: false,
             client_country: None,
             quotas: quotas(|_| {}),
+            spending: Budget::default(),
             busy: false,
             records: None,
             storage: Arc::default(),
@@ -247,6 +250,7 @@ fn settings(options: &Options) -> Settings {
         },
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
         quotas: options.quotas,
+        spending: options.spending.clone(),
         conceal_accounts: options.conceal,
         min_age_years: 18,
         blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),

@@ -6,6 +6,7 @@ mod answer_once;
 mod coming_back;
 mod harness;
 mod limits;
+mod spending;
 
 use std::time::Duration;
 

@@ -41,6 +41,20 @@ fn a_country_may_have_an_order_of_its_own() {
 }
 
 #[test]
+fn money_is_a_number_or_a_text() {
+    let text = "[spending]\nper_hour = 12\nper_day = 100.5\nprices = { DEU = '0.0079', gb = 0.04 }
+        [spending.countries]\nDE = { per_day = '7' }";
+    let budget = load(text).unwrap().spending.budget().unwrap();
+    let money = |text: &str| Some(Money::parse(text).unwrap());
+    assert_eq!(budget.all, Ceiling { hour: money("12"), day: money("100.5") });
+    let germany = Country::parse("DE").unwrap();
+    assert_eq!(budget.countries[&germany], Ceiling { hour: None, day: money("7") });
+    let price = |code: &str| budget.prices.countries.get(&Country::parse(code).unwrap()).copied();
+    assert_eq!([price("DE"), price("GB")], [money("0.0079"), money("0.04")]);
+    assert!(price("US").is_some(), "the shipped prices stay");
+}
+
+#[test]
 fn an_error_names_the_key_and_not_a_secret() {
     for (text, key) in [
         ("[http]\nlistn = '127.0.0.1:1'", "listn"),
@@ -73,6 +87,12 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[sms.twilio]\nauth_token = hush-hush\nfrom = ''", "line 2, column"),
         ("[email.smtp]\nurl = 'smtp://user:hush|hush@mail.example.com", "line 2, column"),
         ("[hashing]\nmemory_kib = 7", "hashing.memory_kib"),
+        ("[spending]\nper_day = -1", "spending.per_day"),
+        ("[spending]\nper_day = 'much'", "spending.per_day"),
+        ("[spending]\nreserve_percent = 100", "spending.reserve_percent"),
+        ("[spending.prices]\nXX = 1", "spending.prices: `XX`"),
+        ("[spending.countries]\nDE = { per_day = 1 }\nDEU = { per_day = 2 }", "spending.countries: DE"),
+        ("[spending.countries.DE]\nper_week = 1", "per_week"),
         ("[hashing]\niterations = 17", "hashing.iterations"),
         ("[email]\ntransport = 'smtp'", "email.smtp.url"),
         ("[http]\nlisten = '0.0.0.0:8080'", "http.listen"),
