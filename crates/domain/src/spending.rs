@@ -1,8 +1,8 @@
 //! What messages may cost.
 //!
 //! A ceiling is a promise: in its hour or its day of the calendar (UTC), as bills are counted, no more is spent than it says. So the
-//! price of a message is added to what was spent in the commit that queues it, and storage never lets the sum grow over the ceiling. What
-//! was added is not given back when the message fails: the sum may say too much, never too little.
+//! price of a message is added to what was spent in the commit that queues it, and storage never lets the sum grow over the ceiling. It is
+//! given back only where nobody can have been billed: the sum may say too much, never too little.
 //!
 //! A part of each ceiling is kept for people who have an account: an attacker who makes strangers' phones ring uses up what is
 //! there for newcomers, and customers still get in.
@@ -62,6 +62,12 @@ impl Money {
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of it; nothing, where the other is more.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 
     /// So often.

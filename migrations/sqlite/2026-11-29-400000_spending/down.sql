@@ -1,1 +1,2 @@
+DROP TABLE reservations;
 DROP TABLE spending;

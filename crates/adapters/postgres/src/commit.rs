@@ -20,10 +20,10 @@ use crate::rows::{
     ResetRow, SessionRow, stamp,
 };
 use crate::schema::{
-    accounts, attempts, facts, messages, password_resets, passwords, refresh_tokens, registrations, sessions,
-    sign_in_guards, used_numbers,
+    accounts, attempts, facts, messages, password_resets, passwords, refresh_tokens, registrations,
+    reservations, sessions, sign_in_guards, used_numbers,
 };
-use crate::spending::{self, AddUp};
+use crate::spending::{self, AddUp, ReservationRow};
 use crate::statement::{BUDGET, CEILING, Together, VERSION};
 
 /// How often a commit is written again from another part of a budget.
@@ -134,6 +134,11 @@ fn together(changes: Changes, asked: &Asked) -> Together {
     }
     for message in &changes.messages {
         statement.add(diesel::insert_into(messages::table).values(MessageRow::of(message)));
+    }
+    if let [message, ..] = changes.messages.as_slice() {
+        for row in ReservationRow::of(message.id, &changes.spends) {
+            statement.add(diesel::insert_into(reservations::table).values(row));
+        }
     }
     for fact in &changes.facts {
         statement.add(diesel::insert_into(facts::table).values(FactRow::of(fact)));

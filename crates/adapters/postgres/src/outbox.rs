@@ -26,12 +26,37 @@ const CLAIM: &str = "
       tries, dead, reason, in_doubt_with, masked, due.doubted";
 
 /// Moves a message from the queue to the record of what became of it, if this is still its lease. If no lease is named, a dead
-/// letter has arrived after all.
+/// letter has arrived after all. One that has expired gives back what it has spent, as in [`DIE`].
 const LEAVE: &str = "
     WITH gone AS (DELETE FROM messages WHERE id = $1 AND (NOT dead OR $5 IN ('sent', 'delivered'))
-      AND ($2 IS NULL OR (tries = $2 AND NOT dead)) RETURNING *)
+      AND ($2 IS NULL OR (tries = $2 AND NOT dead)) RETURNING *),
+    owed AS MATERIALIZED (
+      SELECT spending.purse, spending.span, spending.start, reservations.amount FROM gone
+      JOIN reservations ON reservations.message = gone.id AND reservations.tries = $2 - 1
+      JOIN spending USING (purse, span, start)
+      WHERE $5 = 'expired' ORDER BY spending.purse = 'all', spending.span = 'day' FOR UPDATE OF spending),
+    back AS (UPDATE spending SET amount = greatest(spending.amount - owed.amount, 0) FROM owed
+      WHERE spending.purse = owed.purse AND spending.span = owed.span AND spending.start = owed.start)
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
     SELECT id, kind, attempt, masked, $3, $4, $5, tries, queued_at, $6 FROM gone";
+
+/// Gives a message up. What it has spent is given back if every try before is known to have failed, in the order in which commits spend.
+const DIE: &str = "
+    WITH given_up AS (UPDATE messages SET dead = true, reason = $3 WHERE id = $1 AND tries = $2 AND NOT dead RETURNING id),
+    owed AS MATERIALIZED (
+      SELECT spending.purse, spending.span, spending.start, reservations.amount FROM given_up
+      JOIN reservations ON reservations.message = given_up.id AND reservations.tries = $2 - 1
+      JOIN spending USING (purse, span, start)
+      ORDER BY spending.purse = 'all', spending.span = 'day' FOR UPDATE OF spending)
+    UPDATE spending SET amount = greatest(spending.amount - owed.amount, 0) FROM owed
+      WHERE spending.purse = owed.purse AND spending.span = owed.span AND spending.start = owed.start";
+
+/// Puts a message off, and notes that the try has failed.
+const RETRY: &str = "
+    WITH put_off AS (
+      UPDATE messages SET due_at = $3, reason = $4 WHERE id = $1 AND tries = $2 AND NOT dead RETURNING id)
+    UPDATE reservations SET tries = $2 FROM put_off
+      WHERE reservations.message = put_off.id AND reservations.tries = $2 - 1";
 
 /// Puts a report on the record, where it changes anything; whether there is such a record. `$6` are the states it may follow, `$8`
 /// tells that it counts only from the provider that has sent the message.
@@ -165,8 +190,12 @@ async fn settle(
             leave(connection, id, Some(tries), None, None, DeliveryState::Expired, at).await?;
         }
         Settlement::Retry { at, reason } => {
-            let set = (messages::due_at.eq(stamp(at)), messages::reason.eq(reason));
-            Prepared(diesel::update(leased).set(set)).execute(&mut &*connection).await?;
+            let retry = sql_query(RETRY)
+                .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+                .bind::<BigInt, _>(i64::from(tries))
+                .bind::<Timestamptz, _>(stamp(at))
+                .bind::<Text, _>(reason);
+            Prepared(retry).execute(&mut &*connection).await?;
         }
         Settlement::InDoubt { provider, until, reason } => {
             let set = (
@@ -177,8 +206,11 @@ async fn settle(
             Prepared(diesel::update(leased).set(set)).execute(&mut &*connection).await?;
         }
         Settlement::Dead { reason } => {
-            let set = (messages::dead.eq(true), messages::reason.eq(reason));
-            Prepared(diesel::update(leased).set(set)).execute(&mut &*connection).await?;
+            let die = sql_query(DIE)
+                .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+                .bind::<BigInt, _>(i64::from(tries))
+                .bind::<Text, _>(reason);
+            Prepared(die).execute(&mut &*connection).await?;
         }
     }
     Ok(())

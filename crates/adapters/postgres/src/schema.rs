@@ -114,6 +114,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    reservations (message, purse, span) {
+        message -> Uuid,
+        purse -> Text,
+        span -> Text,
+        start -> Timestamptz,
+        amount -> BigInt,
+        tries -> BigInt,
+    }
+}
+
+diesel::table! {
     spending (purse, span, start) {
         purse -> Text,
         span -> Text,

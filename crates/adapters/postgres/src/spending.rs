@@ -6,16 +6,18 @@
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{BigInt, Text, Timestamptz};
-use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
+use diesel::{ExpressionMethods as _, Insertable, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
+use uuid::Uuid;
+use vestibule_domain::MessageId;
 use vestibule_domain::limits::Unit;
 use vestibule_domain::spending::{Money, Spend};
 use vestibule_port_storage::CommitError;
 
 use crate::connection::unavailable;
 use crate::rows::stamp;
-use crate::schema::spending;
+use crate::schema::{reservations, spending};
 
 /// After a commit has found too little: how long to wait for the first window that has less than is asked for.
 pub(crate) async fn refusal(connection: &AsyncPgConnection, spends: &[Spend]) -> CommitError {
@@ -57,7 +59,6 @@ pub(crate) struct AddUp {
 
 impl AddUp {
     pub(crate) fn new(spend: &Spend) -> Self {
-        let micros = |money: Money| i64::try_from(money.micros()).unwrap_or(i64::MAX);
         let amount = micros(spend.amount);
         let spent = match spend.unit {
             Unit::Taken => amount,
@@ -94,4 +95,34 @@ impl QueryFragment<Pg> for AddUp {
         out.push_sql(" RETURNING purse");
         Ok(())
     }
+}
+
+/// What was spent for a message, to be given back if it never leaves.
+#[derive(Insertable)]
+#[diesel(table_name = reservations)]
+pub(crate) struct ReservationRow {
+    message: Uuid,
+    purse: String,
+    span: &'static str,
+    start: OffsetDateTime,
+    amount: i64,
+    /// How many tries are known to have failed.
+    tries: i64,
+}
+
+impl ReservationRow {
+    pub(crate) fn of(message: MessageId, spends: &[Spend]) -> impl Iterator<Item = Self> {
+        spends.iter().filter(|spend| spend.unit == Unit::Taken).map(move |spend| Self {
+            message: message.uuid(),
+            purse: spend.purse.to_string(),
+            span: spend.window.as_str(),
+            start: stamp(spend.start),
+            amount: micros(spend.amount),
+            tries: 0,
+        })
+    }
+}
+
+fn micros(amount: Money) -> i64 {
+    i64::try_from(amount.micros()).unwrap_or(i64::MAX)
 }

@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::upsert::excluded;
+use vestibule_domain::MessageId;
 use vestibule_domain::UserId;
-use vestibule_domain::limits::Charge;
+use vestibule_domain::limits::{Charge, Unit};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::spending::{Money, Spend};
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
@@ -16,7 +17,7 @@ use crate::rows::{
 };
 use crate::schema::{
     accounts, attempts, facts, limits, messages, password_resets, passwords, refresh_tokens, registrations,
-    sessions, sign_in_guards, spending, used_numbers,
+    reservations, sessions, sign_in_guards, spending, used_numbers,
 };
 
 /// [`CommitError`], with room for the database's own.
@@ -114,6 +115,9 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
     }
     for message in &changes.messages {
         diesel::insert_into(messages::table).values(MessageRow::of(message)).execute(connection)?;
+    }
+    if let Some(message) = changes.messages.first() {
+        reserve(connection, message.id, &changes.spends)?;
     }
     for fact in &changes.facts {
         diesel::insert_into(facts::table).values(FactRow::of(fact)).execute(connection)?;
@@ -219,10 +223,30 @@ fn add_up(connection: &mut SqliteConnection, spend: &Spend) -> Result<(), Refuse
             spending::purse.eq(purse),
             spending::span.eq(span),
             spending::start.eq(start),
-            spending::amount.eq(i64::try_from(sum.micros()).unwrap_or(i64::MAX)),
+            spending::amount.eq(micros(sum)),
         ))
         .execute(connection)?;
     Ok(())
+}
+
+/// Notes what was spent for the message, to be given back if it never leaves.
+fn reserve(connection: &mut SqliteConnection, message: MessageId, spends: &[Spend]) -> Result<(), Refused> {
+    for spend in spends.iter().filter(|spend| spend.unit == Unit::Taken) {
+        let row = (
+            reservations::message.eq(bytes(message.uuid())),
+            reservations::purse.eq(spend.purse.to_string()),
+            reservations::span.eq(spend.window.as_str()),
+            reservations::start.eq(millis(spend.start)),
+            reservations::amount.eq(micros(spend.amount)),
+            reservations::tries.eq(0),
+        );
+        diesel::insert_into(reservations::table).values(row).execute(connection)?;
+    }
+    Ok(())
+}
+
+fn micros(amount: Money) -> i64 {
+    i64::try_from(amount.micros()).unwrap_or(i64::MAX)
 }
 
 fn next(replaces: Option<Version>) -> i64 {

@@ -113,6 +113,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    reservations (message, purse, span) {
+        message -> Binary,
+        purse -> Text,
+        span -> Text,
+        start -> BigInt,
+        amount -> BigInt,
+        tries -> BigInt,
+    }
+}
+
+diesel::table! {
     spending (purse, span, start) {
         purse -> Text,
         span -> Text,

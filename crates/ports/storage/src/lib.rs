@@ -165,7 +165,8 @@ pub struct Changes {
     pub refresh_token: Option<NewRefreshToken>,
     /// Limits to charge, each of them another; in every use case in the same order, so that none waits for the other.
     pub charges: Vec<Charge>,
-    /// What it costs, each sum under its ceiling and in a purse and window of its own; in every use case in the same order.
+    /// What the one message costs, each sum under its ceiling and in a purse and window of its own; in every use case in the same order.
+    /// What becomes of the message may give it back: see [`Settlement`].
     pub spends: Vec<Spend>,
     /// What is to be sent because of all this.
     pub messages: Vec<Message>,

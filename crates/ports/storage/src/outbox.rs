@@ -18,6 +18,9 @@ pub struct Claimed {
 }
 
 /// What came of a try.
+///
+/// Where a message ends in [`Expired`](Self::Expired) or [`Dead`](Self::Dead) and every try before has been settled with
+/// [`Retry`](Self::Retry), so that nobody can have been billed, what its commit has spent is given back with the settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// A provider has taken it: it leaves the queue, and what becomes of it is kept without its recipient.

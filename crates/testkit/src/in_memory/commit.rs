@@ -56,7 +56,8 @@ impl State {
         for spend in &changes.spends {
             self.add_up(spend)?;
         }
-        self.messages.extend(changes.messages.into_iter().map(Queued::new));
+        let spends = &changes.spends;
+        self.messages.extend(changes.messages.into_iter().map(|message| Queued::new(message, spends)));
         self.facts.extend(changes.facts);
         Ok(())
     }

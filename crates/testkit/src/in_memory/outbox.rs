@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
+use vestibule_domain::limits::Unit;
+use vestibule_domain::spending::Spend;
 use vestibule_domain::{AttemptId, DeliveryState, Message, MessageId};
 use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
@@ -14,6 +16,9 @@ pub(super) struct Queued {
     pub(super) tries: u32,
     pub(super) dead: Option<String>,
     pub(super) in_doubt_with: Option<&'static str>,
+    /// What was spent for it, and after how many tries it is certain that nobody has taken it.
+    spends: Vec<Spend>,
+    failed: u32,
 }
 
 /// A message that has left the queue.
@@ -57,12 +62,22 @@ impl Outbox for InMemoryStorage {
             state.settlements_to_refuse = left;
             return Err(Unavailable("refused by a test".to_owned()));
         }
-        let State { messages, deliveries, .. } = &mut *state;
+        let State { messages, deliveries, spending, .. } = &mut *state;
         let leased =
             |queued: &Queued| queued.message.id == id && queued.tries == tries && queued.dead.is_none();
         let Some(at_index) = messages.iter().position(leased) else {
             return Ok(());
         };
+        if let Settlement::Expired { .. } | Settlement::Dead { .. } = settlement
+            && let Some(queued) = messages.get(at_index)
+            && queued.failed + 1 == tries
+        {
+            for spend in &queued.spends {
+                if let Some(spent) = spending.get_mut(&(spend.purse, spend.window, spend.start)) {
+                    *spent = spent.less(spend.amount);
+                }
+            }
+        }
         if let Settlement::Sent { .. } | Settlement::Expired { .. } = settlement {
             deliveries.push(messages.remove(at_index).left(match settlement {
                 Settlement::Sent { provider, reference, .. } => {
@@ -72,7 +87,10 @@ impl Outbox for InMemoryStorage {
             }));
         } else if let Some(queued) = messages.get_mut(at_index) {
             match settlement {
-                Settlement::Retry { at, .. } => queued.due_at = at,
+                Settlement::Retry { at, .. } => {
+                    queued.due_at = at;
+                    queued.failed += u32::from(queued.failed + 1 == tries);
+                }
                 Settlement::InDoubt { provider, until, .. } => {
                     queued.due_at = until;
                     queued.in_doubt_with = Some(provider);
@@ -146,8 +164,17 @@ impl Outbox for InMemoryStorage {
 }
 
 impl Queued {
-    pub(super) const fn new(message: Message) -> Self {
-        Self { due_at: message.queued_at, message, tries: 0, dead: None, in_doubt_with: None }
+    pub(super) fn new(message: Message, spends: &[Spend]) -> Self {
+        let taken = spends.iter().filter(|spend| spend.unit == Unit::Taken);
+        Self {
+            due_at: message.queued_at,
+            message,
+            tries: 0,
+            dead: None,
+            in_doubt_with: None,
+            spends: taken.cloned().collect(),
+            failed: 0,
+        }
     }
 
     fn left(

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vestibule_domain::Country;
+use time::UtcDateTime;
 use vestibule_domain::limits::Unit;
 use vestibule_domain::spending::{Money, Purse, Spend, Window};
-use vestibule_port_storage::{Changes, CommitError, Outbox, Save, Storage, Sweep};
+use vestibule_domain::{Country, MessageId};
+use vestibule_port_storage::{Changes, CommitError, Outbox, Save, Settlement, Storage, Sweep};
 
-use super::{NOW, after, message, phone, race, sign_up};
+use super::{NOW, after, id, message, phone, race, sent, sign_up};
 
 fn spend(purse: Purse, window: Window, amount: u64, ceiling: u64) -> Spend {
     Spend {
@@ -106,6 +107,70 @@ pub async fn a_refused_sum_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) 
     assert_eq!(storage.registration(&phone(1)).await.unwrap(), None);
     assert!(storage.claim(9, Duration::from_secs(1), NOW).await.unwrap().is_empty());
     storage.commit(spending(&[spend(Purse::All, Window::Hour, 4, 9)])).await.unwrap();
+}
+
+/// How much is left of an hour's ceiling of 9.
+async fn left<S: Storage>(storage: &S) -> usize {
+    let whole = spend(Purse::All, Window::Hour, 0, 9);
+    let fits = |amount| Spend { amount: Money::from_micros(amount), unit: Unit::Kept, ..whole.clone() };
+    let mut left = 0;
+    while storage.commit(spending(&[fits(left + 1)])).await.is_ok() {
+        left += 1;
+    }
+    usize::try_from(left).unwrap()
+}
+
+/// Queues message `number` for 3, and leases it.
+async fn bought<S: Storage + Outbox>(storage: &S, number: u32) -> MessageId {
+    let spends = vec![spend(Purse::All, Window::Hour, 3, 9), spend(Purse::All, Window::Day, 3, 99)];
+    let messages = vec![message(number, NOW)];
+    storage.commit(Changes { spends, messages, ..Changes::default() }).await.unwrap();
+    lease(storage, NOW).await;
+    MessageId::new(id(number))
+}
+
+async fn lease<S: Outbox>(storage: &S, now: UtcDateTime) {
+    assert_eq!(storage.claim(9, Duration::from_secs(1), now).await.unwrap().len(), 1);
+}
+
+fn dead() -> Settlement {
+    Settlement::Dead { reason: "no such number".to_owned() }
+}
+
+pub async fn a_message_that_never_left_gives_its_money_back_once<S: Storage + Outbox>(storage: Arc<S>) {
+    let never = bought(&*storage, 1).await;
+    assert_eq!(left(&*storage).await, 6);
+    for _ in 0..2 {
+        storage.settle(never, 1, dead()).await.unwrap();
+        assert_eq!(left(&*storage).await, 9);
+    }
+    let late = bought(&*storage, 2).await;
+    storage.settle(late, 1, Settlement::Retry { at: NOW, reason: "busy".to_owned() }).await.unwrap();
+    assert_eq!(left(&*storage).await, 6);
+    lease(&*storage, NOW).await;
+    storage.settle(late, 1, dead()).await.unwrap();
+    assert_eq!(left(&*storage).await, 6, "a late settlement gives nothing back");
+    storage.settle(late, 2, Settlement::Expired { at: NOW }).await.unwrap();
+    assert_eq!(left(&*storage).await, 9);
+}
+
+pub async fn a_message_that_may_have_left_gives_nothing_back<S: Storage + Outbox>(storage: Arc<S>) {
+    let gone = bought(&*storage, 1).await;
+    storage.settle(gone, 1, sent("a", None)).await.unwrap();
+    assert_eq!(left(&*storage).await, 6);
+    let doubted = bought(&*storage, 2).await;
+    let reason = "no answer".to_owned();
+    storage.settle(doubted, 1, Settlement::InDoubt { provider: "a", until: NOW, reason }).await.unwrap();
+    lease(&*storage, NOW).await;
+    storage.settle(doubted, 2, Settlement::Retry { at: NOW, reason: "busy".to_owned() }).await.unwrap();
+    lease(&*storage, NOW).await;
+    storage.settle(doubted, 3, dead()).await.unwrap();
+    assert_eq!(left(&*storage).await, 3);
+    // Whoever had leased it has died, perhaps after it was handed over.
+    let abandoned = bought(&*storage, 3).await;
+    lease(&*storage, after(2)).await;
+    storage.settle(abandoned, 2, Settlement::Expired { at: NOW }).await.unwrap();
+    assert_eq!(left(&*storage).await, 0);
 }
 
 pub async fn a_sweep_forgets_past_windows<S: Storage>(storage: Arc<S>) {
