@@ -12,6 +12,8 @@ use uuid::Uuid;
 use vestibule_application::{
     Derivation, Dispatcher, MasterKeys, Providers, RecordDelivery, Senders, Wording,
 };
+use vestibule_domain::limits::Unit;
+use vestibule_domain::spending::{Money, Purse, Spend, Window};
 use vestibule_domain::{
     AttemptId, Content, Country, DeliveryState, EmailAddress, EmailVerificationId, Locale, Message,
     MessageId, PhoneNumber, Recipient,
@@ -121,7 +123,9 @@ impl Stage {
             queued_at: now,
             expires_at: now + lives,
         };
-        self.storage.commit(Changes { messages: vec![message], ..Changes::default() }).await.unwrap();
+        let changes =
+            Changes { spends: vec![price(Unit::Taken)], messages: vec![message], ..Changes::default() };
+        self.storage.commit(changes).await.unwrap();
     }
 
     async fn queue_code(&self, number: u128) {
@@ -299,6 +303,52 @@ async fn a_message_refused_for_good_or_tried_for_the_last_time_is_a_dead_letter(
         assert_eq!(storage.next_due().await.unwrap(), None);
         assert_eq!(storage.dead_letters(9).await.unwrap().len(), 1);
     }
+}
+
+const CEILING: Money = Money::from_micros(1000);
+
+/// What a message costs.
+fn price(unit: Unit) -> Spend {
+    Spend {
+        purse: Purse::All,
+        window: Window::Day,
+        start: UtcDateTime::UNIX_EPOCH,
+        amount: Money::from_micros(1),
+        unit,
+        ceiling: CEILING,
+        rest: Duration::ZERO,
+    }
+}
+
+/// Whether as much is there as if nothing had been sent.
+async fn is_unspent(storage: &InMemoryStorage) -> bool {
+    let whole = Spend { amount: CEILING, ..price(Unit::Kept) };
+    storage.commit(Changes { spends: vec![whole], ..Changes::default() }).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_took_gives_its_money_back() {
+    let permanent = || Err(SmsError::Permanent { reason: "no such number".to_owned() });
+    let mut refused = start(vec![vec![permanent()]], Ok(()));
+    refused.queue_code(1).await;
+    refused.next().await;
+    let (storage, _) = refused.settle().await;
+    assert!(is_unspent(&storage).await);
+
+    let mut sent = start(vec![vec![]], Ok(()));
+    sent.queue_code(1).await;
+    sent.next().await;
+    let (storage, _) = sent.settle().await;
+    assert!(!is_unspent(&storage).await);
+
+    let mut doubted = start(vec![vec![ambiguous()], vec![permanent()]], Ok(()));
+    doubted.queue_code(1).await;
+    assert_eq!(doubted.next_provider().await, "first");
+    doubted.report("first", 1, Delivery::Failed { reason: "30003".to_owned() }).await;
+    assert_eq!(doubted.next_provider().await, "second");
+    let (storage, _) = doubted.settle().await;
+    assert_eq!(storage.dead_letters(9).await.unwrap().len(), 1);
+    assert!(!is_unspent(&storage).await, "the first may have billed it");
 }
 
 #[tokio::test]
