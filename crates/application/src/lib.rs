@@ -37,6 +37,7 @@ mod sign_in;
 mod sign_up;
 mod sweep;
 mod tokens;
+mod watch_spending;
 mod wording;
 
 use std::sync::Arc;
@@ -81,6 +82,7 @@ pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
 pub use vestibule_port_storage::{Execution, Unavailable};
+pub use watch_spending::ToldOfSpending;
 pub use wording::{MailText, Wording, WordingError};
 
 /// How often a use case decides again when somebody else was faster. Of any number of rivals one wins each round, and the

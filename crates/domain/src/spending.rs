@@ -132,6 +132,12 @@ impl Window {
         }
     }
 
+    /// The window of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|window| window.as_str() == name)
+    }
+
     /// Its name in storage.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -161,6 +167,29 @@ impl fmt::Display for Purse {
     }
 }
 
+impl Purse {
+    /// The purse that stands under the key.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        match key.split_once(':') {
+            None if key == "all" => Some(Self::All),
+            Some(("country", code)) => Country::parse(code).ok().map(Self::Country),
+            _ => None,
+        }
+    }
+}
+
+/// What was spent in the window that is going on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Out of which purse.
+    pub purse: Purse,
+    /// In which kind of window.
+    pub window: Window,
+    /// How much.
+    pub amount: Money,
+}
+
 /// The most that may be spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ceiling {
@@ -171,7 +200,9 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    const fn of(&self, window: Window) -> Option<Money> {
+    /// In a window of the kind.
+    #[must_use]
+    pub const fn of(&self, window: Window) -> Option<Money> {
         match window {
             Window::Hour => self.hour,
             Window::Day => self.day,
@@ -261,13 +292,10 @@ impl Budget {
     #[must_use]
     pub fn spends(&self, to: &PhoneNumber, audience: Audience, unit: Unit, now: UtcDateTime) -> Vec<Spend> {
         let amount = self.prices.of(to);
-        let country = to.country().map(|country| {
-            let ceiling = self.countries.get(&country).unwrap_or(&self.each_country);
-            (Purse::Country(country), *ceiling)
-        });
-        let purses = country.into_iter().chain([(Purse::All, self.all)]);
+        let purses = to.country().map(Purse::Country).into_iter().chain([Purse::All]);
         let share = self.share(audience);
-        let in_windows = |(purse, ceiling): (Purse, Ceiling)| {
+        let in_windows = |purse| {
+            let ceiling = self.ceiling(purse);
             Window::ALL.into_iter().filter_map(move |window| {
                 let ceiling = ceiling.of(window)?.percent(share);
                 let (start, rest) = (window.start(now), window.rest(now));
@@ -275,6 +303,22 @@ impl Budget {
             })
         };
         purses.flat_map(in_windows).collect()
+    }
+
+    /// The whole of a purse's ceiling.
+    #[must_use]
+    pub fn ceiling(&self, purse: Purse) -> Ceiling {
+        match purse {
+            Purse::All => self.all,
+            Purse::Country(country) => *self.countries.get(&country).unwrap_or(&self.each_country),
+        }
+    }
+
+    /// Whether anything is limited.
+    #[must_use]
+    pub fn has_ceilings(&self) -> bool {
+        let mut ceilings = self.countries.values().chain([&self.all, &self.each_country]);
+        ceilings.any(|ceiling| *ceiling != Ceiling::default())
     }
 
     const fn share(&self, audience: Audience) -> u8 {
@@ -316,6 +360,16 @@ mod tests {
         assert_eq!(money("999999999.999999").micros(), 999_999_999_999_999);
         for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1", "1234567890", "0.0000001", "١"] {
             assert_eq!(Money::parse(text), Err(MoneyError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_purse_is_found_again_by_its_key() {
+        for purse in [Purse::All, Purse::Country(country("GB"))] {
+            assert_eq!(Purse::parse(&purse.to_string()), Some(purse));
+        }
+        for key in ["", "all:", "country", "country:", "country:XX", "provider:a"] {
+            assert_eq!(Purse::parse(key), None, "{key}");
         }
     }
 

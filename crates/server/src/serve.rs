@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use vestibule_application::Application;
+use vestibule_application::{Application, ToldOfSpending};
 use vestibule_http::{Http, Services};
 
 use crate::config::{Config, Environment};
@@ -18,6 +18,9 @@ use crate::{inbox_routes, wiring};
 
 /// How often storage is swept of what no longer matters.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// How often it is looked how much money is left.
+const WATCH_SPENDING_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the start waits for the session with an SMSC, so that the first messages find it.
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +63,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
+    let watching = tokio::spawn(watch_spending(Arc::clone(&service.application)));
     let sweeping = tokio::spawn(sweep(service.application));
     let following = tokio::spawn(service.follow_keys.run());
     warming.await?;
@@ -83,6 +87,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     tokio::try_join!(public, admin)?;
     stopping.abort();
     sweeping.abort();
+    watching.abort();
     following.abort();
     stop.send_replace(true);
     dispatching.await?;
@@ -126,6 +131,18 @@ async fn sweep(application: Arc<Application>) {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "swept"),
             Err(error) => tracing::warn!(%error, "cannot sweep"),
+        }
+    }
+}
+
+/// Tells the operator of ceilings that come near.
+async fn watch_spending(application: Arc<Application>) {
+    let mut interval = tokio::time::interval(WATCH_SPENDING_EVERY);
+    let mut told = ToldOfSpending::default();
+    loop {
+        interval.tick().await;
+        if let Err(error) = application.watch_spending(&mut told).await {
+            tracing::warn!(%error, "cannot read what was spent");
         }
     }
 }

@@ -15,7 +15,7 @@ use vestibule_domain::limits::Limit;
 use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
-use vestibule_domain::spending::{Money, Purse, Window};
+use vestibule_domain::spending::{Money, Purse, Spent, Window};
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber, Recipient,
     RefreshTokenHash, Session, SessionId, UserId,
@@ -210,6 +210,12 @@ impl Storage for InMemoryStorage {
         let left = state.deliveries.iter().filter(|left| left.attempt == Some(attempt));
         let newest = left.map(|left| (left.queued_at, left.state)).chain(queued).max_by_key(|(at, _)| *at);
         Ok(newest.map(|(_, state)| state))
+    }
+
+    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
+        let state = self.up()?;
+        let going_on = state.spending.iter().filter(|((_, window, start), _)| *start == window.start(now));
+        Ok(going_on.map(|(&(purse, window, _), &amount)| Spent { purse, window, amount }).collect())
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

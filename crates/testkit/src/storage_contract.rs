@@ -130,6 +130,7 @@ macro_rules! storage_contract {
                 the_first_window_without_room_tells_how_long,
                 a_sum_that_is_kept_must_have_room_and_is_not_spent,
                 a_refused_sum_leaves_nothing,
+                what_was_spent_is_told_of_the_present_windows,
                 a_message_that_never_left_gives_its_money_back_once,
                 a_message_that_may_have_left_gives_nothing_back,
                 a_sweep_forgets_past_windows,

@@ -33,9 +33,11 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::future::try_join;
 use time::OffsetDateTime;
+use time::UtcDateTime;
 use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::Limit;
 use vestibule_domain::registration::Registration;
+use vestibule_domain::spending::Spent;
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
     RefreshTokenHash, Session, SessionId, UserId,
@@ -453,6 +455,10 @@ impl Storage for Postgres {
             })
         })
         .await
+    }
+
+    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
+        self.read(async |connection| Ok(spending::load(connection, now).await?)).await
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

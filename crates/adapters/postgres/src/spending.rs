@@ -8,16 +8,34 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{BigInt, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, Insertable, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcDateTime};
 use uuid::Uuid;
 use vestibule_domain::MessageId;
 use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Money, Spend};
+use vestibule_domain::spending::{Money, Purse, Spend, Spent, Window};
 use vestibule_port_storage::CommitError;
 
 use crate::connection::unavailable;
 use crate::rows::stamp;
 use crate::schema::{reservations, spending};
+
+/// What was spent in the windows that are going on. Purses that a newer version knows are passed over.
+pub(crate) async fn load(connection: &AsyncPgConnection, now: UtcDateTime) -> QueryResult<Vec<Spent>> {
+    let mut spent = Vec::new();
+    for window in Window::ALL {
+        let rows: Vec<(String, i64)> = spending::table
+            .filter(spending::span.eq(window.as_str()))
+            .filter(spending::start.eq(stamp(window.start(now))))
+            .select((spending::purse, spending::amount))
+            .load(&mut &*connection)
+            .await?;
+        spent.extend(rows.into_iter().filter_map(|(purse, amount)| {
+            let amount = Money::from_micros(amount.unsigned_abs());
+            Some(Spent { purse: Purse::parse(&purse)?, window, amount })
+        }));
+    }
+    Ok(spent)
+}
 
 /// After a commit has found too little: how long to wait for the first window that has less than is asked for.
 pub(crate) async fn refusal(connection: &AsyncPgConnection, spends: &[Spend]) -> CommitError {

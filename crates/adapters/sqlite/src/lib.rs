@@ -24,10 +24,12 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
+use time::UtcDateTime;
 use tokio::sync::Notify;
 use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::Limit;
 use vestibule_domain::registration::Registration;
+use vestibule_domain::spending::{Money, Purse, Spent, Window};
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
     RefreshTokenHash, Session, SessionId, UserId,
@@ -42,11 +44,11 @@ pub use archive::SqliteArchive;
 use connection::{Readers, Writer, connect, unavailable};
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable, bytes, moment,
+    ResetRow, SessionRow, Unreadable, bytes, millis, moment,
 };
 use schema::{
     accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, used_numbers,
+    registrations, sessions, sign_in_guards, spending, used_numbers,
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
@@ -359,6 +361,26 @@ impl Storage for Sqlite {
 
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable> {
         self.read(move |connection| newest_delivery(connection, &bytes(attempt.uuid()))).await
+    }
+
+    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
+        self.read(move |connection| {
+            let mut spent = Vec::new();
+            for window in Window::ALL {
+                let rows: Vec<(String, i64)> = spending::table
+                    .filter(spending::span.eq(window.as_str()))
+                    .filter(spending::start.eq(millis(window.start(now))))
+                    .select((spending::purse, spending::amount))
+                    .load(connection)?;
+                spent.extend(rows.into_iter().filter_map(|(purse, amount)| {
+                    let amount = Money::from_micros(amount.unsigned_abs());
+                    // A purse that a newer version knows is passed over.
+                    Some(Spent { purse: Purse::parse(&purse)?, window, amount })
+                }));
+            }
+            Ok(spent)
+        })
+        .await
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

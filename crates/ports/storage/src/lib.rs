@@ -23,7 +23,7 @@ use vestibule_domain::limits::{Charge, Limit};
 use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
-use vestibule_domain::spending::Spend;
+use vestibule_domain::spending::{Spend, Spent};
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Generation, HeldToken, Message,
     PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
@@ -350,6 +350,9 @@ pub trait Storage: Send + Sync {
 
     /// How far the newest message of the attempt has come; `None` if there is none, or none any more.
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable>;
+
+    /// What was spent in the windows that hold the moment, in no certain order; nothing of purses that have spent nothing.
+    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable>;
 
     /// Forgets some of what no longer matters: registrations, guards, resets and answers past their `forget_at`, budgets that are full
     /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are

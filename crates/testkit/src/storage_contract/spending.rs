@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Money, Purse, Spend, Window};
+use vestibule_domain::spending::{Money, Purse, Spend, Spent, Window};
 use vestibule_domain::{Country, MessageId};
 use vestibule_port_storage::{Changes, CommitError, Outbox, Save, Settlement, Storage, Sweep};
 
@@ -94,6 +94,19 @@ pub async fn a_sum_that_is_kept_must_have_room_and_is_not_spent<S: Storage>(stor
     // Who may spend more still can.
     let ceiling = Money::from_micros(5);
     storage.commit(spending(&[Spend { amount: Money::from_micros(1), ceiling, ..taken }])).await.unwrap();
+}
+
+pub async fn what_was_spent_is_told_of_the_present_windows<S: Storage>(storage: Arc<S>) {
+    let germany = Purse::Country(Country::parse("DE").unwrap());
+    let spends = [spend(germany, Window::Day, 2, 9), spend(Purse::All, Window::Hour, 3, 9)];
+    storage.commit(spending(&spends)).await.unwrap();
+    let day = Spent { purse: germany, window: Window::Day, amount: Money::from_micros(2) };
+    let hour = Spent { purse: Purse::All, window: Window::Hour, amount: Money::from_micros(3) };
+    let mut spent = storage.spent(after(3599)).await.unwrap();
+    spent.sort_by_key(|spent| spent.amount);
+    assert_eq!(spent, [day, hour]);
+    assert_eq!(storage.spent(after(3600)).await.unwrap(), [day]);
+    assert_eq!(storage.spent(NOW + Duration::from_hours(24)).await.unwrap(), []);
 }
 
 pub async fn a_refused_sum_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) {
