@@ -21,8 +21,8 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
-    Recipient, SessionLives, Zxcvbn,
+    Content, Country, DeliveryState, EmailRules, Message, MessageId, OneTimeCodes as _, PasswordPolicy,
+    PhoneNumber, Recipient, SessionLives, Zxcvbn,
 };
 use vestibule_http::{Http, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
     pub(crate) sign_ups_per_client: u32,
+    /// Resends, and guesses at codes.
+    pub(crate) others_per_client: u32,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
@@ -82,7 +84,14 @@ fn gateway() -> MockDeliveryCallbacks {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, sign_ups_per_client: 1000, busy: false, records: None }
+        Self {
+            conceal: false,
+            client_country: None,
+            sign_ups_per_client: 1000,
+            others_per_client: 1000,
+            busy: false,
+            records: None,
+        }
     }
 }
 
@@ -159,17 +168,22 @@ impl Backstage {
         (fact.event.as_str(), fact.address.map(|address| address.ip().to_string()))
     }
 
+    /// How many messages to `to` are in the outbox, those included that will not be sent.
+    pub(crate) async fn queued(&self, to: &str) -> usize {
+        let claimed = self.storage.claim(1000, Duration::ZERO, self.clock.now()).await.unwrap();
+        claimed.iter().filter(|claimed| is_for(&claimed.message, to)).count()
+    }
+
     /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
     pub(crate) async fn received(&self, to: &str) -> Option<String> {
         let lease = Duration::from_secs(1);
         let mut latest = None;
         for claimed in self.storage.claim(100, lease, self.clock.now()).await.unwrap() {
             let message = claimed.message;
-            let is_for = match &message.recipient {
-                Recipient::Phone(phone) => phone.as_str() == to,
-                Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
-            };
-            if is_for {
+            if self.clock.now() >= message.expires_at {
+                let dropped = Settlement::Expired { at: self.clock.now() };
+                self.storage.settle(message.id, claimed.tries, dropped).await.unwrap();
+            } else if is_for(&message, to) {
                 let sent = Settlement::Sent { provider: "gateway", reference: None, at: self.clock.now() };
                 self.storage.settle(message.id, claimed.tries, sent).await.unwrap();
                 latest = Some(message);
@@ -193,6 +207,13 @@ impl Backstage {
             }
             (other, _) => other.kind().to_owned(),
         })
+    }
+}
+
+fn is_for(message: &Message, to: &str) -> bool {
+    match &message.recipient {
+        Recipient::Phone(phone) => phone.as_str() == to,
+        Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
     }
 }
 
@@ -222,8 +243,8 @@ fn settings(options: &Options) -> Settings {
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
         quotas: Quotas {
             sign_up: per_address(options.sign_ups_per_client),
-            resend: per_address(1000),
-            code_guess: per_address(1000),
+            resend: per_address(options.others_per_client),
+            code_guess: per_address(options.others_per_client),
             password_guess: per_address(20),
             reset: per_address(20),
             mail: per_address(1000),
