@@ -10,7 +10,7 @@ use uuid::Uuid;
 use vestibule_application::{Derivation, MasterKeys};
 use vestibule_argon2::{Argon2Pool, Settings};
 use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
     AttemptId, Claim, ClientAddress, KycLevel, OneTimeCodes, Origin, Password, PasswordHash, PhoneNumber,
     RefreshToken, SessionId, UserId,
@@ -146,6 +146,7 @@ impl People {
             claim: Claim { attempt: Some(attempt), origin: self.origin },
             user,
             session,
+            others: Others::Told,
         };
         let outcome = self.registration(number)?.confirm(&confirm, &self.derivation, &RULES, self.now);
         let Confirmation::Opened { registration, account, password, session } = outcome else {

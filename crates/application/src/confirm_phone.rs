@@ -4,7 +4,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Step, Unit};
-use vestibule_domain::registration::{Confirm, ConfirmRefusal, Confirmation};
+use vestibule_domain::registration::{Confirm, ConfirmRefusal, Confirmation, Others};
 use vestibule_domain::{
     AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, PhoneNumber, SessionId,
     UserId,
@@ -77,6 +77,7 @@ impl Application {
             claim: Claim { attempt: request.registration, origin },
             user: UserId::new(self.entropy.ordered_id(now)),
             session: SessionId::new(self.entropy.ordered_id(now)),
+            others: if self.settings.conceal_accounts { Others::Untold } else { Others::Told },
         };
         for _ in 0..MAX_ROUNDS {
             let Some(loaded) = self.storage.registration(&phone).await? else {
@@ -97,7 +98,13 @@ impl Application {
                 Confirmation::Refused { spent: None, refusal } => return Err(refusal.into()),
                 Confirmation::Refused { spent: Some(registration), refusal } => {
                     let registration = Some(Save::over(loaded.version, registration));
-                    let charges = charges(Unit::Taken);
+                    // A wrong repeat is counted on its own, and must not be told from a guess at nothing by a limit.
+                    let charges = match refusal {
+                        ConfirmRefusal::WrongCode { .. } => charges(Unit::Taken),
+                        ConfirmRefusal::NotFound
+                        | ConfirmRefusal::Expired
+                        | ConfirmRefusal::Exhausted { .. } => Vec::new(),
+                    };
                     (Changes { registration, charges, ..Changes::default() }, Err(refusal.into()))
                 }
                 Confirmation::Opened { registration, account, password, session } => {

@@ -74,14 +74,12 @@ impl Application {
                 &self.settings.registration,
                 now,
             )?;
-            let message = step
-                .message
-                .map(|message| self.message(Recipient::Phone(phone.clone()), &request.locale, message));
+            let to = Recipient::Phone(phone.clone());
             let scene = Scene { user: account, ..Scene::at(&phone, &origin) };
             let changes = Changes {
                 reset: Some(Save { value: step.reset, replaces }),
                 charges: self.settings.quotas.charges(Step::Reset, &origin, Unit::Taken, now),
-                messages: message.into_iter().collect(),
+                messages: vec![self.message(to, &request.locale, step.message)],
                 facts: vec![self.fact(Event::ResetRequested, &scene)],
                 ..Changes::default()
             };

@@ -80,12 +80,11 @@ impl Application {
                 .value
                 .resend(&resend, &*self.derivation, &self.settings.registration, now)
                 .map_err(|refusal| refused(refusal, delivery))?;
-            let to = || Recipient::Phone(phone.clone());
-            let message = step.message.map(|message| self.message(to(), &request.locale, message));
+            let to = Recipient::Phone(phone.clone());
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
                 charges: self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now),
-                messages: message.into_iter().collect(),
+                messages: vec![self.message(to, &request.locale, step.message)],
                 ..Changes::default()
             };
             match self.storage.commit(changes).await {

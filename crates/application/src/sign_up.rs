@@ -129,15 +129,11 @@ impl Application {
             let rules = &self.settings.registration;
             let step =
                 Registration::sign_up(current, number, sign_up.clone(), &*self.derivation, rules, now)?;
-            let to = || Recipient::Phone(sign_up.phone.clone());
+            let to = Recipient::Phone(sign_up.phone.clone());
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
                 charges: self.settings.quotas.charges(Step::SignUp, &sign_up.origin, Unit::Taken, now),
-                messages: step
-                    .message
-                    .map(|message| self.message(to(), locale, message))
-                    .into_iter()
-                    .collect(),
+                messages: vec![self.message(to, locale, step.message)],
                 facts: vec![self.fact(Event::SignedUp, &Scene::at(&sign_up.phone, &sign_up.origin))],
                 ..Changes::default()
             };

@@ -27,7 +27,7 @@ use time::UtcDateTime;
 use time::macros::utc_datetime;
 use uuid::Uuid;
 use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
     Account, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState, EmailAddress,
     EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, Message, MessageId, OneTimeCode,
@@ -291,6 +291,7 @@ fn opening(loaded: Loaded<Registration>, number: u32) -> Changes {
         claim: Claim { attempt: None, origin: origin() },
         user: UserId::new(id(number)),
         session: SessionId::new(id(number)),
+        others: Others::Told,
     };
     match loaded.value.confirm(&confirm, &OneCode, &RULES, after(5)) {
         Confirmation::Opened { registration, account, password, session } => Changes {

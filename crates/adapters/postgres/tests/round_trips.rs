@@ -15,7 +15,7 @@ use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
     Account, AttemptId, Claim, ClientAddress, FactId, Generation, OneTimeCode, OneTimeCodes, Origin,
@@ -124,6 +124,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         claim: Claim { attempt: Some(AttemptId::new(id)), origin },
         user: UserId::new(id),
         session: SessionId::new(id),
+        others: Others::Told,
     };
     let Confirmation::Opened { registration, account, password, session } =
         loaded.value.confirm(&confirm, &OneCode, &RULES, NOW)

@@ -21,8 +21,8 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
-    Recipient, SessionLives, Zxcvbn,
+    Content, Country, DeliveryState, EmailRules, Message, MessageId, OneTimeCodes as _, PasswordPolicy,
+    PhoneNumber, Recipient, SessionLives, Zxcvbn,
 };
 use vestibule_http::{Http, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
@@ -189,17 +189,22 @@ impl Backstage {
         (fact.event.as_str(), fact.address.map(|address| address.ip().to_string()))
     }
 
+    /// How many messages to `to` are in the outbox, those included that will not be sent.
+    pub(crate) async fn queued(&self, to: &str) -> usize {
+        let claimed = self.storage.claim(1000, Duration::ZERO, self.clock.now()).await.unwrap();
+        claimed.iter().filter(|claimed| is_for(&claimed.message, to)).count()
+    }
+
     /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
     pub(crate) async fn received(&self, to: &str) -> Option<String> {
         let lease = Duration::from_secs(1);
         let mut latest = None;
         for claimed in self.storage.claim(100, lease, self.clock.now()).await.unwrap() {
             let message = claimed.message;
-            let is_for = match &message.recipient {
-                Recipient::Phone(phone) => phone.as_str() == to,
-                Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
-            };
-            if is_for {
+            if self.clock.now() >= message.expires_at {
+                let dropped = Settlement::Expired { at: self.clock.now() };
+                self.storage.settle(message.id, claimed.tries, dropped).await.unwrap();
+            } else if is_for(&message, to) {
                 let sent = Settlement::Sent { provider: "gateway", reference: None, at: self.clock.now() };
                 self.storage.settle(message.id, claimed.tries, sent).await.unwrap();
                 latest = Some(message);
@@ -223,6 +228,13 @@ impl Backstage {
             }
             (other, _) => other.kind().to_owned(),
         })
+    }
+}
+
+fn is_for(message: &Message, to: &str) -> bool {
+    match &message.recipient {
+        Recipient::Phone(phone) => phone.as_str() == to,
+        Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
     }
 }
 
