@@ -88,13 +88,11 @@ impl Application {
     /// [`SignUpError`]
     pub async fn sign_up(&self, sign_up: SignUp) -> Result<SignedUp, SignUpError> {
         let SignUp { phone, password, client, fingerprint, locale } = sign_up;
-        if let Some(country) = self.countries.country_of(client)
-            && self.settings.blocked_client_countries.contains(&country)
-        {
+        if !self.settings.client_countries.admits(self.countries.country_of(client)) {
             return Err(SignUpError::ClientCountryBlocked);
         }
         let phone = PhoneNumber::parse(&phone)?;
-        if phone.country().is_some_and(|country| self.settings.blocked_phone_countries.contains(&country)) {
+        if !self.settings.phone_countries.admits(phone.country()) {
             return Err(SignUpError::PhoneCountryBlocked);
         }
         let password = self.check_password(password, Subject::of_phone(&phone)).await??;

@@ -12,6 +12,7 @@ mod account;
 pub mod audit;
 mod code;
 mod country;
+mod country_rule;
 mod email;
 mod ids;
 mod kyc;
@@ -35,6 +36,7 @@ pub use account::{
 };
 pub use code::{Generation, OneTimeCode, OneTimeCodes};
 pub use country::{Country, Currency, UnknownCountry, UnknownCurrency};
+pub use country_rule::{AllowedAndBlocked, CountryRule, OfNoCountry};
 pub use email::{EmailAddress, EmailError};
 pub use ids::{AttemptId, EmailVerificationId, FactId, MessageId, SessionId, UserId};
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};

@@ -15,6 +15,8 @@ use vestibule_domain::Country;
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
 
+use crate::countries::CountryRules;
+
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
 
@@ -242,12 +244,25 @@ section! {
         conceal_accounts: bool = false,
         min_age_years: u8 = 18,
         #[serde(deserialize_with = "list")]
+        allowed_ip_countries: Vec<String> = Vec::new(),
+        #[serde(deserialize_with = "list")]
+        allowed_phone_countries: Vec<String> = Vec::new(),
+        #[serde(deserialize_with = "list")]
         blocked_ip_countries: Vec<String> = Vec::new(),
         #[serde(deserialize_with = "list")]
         blocked_phone_countries: Vec<String> = Vec::new(),
         ip_country_database: Option<PathBuf> = None,
+        unknown_ip_country: UnknownIpCountry = UnknownIpCountry::Allow,
         android_app_hash: Option<String> = None,
     }
+}
+
+/// What becomes of client addresses of which no country is known, where only some countries are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownIpCountry {
+    Allow,
+    Refuse,
 }
 
 section! {
@@ -471,14 +486,7 @@ impl Config {
         if registration.android_app_hash.as_ref().is_some_and(|hash| hash.len() != 11 || !hash.is_ascii()) {
             return refuse("registration.android_app_hash", "must be the 11 characters of the app's hash");
         }
-        if !registration.blocked_ip_countries.is_empty() && registration.ip_country_database.is_none() {
-            return refuse(
-                "registration.ip_country_database",
-                "is needed for `registration.blocked_ip_countries`",
-            );
-        }
-        countries("registration.blocked_ip_countries", &registration.blocked_ip_countries)?;
-        countries("registration.blocked_phone_countries", &registration.blocked_phone_countries)?;
+        CountryRules::of(registration)?;
         if let Some((name, _)) =
             self.oauth.services.iter().find(|(_, secret)| secret.expose_secret().len() < MIN_SERVICE_SECRET)
         {

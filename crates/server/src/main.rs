@@ -6,6 +6,8 @@ mod accounts;
 mod commands;
 mod config;
 mod copy;
+mod countries;
+mod follow;
 mod inbox_routes;
 mod keys;
 mod machine;

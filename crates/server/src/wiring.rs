@@ -19,10 +19,9 @@ use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, SessionLives, Zxcvbn};
 use vestibule_inbox::Inbox;
-use vestibule_maxmind::{MmdbCountries, NoCountries};
 use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
-use vestibule_port_security::{ClientCountries, Clock, Entropy};
+use vestibule_port_security::{Clock, Entropy};
 use vestibule_port_sms::DeliveryReports;
 use vestibule_port_storage::{Outbox, Storage};
 use vestibule_postgres::Postgres;
@@ -30,7 +29,8 @@ use vestibule_smpp::Smpp;
 use vestibule_smtp::Smtp;
 use vestibule_sqlite::Sqlite;
 
-use crate::config::{Config, DatabaseKind, EmailTransport, Environment, countries};
+use crate::config::{Config, DatabaseKind, EmailTransport, Environment};
+use crate::countries::{self, CountryRules, FollowCountries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
@@ -43,6 +43,7 @@ pub(crate) struct Service {
     pub(crate) application: Arc<Application>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) follow_keys: FollowKeys,
+    pub(crate) follow_countries: FollowCountries,
     pub(crate) wording: Arc<Wording>,
     /// Only where the configuration uses it.
     pub(crate) inbox: Option<Arc<Inbox>>,
@@ -57,6 +58,7 @@ pub(crate) struct UseCases {
     pub(crate) application: Application,
     outbox: Arc<dyn Outbox>,
     follow_keys: FollowKeys,
+    follow_countries: FollowCountries,
 }
 
 pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
@@ -66,6 +68,7 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let (tokens, watch) = tokens(config)?;
     let tokens = Arc::new(tokens);
     let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
+    let (countries, follow_countries) = countries::open(config)?;
     let Database { storage, outbox } = open_database(config).await?;
     let application = Application {
         storage,
@@ -73,16 +76,16 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
         tokens,
         clock,
         entropy,
-        countries: client_countries(config)?,
+        countries,
         derivation,
         password_checks: Semaphore::new(cores()),
         settings: settings(config)?,
     };
-    Ok(UseCases { application, outbox, follow_keys })
+    Ok(UseCases { application, outbox, follow_keys, follow_countries })
 }
 
 pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
-    let UseCases { application, outbox, follow_keys } = use_cases(config).await?;
+    let UseCases { application, outbox, follow_keys, follow_countries } = use_cases(config).await?;
     let (clock, entropy) = (&application.clock, &application.entropy);
     let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
     let wording = Arc::new(wording.context("http.public_url")?);
@@ -108,6 +111,7 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         application: Arc::new(application),
         dispatcher: Arc::new(dispatcher),
         follow_keys,
+        follow_countries,
         wording,
         inbox,
         callbacks: sms.callbacks,
@@ -205,16 +209,9 @@ fn email(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Arc<dyn 
     })
 }
 
-fn client_countries(config: &Config) -> anyhow::Result<Arc<dyn ClientCountries>> {
-    Ok(match &config.registration.ip_country_database {
-        Some(path) => Arc::new(MmdbCountries::open(path).context("registration.ip_country_database")?),
-        None => Arc::new(NoCountries),
-    })
-}
-
 fn settings(config: &Config) -> anyhow::Result<Settings> {
     let (registration, limits, tokens) = (&config.registration, &config.limits, &config.tokens);
-    let set = |key, codes: &[String]| countries(key, codes).map(HashSet::from_iter);
+    let CountryRules { addresses, numbers } = CountryRules::of(registration)?;
     let resend_cooldown = Duration::from_secs(registration.resend_cooldown_seconds);
     let password = &config.password;
     Ok(Settings {
@@ -238,14 +235,8 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         quotas: limits.quotas(),
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
-        blocked_client_countries: set(
-            "registration.blocked_ip_countries",
-            &registration.blocked_ip_countries,
-        )?,
-        blocked_phone_countries: set(
-            "registration.blocked_phone_countries",
-            &registration.blocked_phone_countries,
-        )?,
+        client_countries: addresses,
+        phone_countries: numbers,
         passwords: PasswordPolicy::new(
             password.min_strength,
             password.history,

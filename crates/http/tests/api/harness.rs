@@ -1,6 +1,5 @@
 //! The whole HTTP crate over the fakes, with verbs.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,8 +20,8 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
-    Recipient, SessionLives, Zxcvbn,
+    Content, Country, CountryRule, DeliveryState, EmailRules, MessageId, OfNoCountry, OneTimeCodes as _,
+    PasswordPolicy, PhoneNumber, Recipient, SessionLives, Zxcvbn,
 };
 use vestibule_http::{Http, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
@@ -40,6 +39,8 @@ const DAY: Duration = Duration::from_hours(24);
 pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
+    pub(crate) client_countries: CountryRule,
+    pub(crate) phone_countries: CountryRule,
     pub(crate) sign_ups_per_client: u32,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
@@ -82,8 +83,28 @@ fn gateway() -> MockDeliveryCallbacks {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, sign_ups_per_client: 1000, busy: false, records: None }
+        Self {
+            conceal: false,
+            client_country: None,
+            client_countries: rule("", "KP"),
+            phone_countries: rule("", "FR"),
+            sign_ups_per_client: 1000,
+            busy: false,
+            records: None,
+        }
     }
+}
+
+/// A rule that refuses whom no country is known of, if only some are allowed.
+pub(crate) fn rule(allowed: &str, blocked: &str) -> CountryRule {
+    rule_with(allowed, blocked, OfNoCountry::Refused)
+}
+
+pub(crate) fn rule_with(allowed: &str, blocked: &str, of_none: OfNoCountry) -> CountryRule {
+    let countries = |codes: &str| -> Vec<_> {
+        codes.split_whitespace().map(|code| Country::parse(code).unwrap()).collect()
+    };
+    CountryRule::new(countries(allowed), countries(blocked), of_none).unwrap()
 }
 
 /// What stands behind the routes.
@@ -230,8 +251,8 @@ fn settings(options: &Options) -> Settings {
         },
         conceal_accounts: options.conceal,
         min_age_years: 18,
-        blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
-        blocked_phone_countries: HashSet::from([Country::parse("FR").unwrap()]),
+        client_countries: options.client_countries.clone(),
+        phone_countries: options.phone_countries.clone(),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
 mod coming_back;
+mod countries;
 mod harness;
 
 use std::time::Duration;

@@ -10,6 +10,7 @@
 
 mod coming_back;
 mod copy;
+mod countries;
 mod failover;
 mod harness;
 mod providers;
