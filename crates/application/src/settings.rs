@@ -3,7 +3,7 @@ use std::time::Duration;
 use vestibule_domain::limits::Quotas;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
-use vestibule_domain::{CountryRule, EmailRules, PasswordPolicy, SessionLives};
+use vestibule_domain::{CountryRule, EmailRules, PasswordPolicy, SessionLives, TestNumbers};
 
 /// Limits and lives, as the operator has set them.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub client_countries: CountryRule,
     /// Countries whose numbers may sign up.
     pub phone_countries: CountryRule,
+    /// Numbers with a code of their own.
+    pub test_numbers: TestNumbers,
     /// The rules for new passwords.
     pub passwords: PasswordPolicy,
     /// How long an access token lives; whole seconds.

@@ -5,7 +5,7 @@ use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
 use vestibule_domain::{
-    AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Violations,
+    AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, Recipient, Violations,
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, NumberDigest, Save, SignUpState, Unavailable};
@@ -91,7 +91,7 @@ impl Application {
         if !self.settings.client_countries.admits(self.countries.country_of(client)) {
             return Err(SignUpError::ClientCountryBlocked);
         }
-        let phone = PhoneNumber::parse(&phone)?;
+        let phone = self.phone_number(&phone)?;
         if !self.settings.phone_countries.admits(phone.country()) {
             return Err(SignUpError::PhoneCountryBlocked);
         }
@@ -125,14 +125,14 @@ impl Application {
             };
             let number = self.number_use(state.number_used);
             let rules = &self.settings.registration;
-            let step =
-                Registration::sign_up(current, number, sign_up.clone(), &*self.derivation, rules, now)?;
+            let codes = self.sign_up_codes(&sign_up.phone, now);
+            let step = Registration::sign_up(current, number, sign_up.clone(), &codes, rules, now)?;
             let to = || Recipient::Phone(sign_up.phone.clone());
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
                 charges: self.settings.quotas.charges(Step::SignUp, &sign_up.origin, Unit::Taken, now),
-                messages: step
-                    .message
+                messages: codes
+                    .sent(step.message)
                     .map(|message| self.message(to(), locale, message))
                     .into_iter()
                     .collect(),

@@ -29,10 +29,12 @@ pub mod registration;
 mod serialized;
 mod session;
 pub mod sign_in;
+mod test_numbers;
 mod verification;
 
 pub use account::{
-    Account, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState, EmailStep, Standing,
+    Account, AccountKind, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState,
+    EmailStep, Standing,
 };
 pub use code::{Generation, OneTimeCode, OneTimeCodes};
 pub use country::{Country, Currency, UnknownCountry, UnknownCurrency};
@@ -51,6 +53,7 @@ pub use profile::{FieldFault, InvalidField, Profile, ProfileField, ProfilePatch,
 pub use session::{
     HeldToken, RefreshToken, RefreshTokenHash, Refreshed, Session, SessionLives, SessionRecord,
 };
+pub use test_numbers::{TestNumber, TestNumbers};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

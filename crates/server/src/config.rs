@@ -11,6 +11,8 @@ use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
+use time::Date;
+use time::macros::format_description;
 use vestibule_domain::Country;
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
@@ -77,6 +79,9 @@ section! {
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
         retention: Retention = Retention::default(),
+        test_numbers: HashMap<String, TestNumber> = HashMap::new(),
+        #[serde(deserialize_with = "list")]
+        production_test_numbers: Vec<String> = Vec::new(),
     }
 }
 
@@ -414,6 +419,16 @@ section! {
     }
 }
 
+/// A number with a code of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestNumber {
+    pub(crate) code: SecretString,
+    /// The last day, in UTC.
+    #[serde(deserialize_with = "day")]
+    pub(crate) until: Date,
+}
+
 impl Config {
     /// Reads `file`, or `vestibule.toml` if there is one, then the variables `VESTIBULE__SECTION__KEY`.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
@@ -700,6 +715,12 @@ fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         .map(|item| T::deserialize(item.into_deserializer()))
         .collect::<Result<Vec<T>, D::Error>>()
         .map(Some)
+}
+
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
+    let format = format_description!("[year]-[month]-[day]");
+    let text = String::deserialize(deserializer)?;
+    Date::parse(text.trim(), format).map_err(|_| serde::de::Error::custom("must be a day, as `2027-01-31`"))
 }
 
 #[cfg(test)]

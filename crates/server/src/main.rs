@@ -14,6 +14,7 @@ mod machine;
 mod serve;
 mod sms;
 mod telemetry;
+mod test_numbers;
 mod token_keys;
 mod wiring;
 

@@ -65,6 +65,10 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let following = tokio::spawn(async { tokio::join!(follow_keys.run(), follow_countries.run()) });
     warming.await?;
 
+    let named = config.test_numbers.len();
+    if named > 0 {
+        tracing::warn!(named, "there are test numbers, whose codes are fixed: `vestibule check` lists them");
+    }
     countries::describe(config)?.iter().for_each(|sentence| tracing::info!("{sentence}"));
     tracing::info!(%address, admin = %admin_address, "serving");
     if config.environment == Environment::Development {

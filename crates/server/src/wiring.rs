@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
+use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
     Application, Callbacks, Derivation, Dispatcher, RecordDelivery, Senders, Settings, Wording,
@@ -34,6 +35,7 @@ use crate::countries::{self, CountryRules, FollowCountries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
+use crate::test_numbers::test_numbers;
 use crate::token_keys::FollowKeys;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -64,6 +66,7 @@ pub(crate) struct UseCases {
 pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let now = clock.now();
     let derivation = Arc::new(derivation(config, &*entropy)?);
     let (tokens, watch) = tokens(config)?;
     let tokens = Arc::new(tokens);
@@ -79,7 +82,7 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
         countries,
         derivation,
         password_checks: Semaphore::new(cores()),
-        settings: settings(config)?,
+        settings: settings(config, now)?,
     };
     Ok(UseCases { application, outbox, follow_keys, follow_countries })
 }
@@ -209,7 +212,7 @@ fn email(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Arc<dyn 
     })
 }
 
-fn settings(config: &Config) -> anyhow::Result<Settings> {
+fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
     let (registration, limits, tokens) = (&config.registration, &config.limits, &config.tokens);
     let CountryRules { addresses, numbers } = CountryRules::of(registration)?;
     let resend_cooldown = Duration::from_secs(registration.resend_cooldown_seconds);
@@ -237,6 +240,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         min_age_years: registration.min_age_years,
         client_countries: addresses,
         phone_countries: numbers,
+        test_numbers: test_numbers(config, now)?,
         passwords: PasswordPolicy::new(
             password.min_strength,
             password.history,

@@ -2,7 +2,7 @@ use time::macros::utc_datetime;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Claim, ClientAddress, Fingerprint, OneTimeCode, OneTimeCodes, PasswordHash};
+use crate::{AccountKind, Claim, ClientAddress, Fingerprint, OneTimeCode, OneTimeCodes, PasswordHash};
 
 const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
 const RULES: Rules = Rules {
@@ -79,6 +79,7 @@ fn confirm_with(registration: Registration, code: &str, claim: Claim, at: UtcDat
         claim,
         user: UserId::new(Uuid::from_u128(77)),
         session: SessionId::new(Uuid::from_u128(88)),
+        kind: AccountKind::Customer,
     };
     registration.confirm(&confirm, &PlainCodes, &RULES, at)
 }
@@ -338,6 +339,7 @@ fn guesses_for_one_phone_have_a_ceiling_over_all_codes() {
         claim: claim("a"),
         user: UserId::new(Uuid::nil()),
         session: SessionId::new(Uuid::nil()),
+        kind: AccountKind::Customer,
     };
     let mut evaluated = 0;
     for round in 0..4 {

@@ -12,6 +12,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
+use time::macros::date;
 use vestibule_application::{
     Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
 };
@@ -20,8 +21,8 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, CountryRule, DeliveryState, EmailRules, MessageId, OfNoCountry, OneTimeCodes as _,
-    PasswordPolicy, PhoneNumber, Recipient, SessionLives, Zxcvbn,
+    Content, Country, CountryRule, DeliveryState, EmailRules, MessageId, OfNoCountry, OneTimeCode,
+    OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber, TestNumbers, Zxcvbn,
 };
 use vestibule_http::{Http, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
@@ -33,6 +34,11 @@ use vestibule_port_storage::{Outbox as _, Report, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
+/// A test number that nobody can have.
+pub(crate) const FICTION: &str = "+447700900123";
+/// A test number that somebody may have.
+pub(crate) const TEST_PHONE: &str = "+447400000123";
+pub(crate) const TEST_CODE: &str = "123456";
 pub(crate) const PASSWORD: &str = "correct-horse-7";
 const DAY: Duration = Duration::from_hours(24);
 
@@ -167,7 +173,7 @@ impl Backstage {
 
     /// What happened to the number, the newest first.
     pub(crate) async fn events(&self, phone: &str) -> Vec<String> {
-        let phone = PhoneNumber::parse(phone).unwrap();
+        let phone = PhoneNumber::restore(phone).unwrap();
         let facts = self.http.application.facts_of_number(&phone, 100).await.unwrap();
         facts.iter().map(|fact| fact.event.as_str().to_owned()).collect()
     }
@@ -203,7 +209,7 @@ impl Backstage {
         *self.last_received.lock().unwrap() = Some(message.id);
         Some(match (message.content, &message.recipient) {
             (Content::SignUpCode { attempt, generation } | Content::ResetCode { attempt, generation }, _) => {
-                self.derivation.code(attempt, generation).expose().to_owned()
+                self.derivation.codes(None).code(attempt, generation).expose().to_owned()
             }
             (Content::EmailConfirmation { verification }, Recipient::Email(email)) => {
                 let token = self.derivation.email_token(verification, email);
@@ -223,6 +229,15 @@ fn busy() -> MockPasswordHasher {
     let retry_after = Duration::from_millis(2100);
     hasher.expect_hash().returning(move |_| Err(HashError::Busy { retry_after }));
     hasher
+}
+
+fn test_numbers() -> TestNumbers {
+    let test = TestNumber { code: OneTimeCode::parse(TEST_CODE).unwrap(), last_day: date!(2026 - 11 - 26) };
+    let mut numbers = TestNumbers::default();
+    for number in [FICTION, TEST_PHONE] {
+        numbers.add(number, test.clone()).unwrap();
+    }
+    numbers
 }
 
 fn settings(options: &Options) -> Settings {
@@ -253,6 +268,7 @@ fn settings(options: &Options) -> Settings {
         min_age_years: 18,
         client_countries: options.client_countries.clone(),
         phone_countries: options.phone_countries.clone(),
+        test_numbers: test_numbers(),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,

@@ -5,6 +5,7 @@
 mod coming_back;
 mod countries;
 mod harness;
+mod test_numbers;
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ mod countries;
 mod failover;
 mod harness;
 mod providers;
+mod test_numbers;
 mod token_keys;
 mod verifier;
 
