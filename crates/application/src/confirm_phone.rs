@@ -6,7 +6,7 @@ use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{Confirm, ConfirmRefusal, Confirmation, Others};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, PhoneNumber, SessionId,
+    AccountKind, AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, SessionId,
     UserId,
 };
 use vestibule_port_storage::{Changes, CommitError, NewPassword, Save, Unavailable};
@@ -69,15 +69,17 @@ impl Application {
     /// # Errors
     /// [`ConfirmPhoneError`]
     pub async fn confirm_phone(&self, request: ConfirmPhone) -> Result<TokenPair, ConfirmPhoneError> {
-        let phone = PhoneNumber::parse(&request.phone)?;
+        let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         let now = self.clock.now();
+        let codes = self.sign_up_codes(&phone, now);
         let confirm = Confirm {
             code: request.code,
             claim: Claim { attempt: request.registration, origin },
             user: UserId::new(self.entropy.ordered_id(now)),
             session: SessionId::new(self.entropy.ordered_id(now)),
             others: if self.settings.conceal_accounts { Others::Untold } else { Others::Told },
+            kind: codes.kind(),
         };
         for _ in 0..MAX_ROUNDS {
             let Some(loaded) = self.storage.registration(&phone).await? else {
@@ -92,7 +94,7 @@ impl Application {
                     self.settings.quotas.charges(Step::CodeGuess, &origin, unit, now)
                 }
             };
-            let outcome = loaded.value.confirm(&confirm, &*self.derivation, &self.settings.registration, now);
+            let outcome = loaded.value.confirm(&confirm, &codes, &self.settings.registration, now);
             let (changes, answer) = match outcome {
                 Confirmation::Repeated { user, session } => return self.repeat(user, session, now).await,
                 Confirmation::Refused { spent: None, refusal } => return Err(refusal.into()),
@@ -114,6 +116,10 @@ impl Application {
                         session: Some(session.id()),
                         ..Scene::at(&phone, &origin)
                     };
+                    let events = match account.kind() {
+                        AccountKind::Customer => &[Event::PhoneConfirmed][..],
+                        AccountKind::Test => &[Event::PhoneConfirmed, Event::TestAccountOpened],
+                    };
                     let changes = Changes {
                         registration: Some(Save::over(loaded.version, registration)),
                         charges: charges(Unit::Kept),
@@ -122,7 +128,7 @@ impl Application {
                         used_number: Some(self.derivation.number_digest(&phone)),
                         session: Some(Save::new(session)),
                         refresh_token: Some(refresh_token),
-                        facts: vec![self.fact(Event::PhoneConfirmed, &scene)],
+                        facts: events.iter().map(|event| self.fact(*event, &scene)).collect(),
                         ..Changes::default()
                     };
                     (changes, Ok(pair))

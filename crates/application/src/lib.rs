@@ -41,11 +41,13 @@ mod wording;
 
 use std::sync::Arc;
 
+use time::UtcDateTime;
 use tokio::sync::Semaphore;
-
 use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::{Locale, Message, MessageId, Origin, Recipient};
+use vestibule_domain::{
+    Account, AccountKind, Locale, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient,
+};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
 use vestibule_port_storage::{Answers, Storage};
 
@@ -57,7 +59,7 @@ pub use change_password::{ChangePassword, ChangePasswordError};
 pub use confirm_email::{ConfirmEmailError, EmailLink};
 pub use confirm_phone::{ConfirmPhone, ConfirmPhoneError};
 pub use copy_installation::{CopyInstallationError, CopyPhase, CopyProgress, copy_installation};
-pub use derivation::{Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
+pub use derivation::{Codes, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
 pub use dispatcher::{Dispatcher, Senders};
 pub use erase_account::{EraseAccount, EraseAccountError};
 pub use export_account::PersonalData;
@@ -110,6 +112,26 @@ pub struct Application {
 }
 
 impl Application {
+    /// The number that is meant: one that can receive SMS, or a test number.
+    ///
+    /// # Errors
+    /// [`PhoneError`]
+    pub fn phone_number(&self, text: &str) -> Result<PhoneNumber, PhoneError> {
+        self.settings.test_numbers.parse(text, self.clock.now())
+    }
+
+    /// The codes of sign-ups with the number.
+    fn sign_up_codes(&self, phone: &PhoneNumber, now: UtcDateTime) -> Codes<'_> {
+        self.derivation.codes(self.settings.test_numbers.code(phone, now))
+    }
+
+    /// The codes that let the owner of an account set a password. A fixed one opens only what a fixed one has made: a customer's account
+    /// is nobody else's, even if the number is named as a test number afterwards.
+    fn reset_codes(&self, account: Option<&Account>, now: UtcDateTime) -> Codes<'_> {
+        let test = account.filter(|account| account.kind() == AccountKind::Test);
+        self.derivation.codes(test.and_then(|test| self.settings.test_numbers.code(test.phone(), now)))
+    }
+
     /// A message on its way out.
     fn message(&self, recipient: Recipient, locale: &Locale, outgoing: Outgoing) -> Message {
         let queued_at = self.clock.now();

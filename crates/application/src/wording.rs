@@ -212,11 +212,13 @@ impl Wording {
     pub(crate) fn sms(&self, message: &Message, derivation: &Derivation) -> Option<String> {
         let locale = &message.locale;
         match message.content {
-            Content::SignUpCode { attempt, generation } => {
-                self.code(locale, "sms/sign_up_code", derivation.code(attempt, generation).expose())
-            }
+            Content::SignUpCode { attempt, generation } => self.code(
+                locale,
+                "sms/sign_up_code",
+                derivation.codes(None).code(attempt, generation).expose(),
+            ),
             Content::ResetCode { attempt, generation } => {
-                self.code(locale, "sms/reset_code", derivation.code(attempt, generation).expose())
+                self.code(locale, "sms/reset_code", derivation.codes(None).code(attempt, generation).expose())
             }
             Content::AlreadyRegistered => self.render(locale, "sms/already_registered", context! {}),
             Content::PasswordChanged => self.render(locale, "sms/password_changed", context! {}),

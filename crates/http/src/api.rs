@@ -168,6 +168,8 @@ pub(crate) struct CustomerProfile {
     push_enabled: bool,
     #[schema(rename = "enabled2FA")]
     enabled_2fa: bool,
+    /// Only where it is true: the account was opened with the fixed code of a test number.
+    test_account: Option<bool>,
 }
 
 /// How far a customer is known.
@@ -311,7 +313,7 @@ pub(crate) struct EraseAccount {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct Export {
-    /// With `profile` and `standing` (`good` or `blocked`).
+    /// With `profile`, `standing` (`good` or `blocked`) and `testAccount`.
     #[schema(value_type = Object)]
     account: serde_json::Value,
     /// When each of the remembered passwords was set.

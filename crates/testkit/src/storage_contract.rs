@@ -29,9 +29,10 @@ use uuid::Uuid;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
-    Account, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState, EmailAddress,
-    EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, Message, MessageId, OneTimeCode,
-    OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken, Session, SessionId, UserId,
+    Account, AccountKind, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState,
+    EmailAddress, EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, Message, MessageId,
+    OneTimeCode, OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken, Session,
+    SessionId, UserId,
 };
 use vestibule_port_storage::{
     Changes, CommitError, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report, Reported, Save,
@@ -48,6 +49,7 @@ macro_rules! storage_contract {
                 a_registration_is_read_as_it_was_saved,
                 an_account_is_read_as_it_was_saved,
                 an_account_knows_where_it_was_opened_from,
+                a_test_account_is_one_and_stays_one,
                 a_commit_over_another_version_changes_nothing,
                 a_second_insert_is_a_conflict,
                 of_64_commits_over_one_version_one_succeeds,
@@ -102,6 +104,7 @@ macro_rules! storage_contract {
                 an_erasure_demands_the_guard_and_the_session_that_it_names,
                 an_erased_account_is_not_there_to_be_changed,
                 a_number_stays_used_and_an_address_is_free_again,
+                a_freed_number_is_used_no_more,
                 an_account_without_anything_is_erased,
                 nothing_of_an_erased_account_comes_back,
                 mail_of_another_account_outlives_an_erasure,
@@ -292,6 +295,7 @@ fn opening(loaded: Loaded<Registration>, number: u32) -> Changes {
         user: UserId::new(id(number)),
         session: SessionId::new(id(number)),
         others: Others::Told,
+        kind: AccountKind::Customer,
     };
     match loaded.value.confirm(&confirm, &OneCode, &RULES, after(5)) {
         Confirmation::Opened { registration, account, password, session } => Changes {

@@ -63,6 +63,7 @@ diesel::table! {
         opened_fingerprint -> Nullable<Binary>,
         opened_address -> Nullable<Text>,
         blocked -> Bool,
+        is_test -> Bool,
     }
 }
 

@@ -18,9 +18,9 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    Account, AttemptId, Claim, ClientAddress, FactId, Generation, OneTimeCode, OneTimeCodes, Origin,
-    PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed, Session, SessionId,
-    SessionLives, UserId,
+    Account, AccountKind, AttemptId, Claim, ClientAddress, FactId, Generation, OneTimeCode, OneTimeCodes,
+    Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed, Session,
+    SessionId, SessionLives, UserId,
 };
 use vestibule_port_storage::{
     Changes, EndSessions, Erasure, NewPassword, NewRefreshToken, NumberDigest, Save, Storage as _,
@@ -125,6 +125,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         user: UserId::new(id),
         session: SessionId::new(id),
         others: Others::Told,
+        kind: AccountKind::Customer,
     };
     let Confirmation::Opened { registration, account, password, session } =
         loaded.value.confirm(&confirm, &OneCode, &RULES, NOW)

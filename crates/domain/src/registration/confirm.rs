@@ -4,7 +4,9 @@ use time::UtcDateTime;
 
 use super::{Attempt, Concealed, Confirmed, Opened, Pending, Registration, Rules};
 use crate::verification::{Guess, Ledger, NoCodes, guess, is_first_guess, wait};
-use crate::{Account, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId};
+use crate::{
+    Account, AccountKind, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId,
+};
 
 /// How long a repeat of a confirmation is answered with tokens: the client lost the answer, or autofill submitted twice.
 pub const REPEAT_WINDOW: Duration = Duration::from_mins(2);
@@ -22,6 +24,8 @@ pub struct Confirm {
     pub session: SessionId,
     /// Whether others may learn that one was opened.
     pub others: Others,
+    /// Whose account it is, should one be opened.
+    pub kind: AccountKind,
 }
 
 /// What those learn who have attempts of their own for the number when its account is opened.
@@ -161,7 +165,7 @@ fn open(ledger: Ledger, attempt: Attempt, confirm: &Confirm, now: UtcDateTime) -
         wrong_repeats: 0,
     };
     let origin = confirm.claim.origin;
-    let account = Account::open(confirm.user, ledger.phone.clone(), origin, now);
+    let account = Account::open(confirm.user, ledger.phone.clone(), origin, now).of_kind(confirm.kind);
     let session = Session::open(confirm.session, confirm.user, origin, now);
     // The other attempts end here: their passwords belong to nobody. So do the budgets, which would tell of the account.
     let fresh = Ledger::new(ledger.phone.clone());

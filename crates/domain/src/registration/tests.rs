@@ -2,7 +2,7 @@ use time::macros::utc_datetime;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Claim, ClientAddress, Fingerprint, OneTimeCode, OneTimeCodes, PasswordHash};
+use crate::{AccountKind, Claim, ClientAddress, Fingerprint, OneTimeCode, OneTimeCodes, PasswordHash};
 
 const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
 const RULES: Rules = Rules {
@@ -80,6 +80,7 @@ fn typed(code: &str, claim: Claim) -> Confirm {
         user: UserId::new(Uuid::from_u128(77)),
         session: SessionId::new(Uuid::from_u128(88)),
         others: Others::Told,
+        kind: AccountKind::Customer,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The whole HTTP crate over the fakes, with verbs.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
+use time::macros::date;
 use vestibule_application::{
     Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
 };
@@ -21,8 +21,8 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, Message, MessageId, OneTimeCodes as _, PasswordPolicy,
-    PhoneNumber, Recipient, SessionLives, Zxcvbn,
+    Content, Country, CountryRule, DeliveryState, EmailRules, Message, MessageId, OfNoCountry, OneTimeCode,
+    OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber, TestNumbers, Zxcvbn,
 };
 use vestibule_http::{Http, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
@@ -34,6 +34,11 @@ use vestibule_port_storage::{Outbox as _, Report, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
+/// A test number that nobody can have.
+pub(crate) const FICTION: &str = "+447700900123";
+/// A test number that somebody may have.
+pub(crate) const TEST_PHONE: &str = "+447400000123";
+pub(crate) const TEST_CODE: &str = "123456";
 pub(crate) const PASSWORD: &str = "correct-horse-7";
 const DAY: Duration = Duration::from_hours(24);
 
@@ -41,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
     pub(crate) quotas: Quotas,
+    pub(crate) client_countries: CountryRule,
+    pub(crate) phone_countries: CountryRule,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
@@ -106,6 +113,8 @@ impl Default for Options {
         Self {
             conceal: false,
             client_country: None,
+            client_countries: rule("", "KP"),
+            phone_countries: rule("", "FR"),
             quotas: quotas(|_| {}),
             busy: false,
             records: None,
@@ -113,6 +122,18 @@ impl Default for Options {
             master_key: [1; 32],
         }
     }
+}
+
+/// A rule that refuses whom no country is known of, if only some are allowed.
+pub(crate) fn rule(allowed: &str, blocked: &str) -> CountryRule {
+    rule_with(allowed, blocked, OfNoCountry::Refused)
+}
+
+pub(crate) fn rule_with(allowed: &str, blocked: &str, of_none: OfNoCountry) -> CountryRule {
+    let countries = |codes: &str| -> Vec<_> {
+        codes.split_whitespace().map(|code| Country::parse(code).unwrap()).collect()
+    };
+    CountryRule::new(countries(allowed), countries(blocked), of_none).unwrap()
 }
 
 /// What stands behind the routes.
@@ -176,7 +197,7 @@ impl Backstage {
 
     /// What happened to the number, the newest first.
     pub(crate) async fn events(&self, phone: &str) -> Vec<String> {
-        let phone = PhoneNumber::parse(phone).unwrap();
+        let phone = PhoneNumber::restore(phone).unwrap();
         let facts = self.http.application.facts_of_number(&phone, 100).await.unwrap();
         facts.iter().map(|fact| fact.event.as_str().to_owned()).collect()
     }
@@ -217,7 +238,7 @@ impl Backstage {
         *self.last_received.lock().unwrap() = Some(message.id);
         Some(match (message.content, &message.recipient) {
             (Content::SignUpCode { attempt, generation } | Content::ResetCode { attempt, generation }, _) => {
-                self.derivation.code(attempt, generation).expose().to_owned()
+                self.derivation.codes(None).code(attempt, generation).expose().to_owned()
             }
             (Content::EmailConfirmation { verification }, Recipient::Email(email)) => {
                 let token = self.derivation.email_token(verification, email);
@@ -246,6 +267,15 @@ fn busy() -> MockPasswordHasher {
     hasher
 }
 
+fn test_numbers() -> TestNumbers {
+    let test = TestNumber { code: OneTimeCode::parse(TEST_CODE).unwrap(), last_day: date!(2026 - 11 - 26) };
+    let mut numbers = TestNumbers::default();
+    for number in [FICTION, TEST_PHONE] {
+        numbers.add(number, test.clone()).unwrap();
+    }
+    numbers
+}
+
 fn settings(options: &Options) -> Settings {
     let quota = |burst| Quota { burst, period: DAY };
     Settings {
@@ -261,8 +291,9 @@ fn settings(options: &Options) -> Settings {
         quotas: options.quotas,
         conceal_accounts: options.conceal,
         min_age_years: 18,
-        blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
-        blocked_phone_countries: HashSet::from([Country::parse("FR").unwrap()]),
+        client_countries: options.client_countries.clone(),
+        phone_countries: options.phone_countries.clone(),
+        test_numbers: test_numbers(),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,

@@ -5,8 +5,10 @@
 mod answer_once;
 mod coming_back;
 mod concealment;
+mod countries;
 mod harness;
 mod limits;
+mod test_numbers;
 
 use std::time::Duration;
 

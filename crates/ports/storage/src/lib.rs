@@ -152,6 +152,8 @@ pub struct Changes {
     pub forgotten_passwords: Vec<(UserId, UtcDateTime)>,
     /// A number that counts as used from now on.
     pub used_number: Option<NumberDigest>,
+    /// A number that counts as used no more. Never the one that is used from now on.
+    pub freed_number: Option<NumberDigest>,
     /// Who may try passwords for one phone.
     pub guard: Option<Save<SignInGuard>>,
     /// The password reset of one phone.

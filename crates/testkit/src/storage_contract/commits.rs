@@ -8,8 +8,8 @@ use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{NumberUse, Registration, SignUp};
 use vestibule_domain::{
-    Account, AccountRecord, AttemptId, ClientAddress, EmailAddress, EmailVerificationId, MessageId, Origin,
-    PasswordHash, ProfileField, ProfilePatch, Standing,
+    Account, AccountKind, AccountRecord, AttemptId, ClientAddress, EmailAddress, EmailVerificationId,
+    MessageId, Origin, PasswordHash, ProfileField, ProfilePatch, Standing,
 };
 use vestibule_port_storage::{Changes, CommitError, Loaded, Outbox, Save, Storage, Version};
 
@@ -99,6 +99,18 @@ pub async fn an_account_knows_where_it_was_opened_from<S: Storage>(storage: Arc<
         let saved = Account::restore(record);
         storage.commit(saving_account(Save::new(saved.clone()))).await.unwrap();
         assert_eq!(storage.account(user(number)).await.unwrap().unwrap().value, saved);
+    }
+}
+
+pub async fn a_test_account_is_one_and_stays_one<S: Storage>(storage: Arc<S>) {
+    for (number, kind) in [(1, AccountKind::Test), (2, AccountKind::Customer)] {
+        let saved = account(number).of_kind(kind);
+        storage.commit(saving_account(Save::new(saved.clone()))).await.unwrap();
+        assert_eq!(storage.account(user(number)).await.unwrap().unwrap().value, saved);
+        let next = with_email(saved, "anna@example.com", number);
+        storage.commit(saving_account(Save::over(Version(1), next))).await.unwrap();
+        let credentials = storage.credentials(&phone(number), &[]).await.unwrap();
+        assert_eq!(credentials.account.unwrap().value.kind(), kind);
     }
 }
 
