@@ -112,8 +112,8 @@ async fn walk(past: Past, deeds: &[Deed]) -> Result<(), TestCaseError> {
         quotas.resend.address.burst = 8;
         quotas.code_guess.address.burst = 8;
     });
-    let options = Options { conceal: true, quotas, ..Options::default() };
-    let (known, fresh) = (Backstage::new(&options), Backstage::new(&options));
+    let service = || Backstage::new(&Options { conceal: true, quotas, ..Options::default() });
+    let (known, fresh) = (service(), service());
     let routes = (known.routes().await, fresh.routes().await);
     live(&known, past, PHONE).await;
     live(&fresh, past, "+447400000003").await;
