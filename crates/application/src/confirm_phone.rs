@@ -87,6 +87,11 @@ impl Application {
             };
             let now = self.clock.now();
             let is_first = loaded.value.is_first_guess(&confirm.claim, now);
+            if !is_first {
+                self.admit_step(Step::CodeGuess, &origin, now)
+                    .await?
+                    .map_err(|retry_after| ConfirmPhoneError::TooMany { retry_after })?;
+            }
             let charges = |unit| {
                 if is_first {
                     Vec::new()

@@ -40,6 +40,7 @@ mod tokens;
 mod wording;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::UtcDateTime;
 use tokio::sync::Semaphore;
@@ -138,6 +139,18 @@ impl Application {
         let Outgoing { content, expires_at } = outgoing;
         let id = MessageId::new(self.entropy.ordered_id(queued_at));
         Message { id, recipient, content, locale: locale.clone(), queued_at, expires_at }
+    }
+
+    /// Whether the step may be taken, for who wants to know before anything is decided. The inner error is how long to wait.
+    async fn admit_step(
+        &self,
+        step: Step,
+        origin: &Origin,
+        now: UtcDateTime,
+    ) -> Result<Result<(), Duration>, Unavailable> {
+        let charges = self.settings.quotas.charges(step, origin, Unit::Kept, now);
+        let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
+        Ok(self.storage.budgets(&limits).await?.admit(&charges))
     }
 
     /// What bears a step from the origin.

@@ -127,6 +127,11 @@ impl Application {
             let (origin, now) = (check.origin(), self.clock.now());
             let is_first = |reset: &Loaded<PasswordReset>| reset.value.is_first_guess(&origin, now);
             let is_first = credentials.reset.as_ref().is_some_and(is_first);
+            if !is_first {
+                self.admit_step(Step::CodeGuess, &origin, now)
+                    .await?
+                    .map_err(|retry_after| CheckResetCodeError::TooMany { retry_after })?;
+            }
             let (reset, unit, answer) = match self.checked(&credentials, check)? {
                 Checked::Right { kept, .. } => (kept, Unit::Kept, Ok(())),
                 Checked::Refused { spent: Some(reset), refusal } => (reset, Unit::Taken, Err(refusal.into())),

@@ -20,8 +20,8 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NewPassword, NewRefreshToken, NumberDigest,
-    RefreshState, RequestDigest, SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NewPassword, NewRefreshToken,
+    NumberDigest, RefreshState, RequestDigest, SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 use self::answers::Kept;
@@ -133,6 +133,10 @@ impl Storage for InMemoryStorage {
         })
     }
 
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        Ok(self.up()?.budgets(of))
+    }
+
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
         Ok(self.up()?.accounts.get(&user).cloned())
     }
@@ -228,7 +232,8 @@ impl State {
     }
 
     fn budgets(&self, of: &[Limit]) -> Budgets {
-        Budgets(of.iter().filter_map(|limit| Some((*limit, *self.limits.get(limit)?))).collect())
+        let level = |limit: &Limit| Some((*limit, Level { full_at: *self.limits.get(limit)?, parts: 1 }));
+        Budgets(of.iter().filter_map(level).collect())
     }
 
     fn has_confirmed(&self, address: &EmailAddress, except: UserId) -> bool {

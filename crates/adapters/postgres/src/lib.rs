@@ -317,6 +317,10 @@ impl Storage for Postgres {
         .await
     }
 
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        self.read(async |connection| Ok(budgets::load(connection, of).await?)).await
+    }
+
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
         self.read(async |connection| {
             let row: Option<AccountRow> = accounts::table

@@ -107,9 +107,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    limits (key, part) {
+    limits (key) {
         key -> Text,
-        part -> SmallInt,
         full_at -> Timestamptz,
     }
 }

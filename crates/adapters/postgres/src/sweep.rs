@@ -44,8 +44,8 @@ const ANSWERS: &str = "
     SELECT count(*) AS rows FROM gone";
 
 const LIMITS: &str = "
-    WITH gone AS (DELETE FROM limits WHERE (key, part) IN (
-      SELECT key, part FROM limits WHERE full_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
+    WITH gone AS (DELETE FROM limits WHERE key IN (
+      SELECT key FROM limits WHERE full_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
     SELECT count(*) AS rows FROM gone";
 
 const DELIVERIES: &str = "

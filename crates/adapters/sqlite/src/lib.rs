@@ -33,8 +33,8 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
-    SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, RefreshState,
+    SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
@@ -258,6 +258,11 @@ impl Storage for Sqlite {
         self.read(move |connection| load_credentials(connection, &phone, &limits)).await
     }
 
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        let of = of.to_vec();
+        self.read(move |connection| load_budgets(connection, &of)).await
+    }
+
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
         self.read(move |connection| {
             let row: Option<AccountRow> = accounts::table
@@ -433,7 +438,7 @@ fn load_budgets(connection: &mut SqliteConnection, of: &[Limit]) -> Result<Budge
         let budget = limits::table.find(limit.to_string()).select(limits::full_at);
         let full_at: Option<i64> = budget.first(connection).optional()?;
         if let Some(full_at) = full_at {
-            budgets.0.insert(*limit, moment(full_at)?);
+            budgets.0.insert(*limit, Level { full_at: moment(full_at)?, parts: 1 });
         }
     }
     Ok(budgets)

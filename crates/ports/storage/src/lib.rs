@@ -67,9 +67,18 @@ impl<T> Save<T> {
     }
 }
 
-/// The limits that were ever charged, of those that were asked for, with the moment when each is full again.
+/// What is left of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// When it is full again; of a budget that is kept in parts, the part that has most left.
+    pub full_at: UtcDateTime,
+    /// In how many parts it is kept, each with its share of the burst; 1 if it is whole.
+    pub parts: u32,
+}
+
+/// The limits that were ever charged, of those that were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Budgets(pub HashMap<Limit, UtcDateTime>);
+pub struct Budgets(pub HashMap<Limit, Level>);
 
 impl Budgets {
     /// Whether all the charges would be taken now.
@@ -77,7 +86,11 @@ impl Budgets {
     /// # Errors
     /// The wait for a unit of the first that would not.
     pub fn admit(&self, charges: &[Charge]) -> Result<(), Duration> {
-        charges.iter().try_for_each(|charge| charge.decide(self.0.get(&charge.limit).copied()).map(|_| ()))
+        charges.iter().try_for_each(|charge| {
+            let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else { return Ok(()) };
+            let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
+            of_part.decide(Some(*full_at)).map(|_| ())
+        })
     }
 }
 
@@ -301,6 +314,9 @@ pub trait Storage: Send + Sync {
 
     /// What is known of the phone, in one read: MUST be as it was at one moment.
     async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable>;
+
+    /// What is left of budgets.
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable>;
 
     /// The account.
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable>;

@@ -239,7 +239,10 @@ pub async fn a_limit_is_charged_to_its_end_and_no_further<S: Storage + 'static>(
     storage.commit(charging(other, NOW)).await.unwrap();
     storage.commit(charging(limit, NOW + retry_after)).await.unwrap();
     let state = storage.sign_up_state(&phone(1), &digest(1), &[limit]).await.unwrap();
-    assert_eq!(state.budgets.0.get(&limit).copied(), Some(NOW + retry_after + Duration::from_hours(1)));
+    assert_eq!(
+        state.budgets.0.get(&limit).map(|level| level.full_at),
+        Some(NOW + retry_after + Duration::from_hours(1))
+    );
 }
 
 pub async fn everyones_budget_is_spent_to_the_last_unit<S: Storage + 'static>(storage: Arc<S>) {
@@ -263,6 +266,9 @@ pub async fn everyones_budget_is_spent_to_the_last_unit<S: Storage + 'static>(st
     let Err(CommitError::LimitReached { retry_after }) = storage.commit(charging(NOW)).await else {
         panic!("there was a unit left");
     };
+    // Who looks before is told the same.
+    let looked = storage.budgets(&[limit]).await.unwrap().admit(&charging(NOW).charges);
+    assert_eq!(looked, Err(retry_after));
     assert!(storage.commit(charging(NOW + retry_after - Duration::from_millis(1))).await.is_err());
     storage.commit(charging(NOW + retry_after)).await.unwrap();
 }
@@ -312,7 +318,7 @@ pub async fn several_limits_are_charged_together_or_not_at_all<S: Storage>(stora
     assert_eq!(storage.commit(charging(vec![roomy, one, two])).await, hour);
     assert_eq!(storage.commit(charging(vec![two, one])).await, half);
     let state = storage.sign_up_state(&phone(1), &digest(1), &[roomy.limit]).await.unwrap();
-    assert_eq!(state.budgets.0.get(&roomy.limit).copied(), Some(after(120)));
+    assert_eq!(state.budgets.0.get(&roomy.limit).map(|level| level.full_at), Some(after(120)));
 }
 
 pub async fn a_refused_commit_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) {
