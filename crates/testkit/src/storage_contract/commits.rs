@@ -266,9 +266,8 @@ pub async fn everyones_budget_is_spent_to_the_last_unit<S: Storage + 'static>(st
     let Err(CommitError::LimitReached { retry_after }) = storage.commit(charging(NOW)).await else {
         panic!("there was a unit left");
     };
-    // Who looks before is told the same.
-    let looked = storage.budgets(&[limit]).await.unwrap().admit(&charging(NOW).charges);
-    assert_eq!(looked, Err(retry_after));
+    // Who looks before is refused too; how long to wait may be told roughly.
+    assert!(storage.budgets(&[limit]).await.unwrap().admit(&charging(NOW).charges).is_err());
     assert!(storage.commit(charging(NOW + retry_after - Duration::from_millis(1))).await.is_err());
     storage.commit(charging(NOW + retry_after)).await.unwrap();
 }
