@@ -5,8 +5,8 @@ use time::UtcDateTime;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{Registration, Resend, ResendRefusal};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Locale, Origin, PhoneError, PhoneNumber,
-    Recipient,
+    AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Origin, PhoneError, PhoneNumber, Recipient,
+    Voice,
 };
 use vestibule_port_storage::{Changes, CommitError, Save, Unavailable};
 
@@ -22,8 +22,8 @@ pub struct ResendCode {
     pub fingerprint: Option<Fingerprint>,
     /// Where the request comes from.
     pub client: IpAddr,
-    /// The language for the message.
-    pub locale: Locale,
+    /// How the message speaks.
+    pub voice: Voice,
 }
 
 /// The message is queued.
@@ -81,7 +81,7 @@ impl Application {
                 .resend(&resend, &*self.derivation, &self.settings.registration, now)
                 .map_err(|refusal| refused(refusal, delivery))?;
             let to = || Recipient::Phone(phone.clone());
-            let message = step.message.map(|message| self.message(to(), &request.locale, message));
+            let message = step.message.map(|message| self.message(to(), &request.voice, message));
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
                 charges: self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now),

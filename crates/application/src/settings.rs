@@ -1,10 +1,12 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use vestibule_domain::limits::Quotas;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
-use vestibule_domain::{Country, EmailRules, PasswordPolicy, SessionLives};
+use vestibule_domain::{Country, EmailRules, MerchantId, PasswordPolicy, SessionLives};
+
+use crate::Partner;
 
 /// Limits and lives, as the operator has set them.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Settings {
     pub blocked_client_countries: HashSet<Country>,
     /// Countries whose numbers may not sign up.
     pub blocked_phone_countries: HashSet<Country>,
+    /// Whose apps people sign up in.
+    pub partners: HashMap<MerchantId, Partner>,
     /// The rules for new passwords.
     pub passwords: PasswordPolicy,
     /// How long an access token lives; whole seconds.

@@ -7,13 +7,15 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use crate::handlers;
+use crate::partners::{MERCHANT, SIGNATURE};
+use crate::{handlers, partners};
 
 /// A sign-up.
 #[derive(ToSchema)]
@@ -380,7 +382,7 @@ pub(crate) struct Error {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vestibule", description = "From a phone number to a verified account."),
-    modifiers(&Bearer, &Bodies),
+    modifiers(&Bearer, &Bodies, &OfPartners),
     paths(
         handlers::sign_up,
         handlers::confirm_phone,
@@ -454,6 +456,55 @@ impl Modify for Bodies {
             }
         }
     }
+}
+
+/// What a request of a partner's app says of the partner, and how it is refused.
+struct OfPartners;
+
+impl Modify for OfPartners {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let paths = openapi.paths.paths.iter_mut().filter(|(path, _)| partners::concerns(path));
+        let concerned = paths.flat_map(|(_, PathItem { get, post, put, patch, delete, .. })| {
+            [get, post, put, patch, delete].into_iter().flatten()
+        });
+        for operation in concerned {
+            for (name, description) in [
+                (MERCHANT, "The partner whose app it is, where partners are configured."),
+                (
+                    SIGNATURE,
+                    "`t=…,n=…,v1=…`: the partner's signature, where it has secrets (docs/partners.md).",
+                ),
+            ] {
+                let parameter = ParameterBuilder::new()
+                    .name(name)
+                    .parameter_in(ParameterIn::Header)
+                    .required(Required::False)
+                    .description(Some(description))
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+                operation.parameters.get_or_insert_default().push(parameter.build().into());
+            }
+            for (status, refusals) in [
+                (
+                    "401",
+                    "9012 to 9015 (the partner's signature is missing, not valid, expired, or was used before)",
+                ),
+                ("403", "9010 (unknown partner), 9011 (no partner is named)"),
+            ] {
+                refuse_too(operation, status, refusals);
+            }
+        }
+    }
+}
+
+/// Adds refusals to those that an operation has under the status.
+fn refuse_too(operation: &mut Operation, status: &str, refusals: &str) {
+    if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+        response.description = format!("{}, {refusals}", response.description);
+        return;
+    }
+    let error = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
+    let response = ResponseBuilder::new().description(refusals).content("application/json", error);
+    operation.responses.responses.insert(status.to_owned(), response.build().into());
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -12,6 +12,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix_web::http::header::CACHE_CONTROL;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
 use serde_json::json;
@@ -19,7 +20,7 @@ use vestibule_application::{Customer, TokenPair, Unavailable};
 use vestibule_domain::Locale;
 
 use crate::problem::Problem;
-use crate::{Http, api, client, page};
+use crate::{Http, api, client, page, partners};
 
 pub(crate) use account::{__path_erase, __path_export, erase, export};
 pub(crate) use callbacks::{__path_sms_delivery, sms_delivery};
@@ -43,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Nor does finding out whose token it is. Both together are the longest that a client waits.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The route table.
+/// The route table. What apps of partners use lets none through that is not to be: see [`partners::concerns`].
 pub(crate) fn register(config: &mut ServiceConfig) {
     resource(config, "/v2/mobile/signup", "POST", [web::post().to(sign_up)]);
     resource(config, "/v2/mobile/phone/confirm", "POST", [web::post().to(confirm_phone)]);
@@ -80,7 +81,12 @@ pub(crate) fn register_health(config: &mut ServiceConfig) {
 fn resource<const N: usize>(config: &mut ServiceConfig, path: &str, allow: &'static str, routes: [Route; N]) {
     let refuse = move || async move { Err::<HttpResponse, _>(Problem::method(allow)) };
     let resource = web::resource(path).default_service(web::to(refuse));
-    config.service(routes.into_iter().fold(resource, actix_web::Resource::route));
+    let resource = routes.into_iter().fold(resource, actix_web::Resource::route);
+    if partners::concerns(path) {
+        config.service(resource.wrap(from_fn(partners::admit)));
+    } else {
+        config.service(resource);
+    }
 }
 
 /// Nothing is at the path.
@@ -135,7 +141,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
     within(PATIENCE, work).await
 }
 
-async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Result<T, Problem> {
+pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Result<T, Problem> {
     tokio::time::timeout(patience, work)
         .await
         .map_err(|_| Problem::unavailable(&Unavailable("a use case took too long".to_owned())))

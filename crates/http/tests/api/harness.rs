@@ -1,6 +1,6 @@
 //! The whole HTTP crate over the fakes, with verbs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,17 +14,17 @@ use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
 use vestibule_application::{
-    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
+    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Partner, Settings, Wording,
 };
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
-    Recipient, SessionLives, Zxcvbn,
+    Content, Country, DeliveryState, EmailRules, MerchantId, MessageId, OneTimeCodes as _, PasswordPolicy,
+    PhoneNumber, Recipient, SessionLives, Zxcvbn,
 };
-use vestibule_http::{Http, Services};
+use vestibule_http::{Http, Partners, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
@@ -45,6 +45,7 @@ pub(crate) struct Options {
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
     pub(crate) records: Option<bool>,
+    pub(crate) partners: Partners,
 }
 
 /// Limits that few tests meet, but for those that are changed.
@@ -100,7 +101,14 @@ fn gateway() -> MockDeliveryCallbacks {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { conceal: false, client_country: None, quotas: quotas(|_| {}), busy: false, records: None }
+        Self {
+            conceal: false,
+            client_country: None,
+            quotas: quotas(|_| {}),
+            busy: false,
+            records: None,
+            partners: Partners::default(),
+        }
     }
 }
 
@@ -142,6 +150,7 @@ impl Backstage {
             callbacks: options.callbacks(),
             issuer: "https://vestibule.example".to_owned(),
             audience: "app".to_owned(),
+            partners: options.partners.clone(),
             services: Services::new([("billing", "a secret of billing")]),
         };
         Self { clock, storage, hasher, derivation, last_received: Mutex::default(), http: Data::new(http) }
@@ -239,6 +248,7 @@ fn settings(options: &Options) -> Settings {
         min_age_years: 18,
         blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
         blocked_phone_countries: HashSet::from([Country::parse("FR").unwrap()]),
+        partners: HashMap::from([(merchant("acme"), acme())]),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,
@@ -246,6 +256,16 @@ fn settings(options: &Options) -> Settings {
         sessions: SessionLives { idle: DAY, absolute: DAY * 3 },
         guard: GuardRules { attempts: 3, lock: Duration::from_mins(15) },
     }
+}
+
+/// A partner that serves one country, and not many people there.
+fn acme() -> Partner {
+    let sign_ups = Some(Quota { burst: 2, period: Duration::from_hours(1) });
+    Partner { phone_countries: HashSet::from([Country::parse("GB").unwrap()]), sign_ups }
+}
+
+pub(crate) fn merchant(id: &str) -> MerchantId {
+    MerchantId::parse(id).unwrap()
 }
 
 /// An answer, with everything that a client may look at.
@@ -305,6 +325,12 @@ impl Call {
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.insert_header((name, value));
+        self
+    }
+
+    /// One header more, beside those of that name.
+    pub(crate) fn one_more_header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.append_header((name, value));
         self
     }
 

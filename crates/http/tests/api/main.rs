@@ -5,6 +5,7 @@
 mod coming_back;
 mod harness;
 mod limits;
+mod partners;
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ mod coming_back;
 mod copy;
 mod failover;
 mod harness;
+mod partners;
 mod providers;
 mod token_keys;
 mod verifier;
