@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Account, Content, Message, Origin, Password, Recipient, Violations, Voice};
+use vestibule_domain::{
+    Account, AccountKind, Content, Message, Origin, Password, Recipient, Violations, Voice,
+};
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Save, Unavailable};
 use zeroize::Zeroizing;
@@ -110,13 +112,16 @@ impl Application {
         Err(contended().into())
     }
 
-    /// What the owner is told by SMS, and by mail where an address is confirmed.
+    /// What the owner is told by SMS, unless it is a test account, and by mail where an address is confirmed.
     pub(crate) fn notices(&self, account: &Account, voice: &Voice, content: Content) -> Vec<Message> {
         let outgoing =
             vestibule_domain::registration::Outgoing { content, expires_at: self.clock.now() + NOTICE_LIFE };
-        let by_sms = Recipient::Phone(account.phone().clone());
+        let by_sms = match account.kind() {
+            AccountKind::Customer => Some(Recipient::Phone(account.phone().clone())),
+            AccountKind::Test => None,
+        };
         let by_mail = account.email().confirmed().cloned().map(Recipient::Email);
-        std::iter::once(by_sms).chain(by_mail).map(|to| self.message(to, voice, outgoing)).collect()
+        by_sms.into_iter().chain(by_mail).map(|to| self.message(to, voice, outgoing)).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Codes and links are derived from a master key and never stored: the database, the queue and the backups hold nothing
-//! that a code could be guessed from.
+//! that a code could be guessed from. What must be stored and may hold a token, the answer to a request that may be repeated, is encrypted.
+
+mod seal;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,10 +11,14 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use vestibule_domain::{
-    AttemptId, EmailAddress, EmailVerificationId, Generation, OneTimeCode, OneTimeCodes, PhoneNumber,
+    AccountKind, AttemptId, EmailAddress, EmailVerificationId, Generation, MerchantId, OneTimeCode,
+    OneTimeCodes, PhoneNumber,
 };
-use vestibule_port_storage::NumberDigest;
+use vestibule_port_security::Entropy;
+use vestibule_port_storage::{Execution, NumberDigest, PayloadDigest, RequestDigest};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::{Asker, KeyedRequest};
 
 /// What an e-mail link is for, as its `event` says.
 pub const EMAIL_CONFIRMATION_EVENT: &str = "email_confirmation";
@@ -20,11 +26,11 @@ pub const EMAIL_CONFIRMATION_EVENT: &str = "email_confirmation";
 /// The secrets that everything is derived from.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct MasterKeys {
-    /// Makes new codes and links.
+    /// Makes new codes and links, and seals answers.
     pub active: [u8; 32],
-    /// Made codes and links before a rotation; they are accepted as long as they live.
+    /// Made and sealed them before a rotation; they are accepted as long as they live.
     pub previous: Option<[u8; 32]>,
-    /// Hashes used phone numbers. It can never be replaced, since the numbers are not kept.
+    /// Hashes used phone numbers, and requests that may be repeated. It can never be replaced, since the numbers are not kept.
     pub numbers: [u8; 32],
 }
 
@@ -40,6 +46,9 @@ pub struct Derivation {
     active: Subkeys,
     previous: Option<Subkeys>,
     numbers: Subkey,
+    /// Of the key that is never replaced: a request is found whichever key was active when it was made.
+    requests: Subkey,
+    payloads: Subkey,
     code_length: u8,
 }
 
@@ -47,6 +56,7 @@ pub struct Derivation {
 struct Subkeys {
     codes: Subkey,
     links: Subkey,
+    answers: Subkey,
 }
 
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -59,13 +69,22 @@ impl Derivation {
         let subkeys = |master: &[u8; 32]| Subkeys {
             codes: Subkey::derive(master, "vestibule one-time code"),
             links: Subkey::derive(master, "vestibule e-mail link"),
+            answers: Subkey::derive(master, "vestibule kept answer"),
         };
         Self {
             active: subkeys(&keys.active),
             previous: keys.previous.as_ref().map(subkeys),
             numbers: Subkey::derive(&keys.numbers, "vestibule used number"),
+            requests: Subkey::derive(&keys.numbers, "vestibule repeatable request"),
+            payloads: Subkey::derive(&keys.numbers, "vestibule payload of a request"),
             code_length: code_length.clamp(4, 10),
         }
+    }
+
+    /// The codes of a number: its fixed one, if it has one, or else those that are derived.
+    #[must_use]
+    pub const fn codes<'a>(&'a self, fixed: Option<&'a OneTimeCode>) -> Codes<'a> {
+        Codes { derivation: self, fixed }
     }
 
     /// The keyed hash under which a number counts as used for good.
@@ -88,6 +107,45 @@ impl Derivation {
         self.generations().any(|subkeys| email_proof(&subkeys.links, link, address).ct_eq(proof).into())
     }
 
+    /// The keyed hash that a request is found by.
+    pub(crate) fn request_digest(&self, request: &KeyedRequest<'_>) -> RequestDigest {
+        let [method, path] = request.target.map(str::as_bytes);
+        let key = request.key.as_bytes();
+        let merchant = request.merchant.as_ref().map_or("", MerchantId::as_str).as_bytes();
+        RequestDigest(match request.asker {
+            Asker::Customer(user) => {
+                self.requests.mac(&[key, method, path, merchant, b"customer", user.uuid().as_bytes()])
+            }
+            Asker::Anybody(Some(device)) => {
+                self.requests.mac(&[key, method, path, merchant, b"device", device.digest()])
+            }
+            Asker::Anybody(None) => self.requests.mac(&[key, method, path, merchant]),
+        })
+    }
+
+    /// The keyed hash of what a request carries; the same under another key is another hash.
+    pub(crate) fn payload_digest(&self, of: &RequestDigest, payload: &[&[u8]]) -> PayloadDigest {
+        let parts: Vec<&[u8]> = std::iter::once(of.0.as_slice()).chain(payload.iter().copied()).collect();
+        PayloadDigest(self.payloads.mac(&parts))
+    }
+
+    /// An answer, readable only as the answer to this request with what it carries.
+    pub(crate) fn seal_answer(
+        &self,
+        to: &Execution,
+        entropy: &dyn Entropy,
+        answer: &[u8],
+    ) -> Option<Vec<u8>> {
+        let mut nonce = [0; seal::NONCE_BYTES];
+        nonce.copy_from_slice(entropy.bytes().split_at(seal::NONCE_BYTES).0);
+        self.active.answers.seal(nonce, &place(to), answer)
+    }
+
+    /// The answer, unless it was sealed for another request, or with a key that is gone.
+    pub(crate) fn open_answer(&self, to: &Execution, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.generations().find_map(|subkeys| subkeys.answers.open(&place(to), sealed))
+    }
+
     fn generations(&self) -> impl Iterator<Item = &Subkeys> {
         std::iter::once(&self.active).chain(&self.previous)
     }
@@ -101,13 +159,42 @@ impl Derivation {
     }
 }
 
-impl OneTimeCodes for Derivation {
+/// The codes of one number. There are no others: what is derived is sent, what is fixed is not, and marks the account that it opens.
+#[derive(Debug, Clone, Copy)]
+pub struct Codes<'a> {
+    derivation: &'a Derivation,
+    fixed: Option<&'a OneTimeCode>,
+}
+
+impl Codes<'_> {
+    /// What is to be sent of a message with a code: nothing where the code is fixed.
+    pub(crate) fn sent<T>(&self, message: T) -> Option<T> {
+        self.fixed.is_none().then_some(message)
+    }
+
+    /// Whose account one of these opens.
+    pub(crate) const fn kind(&self) -> AccountKind {
+        match self.fixed {
+            Some(_) => AccountKind::Test,
+            None => AccountKind::Customer,
+        }
+    }
+}
+
+impl OneTimeCodes for Codes<'_> {
     fn code(&self, attempt: AttemptId, generation: Generation) -> OneTimeCode {
-        self.code_of(&self.active.codes, attempt, generation)
+        let derived = || self.derivation.code_of(&self.derivation.active.codes, attempt, generation);
+        self.fixed.cloned().unwrap_or_else(derived)
     }
 
     fn matches(&self, attempt: AttemptId, generation: Generation, candidate: &OneTimeCode) -> bool {
-        self.generations().any(|subkeys| self.code_of(&subkeys.codes, attempt, generation) == *candidate)
+        if let Some(fixed) = self.fixed {
+            return fixed == candidate;
+        }
+        let derivation = self.derivation;
+        derivation
+            .generations()
+            .any(|subkeys| derivation.code_of(&subkeys.codes, attempt, generation) == *candidate)
     }
 }
 
@@ -128,6 +215,11 @@ impl UnverifiedLink {
 
 fn email_proof(key: &Subkey, link: EmailVerificationId, address: &EmailAddress) -> [u8; 32] {
     key.mac(&[EMAIL_CONFIRMATION_EVENT.as_bytes(), link.uuid().as_bytes(), address.canonical().as_bytes()])
+}
+
+/// Where an answer belongs.
+fn place(execution: &Execution) -> Vec<u8> {
+    [execution.request.0, execution.payload.0].concat()
 }
 
 fn half(mac: &[u8; 32]) -> [u8; 16] {
@@ -169,6 +261,12 @@ impl std::fmt::Debug for Subkey {
 mod tests {
     use std::collections::HashSet;
 
+    use time::UtcDateTime;
+    use vestibule_domain::{Fingerprint, UserId};
+    use vestibule_testkit::CountingEntropy;
+
+    use crate::IdempotencyKey;
+
     use super::*;
 
     fn derivation(active: u8, previous: Option<u8>) -> Derivation {
@@ -183,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_code_is_repeatable_and_belongs_to_its_attempt_and_generation() {
-        let codes = derivation(1, None);
+        let derivation = derivation(1, None);
+        let codes = derivation.codes(None);
         assert_eq!(codes.code(attempt(1), 0), codes.code(attempt(1), 0));
         let distinct: HashSet<_> = (0..100)
             .flat_map(|number| (0..3).map(move |generation| (number, generation)))
@@ -197,10 +296,23 @@ mod tests {
 
     #[test]
     fn a_rotated_key_is_accepted_until_it_is_dropped() {
-        let code = derivation(1, None).code(attempt(1), 0);
-        assert!(derivation(2, Some(1)).matches(attempt(1), 0, &code));
-        assert!(!derivation(2, None).matches(attempt(1), 0, &code));
-        assert_ne!(derivation(2, Some(1)).code(attempt(1), 0), code);
+        let code = derivation(1, None).codes(None).code(attempt(1), 0);
+        assert!(derivation(2, Some(1)).codes(None).matches(attempt(1), 0, &code));
+        assert!(!derivation(2, None).codes(None).matches(attempt(1), 0, &code));
+        assert_ne!(derivation(2, Some(1)).codes(None).code(attempt(1), 0), code);
+    }
+
+    #[test]
+    fn a_fixed_code_is_the_only_one_and_is_not_sent() {
+        let derivation = derivation(1, Some(2));
+        let fixed = OneTimeCode::parse("123456").unwrap();
+        let (codes, derived) = (derivation.codes(Some(&fixed)), derivation.codes(None));
+        assert_eq!(codes.code(attempt(1), 0), fixed);
+        assert!(codes.matches(attempt(2), 7, &fixed));
+        assert!(!codes.matches(attempt(1), 0, &derived.code(attempt(1), 0)));
+        assert!(!derived.matches(attempt(1), 0, &fixed));
+        assert_eq!((codes.sent(1), derived.sent(1)), (None, Some(1)));
+        assert_eq!((codes.kind(), derived.kind()), (AccountKind::Test, AccountKind::Customer));
     }
 
     #[test]
@@ -226,6 +338,65 @@ mod tests {
     fn a_used_number_stays_used_when_the_master_key_rotates() {
         let phone = PhoneNumber::parse("+447871234567").unwrap();
         assert_eq!(derivation(1, None).number_digest(&phone), derivation(2, Some(1)).number_digest(&phone));
+    }
+
+    fn request<'a>(key: &'a IdempotencyKey, target: [&'a str; 2], asker: Asker) -> KeyedRequest<'a> {
+        KeyedRequest { key, target, asker, merchant: None, payload: &[] }
+    }
+
+    #[test]
+    fn a_request_is_known_by_its_key_its_target_and_who_asks() {
+        let keys = ["a", "b", "aPOST"].map(|key| IdempotencyKey::parse(key).unwrap());
+        let user = |number| Asker::Customer(UserId::new(Uuid::from_u128(number)));
+        let askers = [user(1), user(2), Asker::Anybody(Fingerprint::of("device")), Asker::Anybody(None)];
+        let merchants = [None, MerchantId::parse("acme"), MerchantId::parse("bolt")];
+        let targets = [["POST", "/x"], ["PUT", "/x"], ["POST", "/y"], ["POST", "/xy"]];
+        let derivation = derivation(1, None);
+        let mut known = HashSet::new();
+        for key in &keys {
+            for asker in askers {
+                for target in targets {
+                    for merchant in merchants {
+                        let request = KeyedRequest { merchant, ..request(key, target, asker) };
+                        assert!(known.insert(derivation.request_digest(&request)));
+                    }
+                }
+            }
+        }
+        let of = RequestDigest([1; 32]);
+        let payload = |parts: &[&[u8]]| derivation.payload_digest(&of, parts);
+        assert_eq!(payload(&[b"x", b"yz"]), payload(&[b"x", b"yz"]));
+        assert_ne!(payload(&[b"x", b"yz"]), payload(&[b"xy", b"z"]));
+        let elsewhere = derivation.payload_digest(&RequestDigest([2; 32]), &[b"x", b"yz"]);
+        assert_ne!(payload(&[b"x", b"yz"]), elsewhere, "equal payloads are not told from the database");
+    }
+
+    #[test]
+    fn an_answer_is_found_and_opened_when_the_master_key_rotates() {
+        let key = IdempotencyKey::parse("k").unwrap();
+        let request = request(&key, ["POST", "/x"], Asker::Anybody(None));
+        let (before, after, gone) = (derivation(1, None), derivation(2, Some(1)), derivation(3, Some(2)));
+        let known_by = before.request_digest(&request);
+        assert_eq!(known_by, after.request_digest(&request));
+        let moment = UtcDateTime::UNIX_EPOCH;
+        let execution = Execution {
+            id: Uuid::nil(),
+            request: known_by,
+            payload: before.payload_digest(&known_by, &[b"body"]),
+            now: moment,
+            leased_until: moment,
+            forget_at: moment,
+        };
+        assert_eq!(execution.payload, after.payload_digest(&known_by, &[b"body"]));
+        let sealed = before.seal_answer(&execution, &CountingEntropy::default(), b"answer").unwrap();
+        assert_eq!(after.open_answer(&execution, &sealed).unwrap().as_slice(), b"answer");
+        assert_eq!(gone.open_answer(&execution, &sealed), None);
+        for moved in [
+            Execution { request: RequestDigest([7; 32]), ..execution },
+            Execution { payload: PayloadDigest([7; 32]), ..execution },
+        ] {
+            assert_eq!(before.open_answer(&moved, &sealed), None);
+        }
     }
 
     #[test]

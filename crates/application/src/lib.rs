@@ -7,6 +7,7 @@
 
 mod account_standing;
 mod add_email;
+mod answer_once;
 mod authenticate;
 mod change_password;
 mod check_password;
@@ -40,23 +41,27 @@ mod tokens;
 mod wording;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use time::UtcDateTime;
 use tokio::sync::Semaphore;
-
 use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::{Message, MessageId, Origin, Recipient, Voice};
+use vestibule_domain::{
+    Account, AccountKind, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient, Voice,
+};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
-use vestibule_port_storage::Storage;
+use vestibule_port_storage::{Answers, Storage};
 
 pub use account_standing::AccountStandingError;
 pub use add_email::AddEmailError;
+pub use answer_once::{AnswerOnceError, Asker, IdempotencyKey, KeyedRequest, Turn};
 pub use authenticate::{AuthenticateError, Customer};
 pub use change_password::{ChangePassword, ChangePasswordError};
 pub use confirm_email::{ConfirmEmailError, EmailLink};
 pub use confirm_phone::{ConfirmPhone, ConfirmPhoneError};
 pub use copy_installation::{CopyInstallationError, CopyPhase, CopyProgress, copy_installation};
-pub use derivation::{Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
+pub use derivation::{Codes, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
 pub use dispatcher::{Dispatcher, Senders};
 pub use erase_account::{EraseAccount, EraseAccountError};
 pub use export_account::PersonalData;
@@ -78,7 +83,7 @@ pub use sign_up::{SignUp, SignUpError, SignedUp};
 pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
-pub use vestibule_port_storage::{SignatureDigest, Unavailable};
+pub use vestibule_port_storage::{Execution, SignatureDigest, Unavailable};
 pub use wording::{MailText, Wording, WordingError};
 
 /// How often a use case decides again when somebody else was faster. Of any number of rivals one wins each round, and the
@@ -89,6 +94,8 @@ const MAX_ROUNDS: usize = 64;
 pub struct Application {
     /// Where registrations and accounts are kept.
     pub storage: Arc<dyn Storage>,
+    /// Where the first answers to requests are kept that may be repeated.
+    pub answers: Arc<dyn Answers>,
     /// Makes password hashes.
     pub hasher: Arc<dyn PasswordHasher>,
     /// Issues and checks access tokens.
@@ -108,12 +115,44 @@ pub struct Application {
 }
 
 impl Application {
+    /// The number that is meant: one that can receive SMS, or a test number.
+    ///
+    /// # Errors
+    /// [`PhoneError`]
+    pub fn phone_number(&self, text: &str) -> Result<PhoneNumber, PhoneError> {
+        self.settings.test_numbers.parse(text, self.clock.now())
+    }
+
+    /// The codes of sign-ups with the number.
+    fn sign_up_codes(&self, phone: &PhoneNumber, now: UtcDateTime) -> Codes<'_> {
+        self.derivation.codes(self.settings.test_numbers.code(phone, now))
+    }
+
+    /// The codes that let the owner of an account set a password. A fixed one opens only what a fixed one has made: a customer's account
+    /// is nobody else's, even if the number is named as a test number afterwards.
+    fn reset_codes(&self, account: Option<&Account>, now: UtcDateTime) -> Codes<'_> {
+        let test = account.filter(|account| account.kind() == AccountKind::Test);
+        self.derivation.codes(test.and_then(|test| self.settings.test_numbers.code(test.phone(), now)))
+    }
+
     /// A message on its way out.
     fn message(&self, recipient: Recipient, voice: &Voice, outgoing: Outgoing) -> Message {
         let queued_at = self.clock.now();
         let Outgoing { content, expires_at } = outgoing;
         let id = MessageId::new(self.entropy.ordered_id(queued_at));
         Message { id, recipient, content, voice: voice.clone(), queued_at, expires_at }
+    }
+
+    /// Whether the step may be taken, for who wants to know before anything is decided. The inner error is how long to wait.
+    async fn admit_step(
+        &self,
+        step: Step,
+        origin: &Origin,
+        now: UtcDateTime,
+    ) -> Result<Result<(), Duration>, Unavailable> {
+        let charges = self.settings.quotas.charges(step, origin, Unit::Kept, now);
+        let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
+        Ok(self.storage.budgets(&limits).await?.admit(&charges))
     }
 
     /// What bears a step from the origin.

@@ -101,7 +101,7 @@ impl Application {
     /// # Errors
     /// [`CheckResetCodeError`]
     pub async fn check_reset_code(&self, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
-        let phone = PhoneNumber::parse(&check.phone)?;
+        let phone = self.phone_number(&check.phone)?;
         self.compare(&phone, check).await
     }
 
@@ -111,7 +111,7 @@ impl Application {
     /// [`ResetPasswordError`]
     pub async fn reset_password(&self, reset: ResetPassword) -> Result<TokenPair, ResetPasswordError> {
         let ResetPassword { check, password, voice } = reset;
-        let phone = PhoneNumber::parse(&check.phone).map_err(CheckResetCodeError::from)?;
+        let phone = self.phone_number(&check.phone).map_err(CheckResetCodeError::from)?;
         // On record before the password is looked at: what the policy says of it must not tell that the code was right.
         self.compare(&phone, &check).await?;
         let credentials = self.storage.credentials(&phone, &[]).await?;
@@ -127,6 +127,11 @@ impl Application {
             let (origin, now) = (check.origin(), self.clock.now());
             let is_first = |reset: &Loaded<PasswordReset>| reset.value.is_first_guess(&origin, now);
             let is_first = credentials.reset.as_ref().is_some_and(is_first);
+            if !is_first {
+                self.admit_step(Step::CodeGuess, &origin, now)
+                    .await?
+                    .map_err(|retry_after| CheckResetCodeError::TooMany { retry_after })?;
+            }
             let (reset, unit, answer) = match self.checked(&credentials, check)? {
                 Checked::Right { kept, .. } => (kept, Unit::Kept, Ok(())),
                 Checked::Refused { spent: Some(reset), refusal } => (reset, Unit::Taken, Err(refusal.into())),
@@ -160,13 +165,14 @@ impl Application {
         let Some(Loaded { value: reset, .. }) = &credentials.reset else {
             return Err(ConfirmRefusal::NotFound.into());
         };
+        let now = self.clock.now();
         Ok(reset.clone().check(
             owner(credentials),
             check.code.as_ref(),
             &check.origin(),
-            &*self.derivation,
+            &self.reset_codes(credentials.account.as_ref().map(|account| &account.value), now),
             &self.settings.registration,
-            self.clock.now(),
+            now,
         ))
     }
 

@@ -5,8 +5,7 @@ use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Limit, Unit};
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
 use vestibule_domain::{
-    AttemptId, ClientAddress, Fingerprint, MerchantId, Origin, PhoneError, PhoneNumber, Recipient,
-    Violations, Voice,
+    AttemptId, ClientAddress, Fingerprint, MerchantId, Origin, PhoneError, Recipient, Violations, Voice,
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, NumberDigest, Save, SignUpState, Unavailable};
@@ -89,13 +88,11 @@ impl Application {
     /// [`SignUpError`]
     pub async fn sign_up(&self, sign_up: SignUp) -> Result<SignedUp, SignUpError> {
         let SignUp { phone, password, client, fingerprint, voice } = sign_up;
-        if let Some(country) = self.countries.country_of(client)
-            && self.settings.blocked_client_countries.contains(&country)
-        {
+        if !self.settings.client_countries.admits(self.countries.country_of(client)) {
             return Err(SignUpError::ClientCountryBlocked);
         }
-        let phone = PhoneNumber::parse(&phone)?;
-        if phone.country().is_some_and(|country| self.settings.blocked_phone_countries.contains(&country)) {
+        let phone = self.phone_number(&phone)?;
+        if !self.settings.phone_countries.admits(phone.country()) {
             return Err(SignUpError::PhoneCountryBlocked);
         }
         let merchant = voice.merchant;
@@ -133,15 +130,15 @@ impl Application {
             };
             let number = self.number_use(state.number_used);
             let rules = &self.settings.registration;
-            let step =
-                Registration::sign_up(current, number, sign_up.clone(), &*self.derivation, rules, now)?;
-            let to = || Recipient::Phone(sign_up.phone.clone());
+            let codes = self.sign_up_codes(&sign_up.phone, now);
+            let step = Registration::sign_up(current, number, sign_up.clone(), &codes, rules, now)?;
+            let to = Recipient::Phone(sign_up.phone.clone());
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
                 charges: self.sign_up_charges(&sign_up.origin, voice.merchant, Unit::Taken, now),
-                messages: step
-                    .message
-                    .map(|message| self.message(to(), voice, message))
+                messages: codes
+                    .sent(step.message)
+                    .map(|message| self.message(to, voice, message))
                     .into_iter()
                     .collect(),
                 facts: vec![self.fact(Event::SignedUp, &Scene::at(&sign_up.phone, &sign_up.origin))],

@@ -243,10 +243,12 @@ impl Wording {
         let (locale, brand) = (&message.voice.locale, self.brand(&message.voice));
         match message.content {
             Content::SignUpCode { attempt, generation } => {
-                self.code(locale, "sms/sign_up_code", derivation.code(attempt, generation).expose(), brand)
+                let code = derivation.codes(None).code(attempt, generation);
+                self.code(locale, "sms/sign_up_code", code.expose(), brand)
             }
             Content::ResetCode { attempt, generation } => {
-                self.code(locale, "sms/reset_code", derivation.code(attempt, generation).expose(), brand)
+                let code = derivation.codes(None).code(attempt, generation);
+                self.code(locale, "sms/reset_code", code.expose(), brand)
             }
             Content::AlreadyRegistered => self.render(locale, "sms/already_registered", context! { brand }),
             Content::PasswordChanged => self.render(locale, "sms/password_changed", context! { brand }),

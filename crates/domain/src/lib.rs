@@ -12,6 +12,7 @@ mod account;
 pub mod audit;
 mod code;
 mod country;
+mod country_rule;
 mod email;
 mod ids;
 mod kyc;
@@ -29,13 +30,16 @@ pub mod registration;
 mod serialized;
 mod session;
 pub mod sign_in;
+mod test_numbers;
 mod verification;
 
 pub use account::{
-    Account, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState, EmailStep, Standing,
+    Account, AccountKind, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState,
+    EmailStep, Standing,
 };
 pub use code::{Generation, OneTimeCode, OneTimeCodes};
 pub use country::{Country, Currency, UnknownCountry, UnknownCurrency};
+pub use country_rule::{AllowedAndBlocked, CountryRule, OfNoCountry};
 pub use email::{EmailAddress, EmailError};
 pub use ids::{AttemptId, EmailVerificationId, FactId, MessageId, SessionId, UserId};
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
@@ -51,6 +55,7 @@ pub use profile::{FieldFault, InvalidField, Profile, ProfileField, ProfilePatch,
 pub use session::{
     HeldToken, RefreshToken, RefreshTokenHash, Refreshed, Session, SessionLives, SessionRecord,
 };
+pub use test_numbers::{TestNumber, TestNumbers};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

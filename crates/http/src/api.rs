@@ -11,9 +11,10 @@ use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use crate::answer_once::IDEMPOTENCY_KEY;
 use crate::partners::{MERCHANT, SIGNATURE};
 use crate::{handlers, partners};
 
@@ -168,6 +169,8 @@ pub(crate) struct CustomerProfile {
     push_enabled: bool,
     #[schema(rename = "enabled2FA")]
     enabled_2fa: bool,
+    /// Only where it is true: the account was opened with the fixed code of a test number.
+    test_account: Option<bool>,
 }
 
 /// How far a customer is known.
@@ -311,7 +314,7 @@ pub(crate) struct EraseAccount {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct Export {
-    /// With `profile` and `standing` (`good` or `blocked`).
+    /// With `profile`, `standing` (`good` or `blocked`) and `testAccount`.
     #[schema(value_type = Object)]
     account: serde_json::Value,
     /// When each of the remembered passwords was set.
@@ -382,7 +385,7 @@ pub(crate) struct Error {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vestibule", description = "From a phone number to a verified account."),
-    modifiers(&Bearer, &Bodies, &OfPartners),
+    modifiers(&Bearer, &Bodies, &Repeats, &OfPartners),
     paths(
         handlers::sign_up,
         handlers::confirm_phone,
@@ -448,12 +451,45 @@ impl Modify for Bodies {
                     ("413", "413 (the body is over 16 KiB)"),
                     ("415", "415 (the body is of another media type)"),
                 ] {
-                    let error = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
-                    let response =
-                        ResponseBuilder::new().description(description).content("application/json", error);
-                    operation.responses.responses.insert(status.to_owned(), response.build().into());
+                    operation.responses.responses.insert(status.to_owned(), refusal(description));
                 }
             }
+        }
+    }
+}
+
+/// What every request may carry that can be repeated, and what it may be answered then.
+struct Repeats;
+
+/// Where nothing is repeated; see `handlers::register`.
+const NEVER_REPEATED: [&str; 2] = ["/callbacks/sms/{provider}", "/oauth/introspect"];
+
+impl Modify for Repeats {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let paths = openapi.paths.paths.iter_mut();
+        let repeated = paths.filter(|(path, _)| !NEVER_REPEATED.contains(&path.as_str()));
+        for operation in
+            repeated.flat_map(|(_, item)| [&mut item.post, &mut item.put, &mut item.patch]).flatten()
+        {
+            let key = ParameterBuilder::new()
+                .name(IDEMPOTENCY_KEY)
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .description(Some(
+                    "Names the request, so that it can be repeated: 1 to 255 visible ASCII characters, quoted or bare, best a random UUID. \
+                     For 24 hours the same request under the same key gets the first answer again, with `Idempotency-Replayed: true`; \
+                     not kept are answers with the status 401, 429 or 5xx, and those to requests that could not be read.",
+                ))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(255))));
+            operation.parameters.get_or_insert_default().push(RefOr::T(key.build()));
+            let responses = &mut operation.responses.responses;
+            responses.entry("400".to_owned()).or_insert_with(|| refusal("422 (`Idempotency-Key`)"));
+            responses.insert(
+                "409".to_owned(),
+                refusal("9007 (a request under this key is being worked on), with `Retry-After`"),
+            );
+            responses
+                .insert("422".to_owned(), refusal("9006 (the key was used for a request that is different)"));
         }
     }
 }
@@ -502,9 +538,12 @@ fn refuse_too(operation: &mut Operation, status: &str, refusals: &str) {
         response.description = format!("{}, {refusals}", response.description);
         return;
     }
+    operation.responses.responses.insert(status.to_owned(), refusal(refusals));
+}
+
+fn refusal(description: &str) -> RefOr<Response> {
     let error = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
-    let response = ResponseBuilder::new().description(refusals).content("application/json", error);
-    operation.responses.responses.insert(status.to_owned(), response.build().into());
+    ResponseBuilder::new().description(description).content("application/json", error).build().into()
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -57,14 +57,22 @@ pub async fn finish(
     .await
 }
 
+/// A refusal whose body was written before: it is of an answer that was kept.
+pub(crate) struct Written;
+
 fn is_probe(path: &str, method: &Method) -> bool {
     method == Method::GET && path.starts_with("/health/")
 }
 
 /// Writes the body of a refusal. A refusal of the framework has none of ours; its status tells what it is.
-fn write_problem(response: ServiceResponse, http: &Http, language: Option<&str>) -> ServiceResponse {
+pub(crate) fn write_problem(
+    response: ServiceResponse,
+    http: &Http,
+    language: Option<&str>,
+) -> ServiceResponse {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let is_written = response.response().extensions().contains::<Written>();
+    if is_written || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let problem = response.response().extensions().get::<Problem>().cloned();
@@ -79,7 +87,7 @@ fn write_problem(response: ServiceResponse, http: &Http, language: Option<&str>)
             written.append_header((name.clone(), value.clone()));
         }
     }
-    let response = if page::is_page(request.path()) && client::is_browser(&request) {
+    let mut response = if page::is_page(request.path()) && client::is_browser(&request) {
         let title = http.wording.page(&locale, "failed_title");
         page::headers(&mut written).body(page::message(locale.as_str(), title, message))
     } else {
@@ -97,5 +105,6 @@ fn write_problem(response: ServiceResponse, http: &Http, language: Option<&str>)
         }
         written.json(body)
     };
+    response.extensions_mut().insert(Written);
     ServiceResponse::new(request, response)
 }

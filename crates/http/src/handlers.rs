@@ -12,13 +12,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Route};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 use serde_json::json;
 use vestibule_application::{Customer, TokenPair, Unavailable};
 use vestibule_domain::Locale;
 
+use crate::answer_once::{Takes, answer_once};
 use crate::problem::Problem;
 use crate::{Http, api, client, page, partners};
 
@@ -41,33 +42,42 @@ pub(crate) use sessions::{list, revoke_session, sign_out};
 /// No use case takes longer, unless something that it needs has stopped to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Nor does finding out whose token it is. Both together are the longest that a client waits.
+/// Nor does finding out whose token it is.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The route table. What apps of partners use lets none through that is not to be: see [`partners::concerns`].
+/// The longest that a client waits, once it has sent its request.
+pub(crate) const LONGEST_ANSWER: Duration = PATIENCE.saturating_add(TOKEN_PATIENCE);
+
+/// The route table. What changes something may be repeated with a key: but not the reports of gateways, which are signed anew each time,
+/// and not the question what a token is worth, whose answer must be of now. What apps of partners use lets none through that is not to
+/// be: see [`partners::concerns`].
 pub(crate) fn register(config: &mut ServiceConfig) {
-    resource(config, "/v2/mobile/signup", "POST", [web::post().to(sign_up)]);
-    resource(config, "/v2/mobile/phone/confirm", "POST", [web::post().to(confirm_phone)]);
-    resource(config, "/v2/mobile/phone/verify/resend", "POST", [web::post().to(resend_code)]);
-    resource(config, "/v2/mobile/email/add", "PUT", [web::put().to(add)]);
+    use Takes::{Anybodys, Customers};
+
+    once(config, Anybodys, "/v2/mobile/signup", "POST", [web::post().to(sign_up)]);
+    once(config, Anybodys, "/v2/mobile/phone/confirm", "POST", [web::post().to(confirm_phone)]);
+    once(config, Anybodys, "/v2/mobile/phone/verify/resend", "POST", [web::post().to(resend_code)]);
+    once(config, Customers, "/v2/mobile/email/add", "PUT", [web::put().to(add)]);
     let confirm_routes =
         [web::get().to(confirm_by_link), web::head().to(email::head), web::post().to(confirm)];
-    resource(config, page::PATH, "GET, HEAD, POST", confirm_routes);
-    resource(config, "/v2/mobile/email/verify/resend", "POST", [web::post().to(resend_email)]);
-    resource(config, "/v2/customer/profile", "GET, PATCH", [web::get().to(read), web::patch().to(patch)]);
+    once(config, Anybodys, page::PATH, "GET, HEAD, POST", confirm_routes);
+    once(config, Customers, "/v2/mobile/email/verify/resend", "POST", [web::post().to(resend_email)]);
+    let profile_routes = [web::get().to(read), web::patch().to(patch)];
+    once(config, Customers, "/v2/customer/profile", "GET, PATCH", profile_routes);
     resource(config, "/v2/customer/kyc/data", "GET", [web::get().to(kyc)]);
     resource(config, "/v2/customer/sessions", "GET", [web::get().to(list)]);
     resource(config, "/v2/customer/sessions/{id}", "DELETE", [web::delete().to(revoke_session)]);
     resource(config, "/v2/customer/export", "GET", [web::get().to(export)]);
     resource(config, "/v2/customer", "DELETE", [web::delete().to(erase)]);
-    resource(config, "/v2/mobile/password/change", "PUT", [web::put().to(change)]);
-    resource(config, "/v2/mobile/password/reset", "POST", [web::post().to(request_reset)]);
-    resource(config, "/v2/mobile/password/reset/confirm/code", "POST", [web::post().to(check_reset_code)]);
-    resource(config, "/v2/mobile/password/reset/confirm", "POST", [web::post().to(reset)]);
-    resource(config, "/oauth/token", "POST", [web::post().to(token)]);
-    resource(config, "/oauth/revoke", "POST", [web::post().to(revoke)]);
+    once(config, Customers, "/v2/mobile/password/change", "PUT", [web::put().to(change)]);
+    once(config, Anybodys, "/v2/mobile/password/reset", "POST", [web::post().to(request_reset)]);
+    let check_routes = [web::post().to(check_reset_code)];
+    once(config, Anybodys, "/v2/mobile/password/reset/confirm/code", "POST", check_routes);
+    once(config, Anybodys, "/v2/mobile/password/reset/confirm", "POST", [web::post().to(reset)]);
+    once(config, Anybodys, "/oauth/token", "POST", [web::post().to(token)]);
+    once(config, Anybodys, "/oauth/revoke", "POST", [web::post().to(revoke)]);
     resource(config, "/oauth/introspect", "POST", [web::post().to(introspect)]);
-    resource(config, "/signout", "POST", [web::post().to(sign_out)]);
+    once(config, Customers, "/signout", "POST", [web::post().to(sign_out)]);
     resource(config, "/callbacks/sms/{provider}", "POST", [web::post().to(sms_delivery)]);
     resource(config, "/.well-known/paseto-keys", "GET", [web::get().to(paseto_keys)]);
     resource(config, "/openapi.json", "GET", [web::get().to(api::document)]);
@@ -79,14 +89,28 @@ pub(crate) fn register_health(config: &mut ServiceConfig) {
 }
 
 fn resource<const N: usize>(config: &mut ServiceConfig, path: &str, allow: &'static str, routes: [Route; N]) {
+    let of_partners = Condition::new(partners::concerns(path), from_fn(partners::admit));
+    config.service(with_routes(path, allow, routes).wrap(of_partners));
+}
+
+/// A resource whose requests may be repeated with a key.
+fn once<const N: usize>(
+    config: &mut ServiceConfig,
+    takes: Takes,
+    path: &str,
+    allow: &'static str,
+    routes: [Route; N],
+) {
+    let once = from_fn(move |request, next| answer_once(takes, request, next));
+    // Outermost: an answer is not repeated to whom nothing would be answered.
+    let of_partners = Condition::new(partners::concerns(path), from_fn(partners::admit));
+    config.service(with_routes(path, allow, routes).wrap(once).wrap(of_partners));
+}
+
+fn with_routes<const N: usize>(path: &str, allow: &'static str, routes: [Route; N]) -> Resource {
     let refuse = move || async move { Err::<HttpResponse, _>(Problem::method(allow)) };
     let resource = web::resource(path).default_service(web::to(refuse));
-    let resource = routes.into_iter().fold(resource, actix_web::Resource::route);
-    if partners::concerns(path) {
-        config.service(resource.wrap(from_fn(partners::admit)));
-    } else {
-        config.service(resource);
-    }
+    routes.into_iter().fold(resource, Resource::route)
 }
 
 /// Nothing is at the path.

@@ -5,6 +5,7 @@
 //!
 //! Not here: rules, storage, messages, and which adapters there are.
 
+mod answer_once;
 mod api;
 mod body;
 mod client;

@@ -8,15 +8,20 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 use vestibule_application::{
-    AddEmailError, AuthenticateError, ChangePasswordError, CheckResetCodeError, ConfirmEmailError,
-    ConfirmPhoneError, EndSessionError, EraseAccountError, PatchProfileError, ReceiveCallbackError,
-    RefreshError, RequestResetError, ResendCodeError, ResendEmailError, ResetPasswordError, SignInError,
-    SignUpError, Unavailable,
+    AddEmailError, AnswerOnceError, AuthenticateError, ChangePasswordError, CheckResetCodeError,
+    ConfirmEmailError, ConfirmPhoneError, EndSessionError, EraseAccountError, PatchProfileError,
+    ReceiveCallbackError, RefreshError, RequestResetError, ResendCodeError, ResendEmailError,
+    ResetPasswordError, SignInError, SignUpError, Unavailable,
 };
 use vestibule_domain::{DeliveryState, Violation, Violations};
 
+use crate::answer_once::IDEMPOTENCY_KEY;
+
 /// How long a gateway is asked to wait before it says again what could not be recorded.
 const SAY_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a client is asked to wait for the answer to a request that is being carried out. Most take less.
+const NEARLY_THERE: Duration = Duration::from_secs(1);
 
 /// A refusal, on its way to be written.
 #[derive(Debug, Clone)]
@@ -53,9 +58,12 @@ impl Problem {
 
     /// A refusal for rate or cool-down: in seconds, rounded up, so that waiting so long suffices.
     fn too_many(error: &'static str, id: u16, wait: Duration) -> Self {
+        Self::waiting(StatusCode::TOO_MANY_REQUESTS, error, id, wait)
+    }
+
+    fn waiting(status: StatusCode, error: &'static str, id: u16, wait: Duration) -> Self {
         let seconds = whole_seconds(wait);
-        let problem =
-            Self::new(StatusCode::TOO_MANY_REQUESTS, error, id).with("retryAfterSeconds", json!(seconds));
+        let problem = Self::new(status, error, id).with("retryAfterSeconds", json!(seconds));
         Self { retry_after: Some(seconds), ..problem }
     }
 
@@ -132,6 +140,16 @@ impl Problem {
         Self { field: Some(field), ..Self::oauth_request() }
     }
 
+    /// The draft asks for these two statuses.
+    fn key_reused() -> Self {
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", 9006);
+        Self { field: Some(IDEMPOTENCY_KEY), ..problem }
+    }
+
+    fn key_in_use() -> Self {
+        Self::waiting(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_IN_USE", 9007, NEARLY_THERE)
+    }
+
     /// A partner that is none, and those whose signature is not what it should be.
     pub(crate) fn unknown_merchant() -> Self {
         Self::new(StatusCode::FORBIDDEN, "UNKNOWN_MERCHANT", 9010)
@@ -169,9 +187,7 @@ impl Problem {
     }
 
     pub(crate) fn busy(wait: Duration) -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", 503);
-        let seconds = whole_seconds(wait);
-        Self { retry_after: Some(seconds), ..problem.with("retryAfterSeconds", json!(seconds)) }
+        Self::waiting(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", 503, wait)
     }
 
     /// The refusal that a status of the framework stands for.
@@ -373,6 +389,16 @@ impl From<EraseAccountError> for Problem {
             EraseAccountError::Unauthorized => Self::unauthorized(),
             EraseAccountError::Busy { retry_after } => Self::busy(retry_after),
             EraseAccountError::Unavailable(cause) => Self::unavailable(&cause),
+        }
+    }
+}
+
+impl From<AnswerOnceError> for Problem {
+    fn from(error: AnswerOnceError) -> Self {
+        match error {
+            AnswerOnceError::Running => Self::key_in_use(),
+            AnswerOnceError::OtherPayload => Self::key_reused(),
+            AnswerOnceError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }
 }

@@ -11,9 +11,13 @@ use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
+use time::Date;
+use time::macros::format_description;
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::{Country, MerchantId};
+
+use crate::countries::CountryRules;
 
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
@@ -82,6 +86,9 @@ section! {
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
         retention: Retention = Retention::default(),
+        test_numbers: HashMap<String, TestNumber> = HashMap::new(),
+        #[serde(deserialize_with = "list")]
+        production_test_numbers: Vec<String> = Vec::new(),
     }
 }
 
@@ -250,12 +257,25 @@ section! {
         conceal_accounts: bool = false,
         min_age_years: u8 = 18,
         #[serde(deserialize_with = "list")]
+        allowed_ip_countries: Vec<String> = Vec::new(),
+        #[serde(deserialize_with = "list")]
+        allowed_phone_countries: Vec<String> = Vec::new(),
+        #[serde(deserialize_with = "list")]
         blocked_ip_countries: Vec<String> = Vec::new(),
         #[serde(deserialize_with = "list")]
         blocked_phone_countries: Vec<String> = Vec::new(),
         ip_country_database: Option<PathBuf> = None,
+        unknown_ip_country: UnknownIpCountry = UnknownIpCountry::Allow,
         android_app_hash: Option<String> = None,
     }
+}
+
+/// What becomes of client addresses of which no country is known, where only some countries are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownIpCountry {
+    Allow,
+    Refuse,
 }
 
 section! {
@@ -450,6 +470,16 @@ section! {
     }
 }
 
+/// A number with a code of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestNumber {
+    pub(crate) code: SecretString,
+    /// The last day, in UTC.
+    #[serde(deserialize_with = "day")]
+    pub(crate) until: Date,
+}
+
 impl Config {
     /// Reads `file`, or `vestibule.toml` if there is one, then the variables `VESTIBULE__SECTION__KEY`.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
@@ -522,14 +552,7 @@ impl Config {
         if registration.android_app_hash.as_ref().is_some_and(|hash| hash.len() != 11 || !hash.is_ascii()) {
             return refuse("registration.android_app_hash", "must be the 11 characters of the app's hash");
         }
-        if !registration.blocked_ip_countries.is_empty() && registration.ip_country_database.is_none() {
-            return refuse(
-                "registration.ip_country_database",
-                "is needed for `registration.blocked_ip_countries`",
-            );
-        }
-        countries("registration.blocked_ip_countries", &registration.blocked_ip_countries)?;
-        countries("registration.blocked_phone_countries", &registration.blocked_phone_countries)?;
+        CountryRules::of(registration)?;
         if let Some((name, _)) =
             self.oauth.services.iter().find(|(_, secret)| secret.expose_secret().len() < MIN_SERVICE_SECRET)
         {
@@ -763,6 +786,12 @@ fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         .map(|item| T::deserialize(item.into_deserializer()))
         .collect::<Result<Vec<T>, D::Error>>()
         .map(Some)
+}
+
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
+    let format = format_description!("[year]-[month]-[day]");
+    let text = String::deserialize(deserializer)?;
+    Date::parse(text.trim(), format).map_err(|_| serde::de::Error::custom("must be a day, as `2027-01-31`"))
 }
 
 #[cfg(test)]

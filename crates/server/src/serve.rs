@@ -15,7 +15,7 @@ use vestibule_domain::MerchantId;
 use vestibule_http::{Http, Partners, Services};
 
 use crate::config::{Config, Environment};
-use crate::{inbox_routes, wiring};
+use crate::{countries, inbox_routes, wiring};
 
 /// How often storage is swept of what no longer matters.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
@@ -63,9 +63,15 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let sweeping = tokio::spawn(sweep(service.application));
-    let following = tokio::spawn(service.follow_keys.run());
+    let (follow_keys, follow_countries) = (service.follow_keys, service.follow_countries);
+    let following = tokio::spawn(async { tokio::join!(follow_keys.run(), follow_countries.run()) });
     warming.await?;
 
+    let named = config.test_numbers.len();
+    if named > 0 {
+        tracing::warn!(named, "there are test numbers, whose codes are fixed: `vestibule check` lists them");
+    }
+    countries::describe(config)?.iter().for_each(|sentence| tracing::info!("{sentence}"));
     tracing::info!(%address, admin = %admin_address, "serving");
     if config.environment == Environment::Development {
         // Nobody may be reading; that is no reason not to serve.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
+use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
     Application, Callbacks, Derivation, Dispatcher, Partner, RecordDelivery, Senders, Settings, Wording,
@@ -19,21 +20,22 @@ use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{BreachedPasswords, EmailRules, MerchantId, PasswordPolicy, SessionLives, Zxcvbn};
 use vestibule_inbox::Inbox;
-use vestibule_maxmind::{MmdbCountries, NoCountries};
 use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
-use vestibule_port_security::{ClientCountries, Clock, Entropy};
+use vestibule_port_security::{Clock, Entropy};
 use vestibule_port_sms::DeliveryReports;
-use vestibule_port_storage::{Outbox, Storage};
+use vestibule_port_storage::{Answers, Outbox, Storage};
 use vestibule_postgres::Postgres;
 use vestibule_smpp::Smpp;
 use vestibule_smtp::Smtp;
 use vestibule_sqlite::Sqlite;
 
-use crate::config::{Config, DatabaseKind, EmailTransport, Environment, Rate, countries};
+use crate::config::{Config, DatabaseKind, EmailTransport, Environment, Rate};
+use crate::countries::{self, CountryRules, FollowCountries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
+use crate::test_numbers::test_numbers;
 use crate::token_keys::FollowKeys;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -43,6 +45,7 @@ pub(crate) struct Service {
     pub(crate) application: Arc<Application>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) follow_keys: FollowKeys,
+    pub(crate) follow_countries: FollowCountries,
     pub(crate) wording: Arc<Wording>,
     /// Only where the configuration uses it.
     pub(crate) inbox: Option<Arc<Inbox>>,
@@ -57,32 +60,36 @@ pub(crate) struct UseCases {
     pub(crate) application: Application,
     outbox: Arc<dyn Outbox>,
     follow_keys: FollowKeys,
+    follow_countries: FollowCountries,
 }
 
 pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let now = clock.now();
     let derivation = Arc::new(derivation(config, &*entropy)?);
     let (tokens, watch) = tokens(config)?;
     let tokens = Arc::new(tokens);
     let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
-    let Database { storage, outbox } = open_database(config).await?;
+    let (countries, follow_countries) = countries::open(config)?;
+    let Database { storage, outbox, answers } = open_database(config).await?;
     let application = Application {
         storage,
+        answers,
         hasher: Arc::new(hasher(config)?),
         tokens,
         clock,
         entropy,
-        countries: client_countries(config)?,
+        countries,
         derivation,
         password_checks: Semaphore::new(cores()),
-        settings: settings(config)?,
+        settings: settings(config, now)?,
     };
-    Ok(UseCases { application, outbox, follow_keys })
+    Ok(UseCases { application, outbox, follow_keys, follow_countries })
 }
 
 pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
-    let UseCases { application, outbox, follow_keys } = use_cases(config).await?;
+    let UseCases { application, outbox, follow_keys, follow_countries } = use_cases(config).await?;
     let (clock, entropy) = (&application.clock, &application.entropy);
     let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
     let wording = wording.context("http.public_url")?.with_brands(brands(config)).context("partners")?;
@@ -109,6 +116,7 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         application: Arc::new(application),
         dispatcher: Arc::new(dispatcher),
         follow_keys,
+        follow_countries,
         wording,
         inbox,
         callbacks: sms.callbacks,
@@ -116,16 +124,17 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     })
 }
 
-/// The database, as the two ports that it keeps.
+/// The database, as the three ports that it keeps.
 pub(crate) struct Database {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) answers: Arc<dyn Answers>,
 }
 
 impl Database {
-    fn of<T: Storage + Outbox + 'static>(database: T) -> Self {
+    fn of<T: Storage + Outbox + Answers + 'static>(database: T) -> Self {
         let database = Arc::new(database);
-        Self { storage: Arc::clone(&database) as _, outbox: database }
+        Self { storage: Arc::clone(&database) as _, outbox: Arc::clone(&database) as _, answers: database }
     }
 }
 
@@ -206,16 +215,9 @@ fn email(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Arc<dyn 
     })
 }
 
-fn client_countries(config: &Config) -> anyhow::Result<Arc<dyn ClientCountries>> {
-    Ok(match &config.registration.ip_country_database {
-        Some(path) => Arc::new(MmdbCountries::open(path).context("registration.ip_country_database")?),
-        None => Arc::new(NoCountries),
-    })
-}
-
-fn settings(config: &Config) -> anyhow::Result<Settings> {
+fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
     let (registration, limits, tokens) = (&config.registration, &config.limits, &config.tokens);
-    let set = |key, codes: &[String]| countries(key, codes).map(HashSet::from_iter);
+    let CountryRules { addresses, numbers } = CountryRules::of(registration)?;
     let resend_cooldown = Duration::from_secs(registration.resend_cooldown_seconds);
     let password = &config.password;
     Ok(Settings {
@@ -239,14 +241,9 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         quotas: limits.quotas(),
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
-        blocked_client_countries: set(
-            "registration.blocked_ip_countries",
-            &registration.blocked_ip_countries,
-        )?,
-        blocked_phone_countries: set(
-            "registration.blocked_phone_countries",
-            &registration.blocked_phone_countries,
-        )?,
+        client_countries: addresses,
+        phone_countries: numbers,
+        test_numbers: test_numbers(config, now)?,
         partners: partners(config)?,
         passwords: PasswordPolicy::new(
             password.min_strength,
@@ -267,7 +264,8 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
 fn partners(config: &Config) -> anyhow::Result<HashMap<MerchantId, Partner>> {
     let partner = |(id, partner): (&String, &crate::config::Partner)| {
         let merchant = MerchantId::parse(id).context("partners")?;
-        let phone_countries = countries("partners: `phone_countries`", &partner.phone_countries)?;
+        let phone_countries =
+            crate::config::countries("partners: `phone_countries`", &partner.phone_countries)?;
         let sign_ups = partner.signup_per_hour.map(Rate::quota);
         Ok((merchant, Partner { phone_countries: HashSet::from_iter(phone_countries), sign_ups }))
     };

@@ -21,7 +21,7 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
-    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
+    Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
     EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, MerchantId, Message,
     MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash,
     Session, SessionId, SessionRecord, Standing, UserId,
@@ -193,6 +193,7 @@ fn account(number: u32, version: i64, email: EmailState, profile: ProfileRecord,
         kyc,
         created_at: NOW,
         opened_from: (version > 1).then(|| origin(if version > 9 { "" } else { "device" })),
+        kind: if version > 9 { AccountKind::Test } else { AccountKind::Customer },
         standing: if version > 9 { Standing::Blocked } else { Standing::Good },
         mails_full_at: (version > 1).then(|| after(7200)),
         profile: Profile::restore(profile),

@@ -1,3 +1,4 @@
+mod answers;
 mod commit;
 mod outbox;
 mod sweep;
@@ -19,10 +20,12 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NewPassword, NewRefreshToken, NumberDigest,
-    RefreshState, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NewPassword, NewRefreshToken,
+    NumberDigest, RefreshState, RequestDigest, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep,
+    Unavailable,
 };
 
+use self::answers::Kept;
 use self::outbox::{Left, Queued};
 
 /// The storage port in memory. It passes the same contract as the databases, and can be taken down.
@@ -49,6 +52,7 @@ struct State {
     resets: HashMap<PhoneNumber, Loaded<PasswordReset>>,
     facts: Vec<Fact>,
     signatures: HashMap<SignatureDigest, UtcDateTime>,
+    answers: HashMap<RequestDigest, Kept>,
 }
 
 impl InMemoryStorage {
@@ -129,6 +133,10 @@ impl Storage for InMemoryStorage {
             reset: state.resets.get(phone).cloned(),
             budgets: state.budgets(limits),
         })
+    }
+
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        Ok(self.up()?.budgets(of))
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
@@ -237,7 +245,8 @@ impl State {
     }
 
     fn budgets(&self, of: &[Limit]) -> Budgets {
-        Budgets(of.iter().filter_map(|limit| Some((*limit, *self.limits.get(limit)?))).collect())
+        let level = |limit: &Limit| Some((*limit, Level { full_at: *self.limits.get(limit)?, parts: 1 }));
+        Budgets(of.iter().filter_map(level).collect())
     }
 
     fn has_confirmed(&self, address: &EmailAddress, except: UserId) -> bool {

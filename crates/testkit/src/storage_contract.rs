@@ -11,6 +11,7 @@
     reason = "a clause that does not hold panics: these are tests"
 )]
 
+pub mod answers;
 pub mod commits;
 pub mod erasure;
 pub mod facts;
@@ -27,12 +28,12 @@ use time::UtcDateTime;
 use time::macros::utc_datetime;
 use uuid::Uuid;
 use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
-    Account, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState, EmailAddress,
-    EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, MerchantId, Message, MessageId,
-    OneTimeCode, OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken, Session,
-    SessionId, UserId, Voice,
+    Account, AccountKind, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState,
+    EmailAddress, EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, MerchantId, Message,
+    MessageId, OneTimeCode, OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken,
+    Session, SessionId, UserId, Voice,
 };
 use vestibule_port_storage::{
     Changes, CommitError, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report, Reported, Save,
@@ -49,6 +50,7 @@ macro_rules! storage_contract {
                 a_registration_is_read_as_it_was_saved,
                 an_account_is_read_as_it_was_saved,
                 an_account_knows_where_it_was_opened_from,
+                a_test_account_is_one_and_stays_one,
                 a_commit_over_another_version_changes_nothing,
                 a_second_insert_is_a_conflict,
                 of_64_commits_over_one_version_one_succeeds,
@@ -104,6 +106,7 @@ macro_rules! storage_contract {
                 an_erasure_demands_the_guard_and_the_session_that_it_names,
                 an_erased_account_is_not_there_to_be_changed,
                 a_number_stays_used_and_an_address_is_free_again,
+                a_freed_number_is_used_no_more,
                 an_account_without_anything_is_erased,
                 nothing_of_an_erased_account_comes_back,
                 mail_of_another_account_outlives_an_erasure,
@@ -137,6 +140,15 @@ macro_rules! storage_contract {
                 a_sweep_goes_in_batches,
                 a_sweep_forgets_guards_resets_and_facts,
                 a_sweep_of_every_kind_goes_in_batches,
+            }
+            answers {
+                of_32_executions_at_once_one_begins,
+                an_answer_is_repeated_as_it_was_kept,
+                a_request_with_another_payload_is_refused,
+                an_execution_that_died_is_begun_again_once,
+                only_the_last_execution_answers_or_forgets,
+                a_forgotten_request_is_new,
+                an_answer_past_its_life_is_forgotten,
             }
         );
     };
@@ -295,6 +307,8 @@ fn opening(loaded: Loaded<Registration>, number: u32) -> Changes {
         claim: Claim { attempt: None, origin: origin() },
         user: UserId::new(id(number)),
         session: SessionId::new(id(number)),
+        others: Others::Told,
+        kind: AccountKind::Customer,
     };
     match loaded.value.confirm(&confirm, &OneCode, &RULES, after(5)) {
         Confirmation::Opened { registration, account, password, session } => Changes {

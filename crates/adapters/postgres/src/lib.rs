@@ -8,6 +8,7 @@
 //! instance would need.
 
 mod address;
+mod answers;
 mod archive;
 mod budgets;
 mod commit;
@@ -314,6 +315,10 @@ impl Storage for Postgres {
             Ok(Credentials { budgets, ..credentials })
         })
         .await
+    }
+
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        self.read(async |connection| Ok(budgets::load(connection, of).await?)).await
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {

@@ -10,7 +10,7 @@ use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{SignInGuard, Throttle};
 use vestibule_domain::{
-    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
+    Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
     EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, MerchantId,
     Message, MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient,
     RefreshTokenHash, Session, SessionId, SessionRecord, Standing, UserId, Voice,
@@ -89,6 +89,7 @@ pub(crate) struct AccountRow {
     opened_fingerprint: Option<Vec<u8>>,
     opened_address: Option<String>,
     blocked: bool,
+    is_test: bool,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -432,6 +433,7 @@ impl AccountRow {
             opened_fingerprint: record.opened_from.as_ref().and_then(fingerprint_column),
             opened_address: record.opened_from.map(|origin| address_column(&origin.address)),
             blocked: record.standing == Standing::Blocked,
+            is_test: record.kind == AccountKind::Test,
         }
     }
 
@@ -448,6 +450,7 @@ impl AccountRow {
                 Some(address) => Some(origin(self.opened_fingerprint, &address)?),
                 None => None,
             },
+            kind: if self.is_test { AccountKind::Test } else { AccountKind::Customer },
             standing: if self.blocked { Standing::Blocked } else { Standing::Good },
             mails_full_at: self.mails_full_at.map(moment),
             profile: Profile::restore(ProfileRecord {

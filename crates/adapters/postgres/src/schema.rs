@@ -63,6 +63,7 @@ diesel::table! {
         opened_fingerprint -> Nullable<Binary>,
         opened_address -> Nullable<Text>,
         blocked -> Bool,
+        is_test -> Bool,
     }
 }
 
@@ -106,9 +107,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    limits (key, part) {
+    limits (key) {
         key -> Text,
-        part -> SmallInt,
         full_at -> Timestamptz,
     }
 }
@@ -192,6 +192,17 @@ diesel::table! {
         session_id -> Nullable<Uuid>,
         fingerprint -> Nullable<Binary>,
         address -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    kept_answers (request) {
+        request -> Binary,
+        payload -> Binary,
+        execution -> Uuid,
+        leased_until -> Timestamptz,
+        answer -> Nullable<Binary>,
+        forget_at -> Timestamptz,
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Not here: what may change and why, which is the domain's; the tables, which are in `migrations/sqlite`.
 
+mod answers;
 mod archive;
 mod commit;
 mod connection;
@@ -33,8 +34,8 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
-    SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, RefreshState,
+    SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
@@ -258,6 +259,11 @@ impl Storage for Sqlite {
         self.read(move |connection| load_credentials(connection, &phone, &limits)).await
     }
 
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        let of = of.to_vec();
+        self.read(move |connection| load_budgets(connection, &of)).await
+    }
+
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
         self.read(move |connection| {
             let row: Option<AccountRow> = accounts::table
@@ -446,7 +452,7 @@ fn load_budgets(connection: &mut SqliteConnection, of: &[Limit]) -> Result<Budge
         let budget = limits::table.find(limit.to_string()).select(limits::full_at);
         let full_at: Option<i64> = budget.first(connection).optional()?;
         if let Some(full_at) = full_at {
-            budgets.0.insert(*limit, moment(full_at)?);
+            budgets.0.insert(*limit, Level { full_at: moment(full_at)?, parts: 1 });
         }
     }
     Ok(budgets)

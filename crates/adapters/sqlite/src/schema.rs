@@ -63,6 +63,7 @@ diesel::table! {
         opened_fingerprint -> Nullable<Binary>,
         opened_address -> Nullable<Text>,
         blocked -> Bool,
+        is_test -> Bool,
     }
 }
 
@@ -190,6 +191,17 @@ diesel::table! {
         session_id -> Nullable<Binary>,
         fingerprint -> Nullable<Binary>,
         address -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    kept_answers (request) {
+        request -> Binary,
+        payload -> Binary,
+        execution -> Binary,
+        leased_until -> BigInt,
+        answer -> Nullable<Binary>,
+        forget_at -> BigInt,
     }
 }
 

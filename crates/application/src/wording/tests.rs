@@ -52,7 +52,7 @@ fn every_sms_is_one_gsm7_segment_and_ends_in_the_domain_bound_code() {
     let content = Content::SignUpCode { attempt: AttemptId::new(Uuid::nil()), generation: 0 };
     for (tag, _) in LOCALES {
         let text = wording.sms(&message(tag, content), &derivation()).unwrap();
-        let code = derivation().code(AttemptId::new(Uuid::nil()), 0);
+        let code = derivation().codes(None).code(AttemptId::new(Uuid::nil()), 0);
         assert_eq!(
             text.lines().last().unwrap(),
             format!("@a-rather-long-host.registration.example.com #{}", code.expose())

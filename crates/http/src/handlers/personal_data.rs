@@ -10,8 +10,8 @@ use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
-    Account, AccountRecord, EmailAddress, EmailState, Message, Origin, ProfileField, Recipient, Session,
-    SessionRecord, Voice,
+    Account, AccountKind, AccountRecord, EmailAddress, EmailState, Message, Origin, ProfileField, Recipient,
+    Session, SessionRecord, Voice,
 };
 
 use super::sessions::rfc3339;
@@ -38,8 +38,18 @@ fn list<T>(all: &[T], shown: impl Fn(&T) -> Value) -> Vec<Value> {
 }
 
 fn account(account: Account) -> Value {
-    let AccountRecord { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at } =
-        account.record();
+    let AccountRecord {
+        user,
+        phone,
+        email,
+        profile,
+        kyc,
+        created_at,
+        opened_from,
+        kind,
+        standing,
+        mails_full_at,
+    } = account.record();
     let (link_expires_at, last_mail_at) = match &email {
         EmailState::None | EmailState::Confirmed { .. } => (None, None),
         EmailState::Unconfirmed { address: _, verification: _, expires_at, last_mail_at } => {
@@ -60,6 +70,7 @@ fn account(account: Account) -> Value {
         "mailsFullAt": mails_full_at.and_then(rfc3339),
         "kycLevel": kyc.as_str(),
         "standing": standing.as_str(),
+        "testAccount": kind == AccountKind::Test,
         "createdAt": rfc3339(created_at),
         "profile": profile,
     });

@@ -13,6 +13,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
+use time::macros::date;
 use vestibule_application::{
     Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Partner, Settings, Wording,
 };
@@ -21,8 +22,9 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, MerchantId, MessageId, OneTimeCodes as _, PasswordPolicy,
-    PhoneNumber, Recipient, SessionLives, Zxcvbn,
+    Content, Country, CountryRule, DeliveryState, EmailRules, MerchantId, Message, MessageId, OfNoCountry,
+    OneTimeCode, OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber,
+    TestNumbers, Zxcvbn,
 };
 use vestibule_http::{Http, Partners, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
@@ -34,6 +36,11 @@ use vestibule_port_storage::{Outbox as _, Report, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
+/// A test number that nobody can have.
+pub(crate) const FICTION: &str = "+447700900123";
+/// A test number that somebody may have.
+pub(crate) const TEST_PHONE: &str = "+447400000123";
+pub(crate) const TEST_CODE: &str = "123456";
 pub(crate) const PASSWORD: &str = "correct-horse-7";
 const DAY: Duration = Duration::from_hours(24);
 
@@ -41,11 +48,16 @@ pub(crate) struct Options {
     pub(crate) conceal: bool,
     pub(crate) client_country: Option<&'static str>,
     pub(crate) quotas: Quotas,
+    pub(crate) client_countries: CountryRule,
+    pub(crate) phone_countries: CountryRule,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
     pub(crate) records: Option<bool>,
     pub(crate) partners: Partners,
+    pub(crate) storage: Arc<InMemoryStorage>,
+    /// The only one that is known.
+    pub(crate) master_key: [u8; 32],
 }
 
 /// Limits that few tests meet, but for those that are changed.
@@ -104,12 +116,28 @@ impl Default for Options {
         Self {
             conceal: false,
             client_country: None,
+            client_countries: rule("", "KP"),
+            phone_countries: rule("", "FR"),
             quotas: quotas(|_| {}),
             busy: false,
             records: None,
+            storage: Arc::default(),
+            master_key: [1; 32],
             partners: Partners::default(),
         }
     }
+}
+
+/// A rule that refuses whom no country is known of, if only some are allowed.
+pub(crate) fn rule(allowed: &str, blocked: &str) -> CountryRule {
+    rule_with(allowed, blocked, OfNoCountry::Refused)
+}
+
+pub(crate) fn rule_with(allowed: &str, blocked: &str, of_none: OfNoCountry) -> CountryRule {
+    let countries = |codes: &str| -> Vec<_> {
+        codes.split_whitespace().map(|code| Country::parse(code).unwrap()).collect()
+    };
+    CountryRule::new(countries(allowed), countries(blocked), of_none).unwrap()
 }
 
 /// What stands behind the routes.
@@ -125,15 +153,16 @@ pub(crate) struct Backstage {
 impl Backstage {
     pub(crate) fn new(options: &Options) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let storage = Arc::new(InMemoryStorage::default());
+        let storage = Arc::clone(&options.storage);
         let hasher = Arc::new(FakeHasher::default());
         let entropy = Arc::new(CountingEntropy::default());
-        let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
+        let keys = MasterKeys { active: options.master_key, previous: None, numbers: [2; 32] };
         let derivation = Arc::new(Derivation::new(&keys, 6));
         let wording = Arc::new(Wording::new("http://localhost", None).unwrap());
         let country = |code: &str| Country::parse(code).unwrap();
         let application = Application {
             storage: storage.clone(),
+            answers: storage.clone(),
             hasher: if options.busy { Arc::new(busy()) } else { hasher.clone() },
             tokens: Arc::new(FakeTokens::default()),
             clock: clock.clone(),
@@ -173,7 +202,7 @@ impl Backstage {
 
     /// What happened to the number, the newest first.
     pub(crate) async fn events(&self, phone: &str) -> Vec<String> {
-        let phone = PhoneNumber::parse(phone).unwrap();
+        let phone = PhoneNumber::restore(phone).unwrap();
         let facts = self.http.application.facts_of_number(&phone, 100).await.unwrap();
         facts.iter().map(|fact| fact.event.as_str().to_owned()).collect()
     }
@@ -186,17 +215,22 @@ impl Backstage {
         (fact.event.as_str(), fact.address.map(|address| address.ip().to_string()))
     }
 
+    /// How many messages to `to` are in the outbox, those included that will not be sent.
+    pub(crate) async fn queued(&self, to: &str) -> usize {
+        let claimed = self.storage.claim(1000, Duration::ZERO, self.clock.now()).await.unwrap();
+        claimed.iter().filter(|claimed| is_for(&claimed.message, to)).count()
+    }
+
     /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
     pub(crate) async fn received(&self, to: &str) -> Option<String> {
         let lease = Duration::from_secs(1);
         let mut latest = None;
         for claimed in self.storage.claim(100, lease, self.clock.now()).await.unwrap() {
             let message = claimed.message;
-            let is_for = match &message.recipient {
-                Recipient::Phone(phone) => phone.as_str() == to,
-                Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
-            };
-            if is_for {
+            if self.clock.now() >= message.expires_at {
+                let dropped = Settlement::Expired { at: self.clock.now() };
+                self.storage.settle(message.id, claimed.tries, dropped).await.unwrap();
+            } else if is_for(&message, to) {
                 let sent = Settlement::Sent { provider: "gateway", reference: None, at: self.clock.now() };
                 self.storage.settle(message.id, claimed.tries, sent).await.unwrap();
                 latest = Some(message);
@@ -209,7 +243,7 @@ impl Backstage {
         *self.last_received.lock().unwrap() = Some(message.id);
         Some(match (message.content, &message.recipient) {
             (Content::SignUpCode { attempt, generation } | Content::ResetCode { attempt, generation }, _) => {
-                self.derivation.code(attempt, generation).expose().to_owned()
+                self.derivation.codes(None).code(attempt, generation).expose().to_owned()
             }
             (Content::EmailConfirmation { verification }, Recipient::Email(email)) => {
                 let token = self.derivation.email_token(verification, email);
@@ -223,12 +257,28 @@ impl Backstage {
     }
 }
 
+fn is_for(message: &Message, to: &str) -> bool {
+    match &message.recipient {
+        Recipient::Phone(phone) => phone.as_str() == to,
+        Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
+    }
+}
+
 /// A hasher whose queue is full.
 fn busy() -> MockPasswordHasher {
     let mut hasher = MockPasswordHasher::new();
     let retry_after = Duration::from_millis(2100);
     hasher.expect_hash().returning(move |_| Err(HashError::Busy { retry_after }));
     hasher
+}
+
+fn test_numbers() -> TestNumbers {
+    let test = TestNumber { code: OneTimeCode::parse(TEST_CODE).unwrap(), last_day: date!(2026 - 11 - 26) };
+    let mut numbers = TestNumbers::default();
+    for number in [FICTION, TEST_PHONE] {
+        numbers.add(number, test.clone()).unwrap();
+    }
+    numbers
 }
 
 fn settings(options: &Options) -> Settings {
@@ -246,8 +296,9 @@ fn settings(options: &Options) -> Settings {
         quotas: options.quotas,
         conceal_accounts: options.conceal,
         min_age_years: 18,
-        blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
-        blocked_phone_countries: HashSet::from([Country::parse("FR").unwrap()]),
+        client_countries: options.client_countries.clone(),
+        phone_countries: options.phone_countries.clone(),
+        test_numbers: test_numbers(),
         partners: HashMap::from([(merchant("acme"), acme())]),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),

@@ -257,6 +257,26 @@ async fn a_signature_is_good_for_five_minutes_and_once() {
 }
 
 #[actix_web::test]
+async fn a_kept_answer_is_repeated_to_its_partner_alone_and_only_if_it_is_signed_anew() {
+    let backstage = Backstage::new(&with_partners());
+    let routes = backstage.routes().await;
+    let keyed = |request: &Request| request.signed().header("idempotency-key", "one-sign-up");
+    let request = Request::sign_up(&backstage);
+    let first = keyed(&request).send(&routes).await;
+    assert_eq!((first.status, first.header("idempotency-replayed")), (200, None));
+    let unaltered = keyed(&request).send(&routes).await;
+    assert_eq!((unaltered.status, &unaltered.json()["errorId"]), (401, &json!(9015)));
+    let forged =
+        Request { nonce: "forged-nonce", secret: "a secret of somebody else's, long", ..request.clone() };
+    assert_eq!(keyed(&forged).send(&routes).await.json()["errorId"], 9013);
+    let anew = keyed(&Request { nonce: "signed-anew", ..request.clone() }).send(&routes).await;
+    assert_eq!((anew.status, anew.header("idempotency-replayed")), (200, Some("true")));
+    assert_eq!(anew.text, first.text);
+    let of_other = keyed(&Request { merchant: "twin", ..request }).send(&routes).await;
+    assert_eq!(of_other.header("idempotency-replayed"), None, "{}", of_other.text);
+}
+
+#[actix_web::test]
 async fn a_partner_changes_its_secret_and_its_requests_still_count_once() {
     let backstage = Backstage::new(&with_partners());
     let routes = backstage.routes().await;

@@ -3,10 +3,12 @@
 //! A use case reads what it needs, lets the domain decide, and hands everything that changed to
 //! [`Storage::commit`] as one [`Changes`] value. There is no transaction object, so none can be held open over a
 //! network call; and nothing is checked before it is written that the write does not check itself. Messages that follow from a commit
-//! are part of it, and leave by the [`Outbox`]. A whole installation moves to another database by the [`archive`].
+//! are part of it, and leave by the [`Outbox`]. Beside all that, [`Answers`] remembers what requests were answered that may be repeated.
+//! A whole installation moves to another database by the [`archive`].
 //!
 //! Not here: SQL, rows, retries, or a rule about what may change.
 
+mod answers;
 pub mod archive;
 pub mod encoding;
 mod outbox;
@@ -28,6 +30,7 @@ use vestibule_domain::{
 
 pub use vestibule_domain::NumberDigest;
 
+pub use answers::{Answers, Beginning, Execution, PayloadDigest, RequestDigest};
 pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement};
 
 /// How often a stored aggregate was written. Only the version that was loaded can be replaced.
@@ -64,9 +67,18 @@ impl<T> Save<T> {
     }
 }
 
-/// The limits that were ever charged, of those that were asked for, with the moment when each is full again.
+/// What is left of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// When it is full again; of a budget that is kept in parts, the part that has most left.
+    pub full_at: UtcDateTime,
+    /// In how many parts it is kept, each with its share of the burst; 1 if it is whole.
+    pub parts: u32,
+}
+
+/// The limits that were ever charged, of those that were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Budgets(pub HashMap<Limit, UtcDateTime>);
+pub struct Budgets(pub HashMap<Limit, Level>);
 
 impl Budgets {
     /// Whether all the charges would be taken now.
@@ -74,7 +86,11 @@ impl Budgets {
     /// # Errors
     /// The wait for a unit of the first that would not.
     pub fn admit(&self, charges: &[Charge]) -> Result<(), Duration> {
-        charges.iter().try_for_each(|charge| charge.decide(self.0.get(&charge.limit).copied()).map(|_| ()))
+        charges.iter().try_for_each(|charge| {
+            let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else { return Ok(()) };
+            let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
+            of_part.decide(Some(*full_at)).map(|_| ())
+        })
     }
 }
 
@@ -149,6 +165,8 @@ pub struct Changes {
     pub forgotten_passwords: Vec<(UserId, UtcDateTime)>,
     /// A number that counts as used from now on.
     pub used_number: Option<NumberDigest>,
+    /// A number that counts as used no more. Never the one that is used from now on.
+    pub freed_number: Option<NumberDigest>,
     /// Who may try passwords for one phone.
     pub guard: Option<Save<SignInGuard>>,
     /// The password reset of one phone.
@@ -301,6 +319,9 @@ pub trait Storage: Send + Sync {
     /// What is known of the phone, in one read: MUST be as it was at one moment.
     async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable>;
 
+    /// What is left of budgets.
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable>;
+
     /// The account.
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable>;
 
@@ -356,7 +377,7 @@ pub trait Storage: Send + Sync {
         forget_at: UtcDateTime,
     ) -> Result<bool, Unavailable>;
 
-    /// Forgets some of what no longer matters: registrations, guards, resets and signatures past their `forget_at`, budgets that are full
+    /// Forgets some of what no longer matters: registrations, guards, resets, answers and signatures past their `forget_at`, budgets that are full
     /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are old enough.
     /// Returns how many rows that were; 0 when there is nothing left to forget.
     ///

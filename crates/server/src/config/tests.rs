@@ -66,6 +66,17 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[registration]\ncode_ttl_seconds = 0", "registration.code_ttl_seconds"),
         ("[registration]\nblocked_phone_countries = ['XX']", "registration.blocked_phone_countries"),
         ("[registration]\nblocked_ip_countries = ['GB']", "registration.ip_country_database"),
+        ("[registration]\nallowed_ip_countries = ['GB']", "registration.ip_country_database"),
+        ("[registration]\nallowed_phone_countries = ['UK']", "registration.allowed_phone_countries"),
+        (
+            "[registration]\nallowed_phone_countries = ['GB']\nblocked_phone_countries = ['gbr']",
+            "registration.allowed_phone_countries: GB is allowed and blocked, see `registration.blocked_phone_countries`",
+        ),
+        (
+            "[registration]\nip_country_database = 'x'\nallowed_ip_countries = 'GB'\nblocked_ip_countries = 'GB'",
+            "registration.allowed_ip_countries: GB is allowed and blocked, see `registration.blocked_ip_countries`",
+        ),
+        ("[registration]\nunknown_ip_country = 'deny'", "registration.unknown_ip_country"),
         ("[password]\nmin_strength = 5", "password.min_strength"),
         ("[sms]\nproviders = ['pigeon']", "sms.providers"),
         ("[sms]\nproviders = ['twilio']", "sms.twilio"),

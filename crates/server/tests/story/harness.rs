@@ -214,6 +214,16 @@ impl Service {
         self.end()
     }
 
+    /// Waits until the log holds the text.
+    pub(crate) async fn until_logged(&self, text: &str) {
+        let logged = async {
+            while !self.log.lock().unwrap().contains(text) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, logged).await.expect("it was not logged");
+    }
+
     fn end(&mut self) -> String {
         self.process.wait().unwrap();
         self.reading.take().unwrap().join().unwrap();

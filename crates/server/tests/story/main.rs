@@ -8,12 +8,15 @@
     reason = "a failure fails the test"
 )]
 
+mod answer_once;
 mod coming_back;
 mod copy;
+mod countries;
 mod failover;
 mod harness;
 mod partners;
 mod providers;
+mod test_numbers;
 mod token_keys;
 mod verifier;
 

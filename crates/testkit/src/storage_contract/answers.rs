@@ -1,0 +1,136 @@
+//! The first answers to requests that may be repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+use vestibule_port_storage::{Answers, Beginning, Execution, PayloadDigest, RequestDigest, Storage, Sweep};
+
+use super::{NOW, after, id};
+
+const LEASE: u64 = 30;
+const LIFE: u64 = 24 * 3600;
+
+/// Execution `number` of request 1, so many seconds later.
+fn execution(number: u32, seconds: u64) -> Execution {
+    Execution {
+        id: id(number),
+        request: RequestDigest([1; 32]),
+        payload: PayloadDigest([1; 32]),
+        now: after(seconds),
+        leased_until: after(seconds + LEASE),
+        forget_at: after(seconds + LIFE),
+    }
+}
+
+fn answered(by: Uuid, sealed: &[u8]) -> Beginning {
+    Beginning::Answered { by, sealed: sealed.to_vec() }
+}
+
+pub async fn of_32_executions_at_once_one_begins<S: Answers + 'static>(storage: Arc<S>) {
+    let executions: Vec<_> = (0..32)
+        .map(|number| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { storage.begin(&execution(number, 0)).await.unwrap() })
+        })
+        .collect();
+    let mut begun = 0;
+    for execution in executions {
+        match execution.await.unwrap() {
+            Beginning::Begun => begun += 1,
+            other => assert_eq!(other, Beginning::Running),
+        }
+    }
+    assert_eq!(begun, 1);
+}
+
+pub async fn an_answer_is_repeated_as_it_was_kept<S: Answers>(storage: Arc<S>) {
+    let first = execution(1, 0);
+    assert_eq!(storage.begin(&first).await.unwrap(), Beginning::Begun);
+    assert_eq!(storage.begin(&execution(2, 1)).await.unwrap(), Beginning::Running);
+    let sealed: Vec<u8> = (0..=255).cycle().take(20_000).collect();
+    storage.keep_answer(&first, sealed.clone()).await.unwrap();
+    for (number, seconds) in [(3, 2), (4, LEASE), (5, LIFE - 1)] {
+        let again = storage.begin(&execution(number, seconds)).await.unwrap();
+        assert_eq!(again, answered(first.id, &sealed), "after {seconds} seconds");
+    }
+    let other = Execution { request: RequestDigest([2; 32]), ..execution(6, 2) };
+    assert_eq!(storage.begin(&other).await.unwrap(), Beginning::Begun, "another request");
+}
+
+pub async fn a_request_with_another_payload_is_refused<S: Answers>(storage: Arc<S>) {
+    let first = execution(1, 0);
+    let other = |number, seconds| Execution { payload: PayloadDigest([2; 32]), ..execution(number, seconds) };
+    storage.begin(&first).await.unwrap();
+    assert_eq!(storage.begin(&other(2, 1)).await.unwrap(), Beginning::OtherPayload, "while it runs");
+    assert_eq!(storage.begin(&other(3, LEASE)).await.unwrap(), Beginning::OtherPayload, "when it has died");
+    storage.keep_answer(&first, vec![7]).await.unwrap();
+    assert_eq!(storage.begin(&other(4, 2)).await.unwrap(), Beginning::OtherPayload, "when it is answered");
+    assert_eq!(storage.begin(&execution(5, 2)).await.unwrap(), answered(first.id, &[7]));
+}
+
+pub async fn an_execution_that_died_is_begun_again_once<S: Answers + 'static>(storage: Arc<S>) {
+    storage.begin(&execution(100, 0)).await.unwrap();
+    assert_eq!(storage.begin(&execution(101, LEASE - 1)).await.unwrap(), Beginning::Running);
+    let executions: Vec<_> = (0..32)
+        .map(|number| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { storage.begin(&execution(number, LEASE)).await.unwrap() })
+        })
+        .collect();
+    let mut begun = 0;
+    for execution in executions {
+        begun += usize::from(execution.await.unwrap() == Beginning::Begun);
+    }
+    assert_eq!(begun, 1);
+}
+
+pub async fn only_the_last_execution_answers_or_forgets<S: Answers>(storage: Arc<S>) {
+    let (dead, living) = (execution(1, 0), execution(2, LEASE));
+    storage.begin(&dead).await.unwrap();
+    assert_eq!(storage.begin(&living).await.unwrap(), Beginning::Begun);
+    storage.keep_answer(&dead, vec![1]).await.unwrap();
+    storage.forget_request(&dead.request, dead.id).await.unwrap();
+    assert_eq!(storage.begin(&execution(3, LEASE)).await.unwrap(), Beginning::Running);
+    storage.keep_answer(&living, vec![2]).await.unwrap();
+    storage.keep_answer(&living, vec![3]).await.unwrap();
+    assert_eq!(storage.begin(&execution(4, LEASE)).await.unwrap(), answered(living.id, &[2]), "the first");
+}
+
+pub async fn a_forgotten_request_is_new<S: Answers>(storage: Arc<S>) {
+    let first = execution(1, 0);
+    storage.begin(&first).await.unwrap();
+    storage.forget_request(&first.request, first.id).await.unwrap();
+    let other = Execution { payload: PayloadDigest([2; 32]), ..execution(2, 0) };
+    assert_eq!(storage.begin(&other).await.unwrap(), Beginning::Begun);
+    storage.keep_answer(&other, vec![2]).await.unwrap();
+    storage.forget_request(&other.request, other.id).await.unwrap();
+    assert_eq!(storage.begin(&execution(3, 0)).await.unwrap(), Beginning::Begun, "with its answer");
+}
+
+pub async fn an_answer_past_its_life_is_forgotten<S: Storage + Answers>(storage: Arc<S>) {
+    let at = |number: u8, seconds| Execution {
+        request: RequestDigest([number; 32]),
+        ..execution(number.into(), seconds)
+    };
+    for (number, seconds) in [(1, 0), (2, 0), (3, 1)] {
+        storage.begin(&at(number, seconds)).await.unwrap();
+        storage.keep_answer(&at(number, seconds), vec![number]).await.unwrap();
+    }
+    let other = Execution { id: id(9), payload: PayloadDigest([9; 32]), ..at(1, LIFE) };
+    assert_eq!(storage.begin(&other).await.unwrap(), Beginning::Begun, "though it was not swept");
+    let sweep = |seconds| Sweep { now: after(seconds), messages_before: NOW, facts_before: NOW, batch: 100 };
+    assert_eq!(storage.sweep(sweep(LIFE - 1)).await.unwrap(), 0);
+    assert_eq!(storage.sweep(sweep(LIFE)).await.unwrap(), 1);
+    assert_eq!(storage.begin(&at(3, 2)).await.unwrap(), answered(id(3), &[3]));
+    assert_eq!(storage.begin(&at(2, 2)).await.unwrap(), Beginning::Begun);
+    for number in 20..45 {
+        storage.begin(&at(number, 0)).await.unwrap();
+    }
+    let in_batches = Sweep { now: NOW + Duration::from_hours(999), batch: 10, ..sweep(0) };
+    let mut swept = 0;
+    while let rows @ 1.. = storage.sweep(in_batches).await.unwrap() {
+        swept += rows;
+    }
+    assert_eq!(swept, 28);
+}
