@@ -11,8 +11,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use vestibule_domain::{
-    AccountKind, AttemptId, EmailAddress, EmailVerificationId, Generation, OneTimeCode, OneTimeCodes,
-    PhoneNumber,
+    AccountKind, AttemptId, EmailAddress, EmailVerificationId, Generation, MerchantId, OneTimeCode,
+    OneTimeCodes, PhoneNumber,
 };
 use vestibule_port_security::Entropy;
 use vestibule_port_storage::{Execution, NumberDigest, PayloadDigest, RequestDigest};
@@ -111,14 +111,15 @@ impl Derivation {
     pub(crate) fn request_digest(&self, request: &KeyedRequest<'_>) -> RequestDigest {
         let [method, path] = request.target.map(str::as_bytes);
         let key = request.key.as_bytes();
+        let merchant = request.merchant.as_ref().map_or("", MerchantId::as_str).as_bytes();
         RequestDigest(match request.asker {
             Asker::Customer(user) => {
-                self.requests.mac(&[key, method, path, b"customer", user.uuid().as_bytes()])
+                self.requests.mac(&[key, method, path, merchant, b"customer", user.uuid().as_bytes()])
             }
             Asker::Anybody(Some(device)) => {
-                self.requests.mac(&[key, method, path, b"device", device.digest()])
+                self.requests.mac(&[key, method, path, merchant, b"device", device.digest()])
             }
-            Asker::Anybody(None) => self.requests.mac(&[key, method, path]),
+            Asker::Anybody(None) => self.requests.mac(&[key, method, path, merchant]),
         })
     }
 
@@ -340,7 +341,7 @@ mod tests {
     }
 
     fn request<'a>(key: &'a IdempotencyKey, target: [&'a str; 2], asker: Asker) -> KeyedRequest<'a> {
-        KeyedRequest { key, target, asker, payload: &[] }
+        KeyedRequest { key, target, asker, merchant: None, payload: &[] }
     }
 
     #[test]
@@ -348,13 +349,17 @@ mod tests {
         let keys = ["a", "b", "aPOST"].map(|key| IdempotencyKey::parse(key).unwrap());
         let user = |number| Asker::Customer(UserId::new(Uuid::from_u128(number)));
         let askers = [user(1), user(2), Asker::Anybody(Fingerprint::of("device")), Asker::Anybody(None)];
+        let merchants = [None, MerchantId::parse("acme"), MerchantId::parse("bolt")];
         let targets = [["POST", "/x"], ["PUT", "/x"], ["POST", "/y"], ["POST", "/xy"]];
         let derivation = derivation(1, None);
         let mut known = HashSet::new();
         for key in &keys {
             for asker in askers {
                 for target in targets {
-                    assert!(known.insert(derivation.request_digest(&request(key, target, asker))));
+                    for merchant in merchants {
+                        let request = KeyedRequest { merchant, ..request(key, target, asker) };
+                        assert!(known.insert(derivation.request_digest(&request)));
+                    }
                 }
             }
         }

@@ -20,6 +20,7 @@ mod erase_account;
 mod export_account;
 mod facts;
 mod introspect;
+mod partners;
 mod patch_profile;
 mod prove_password;
 mod providers;
@@ -47,7 +48,7 @@ use tokio::sync::Semaphore;
 use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
 use vestibule_domain::{
-    Account, AccountKind, Locale, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient,
+    Account, AccountKind, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient, Voice,
 };
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
 use vestibule_port_storage::{Answers, Storage};
@@ -65,6 +66,7 @@ pub use dispatcher::{Dispatcher, Senders};
 pub use erase_account::{EraseAccount, EraseAccountError};
 pub use export_account::PersonalData;
 pub use introspect::{Introspected, TokenKind};
+pub use partners::Partner;
 pub use patch_profile::PatchProfileError;
 pub use providers::Providers;
 pub use receive_callback::{Callbacks, ReceiveCallbackError};
@@ -81,7 +83,7 @@ pub use sign_up::{SignUp, SignUpError, SignedUp};
 pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
-pub use vestibule_port_storage::{Execution, Unavailable};
+pub use vestibule_port_storage::{Execution, SignatureDigest, Unavailable};
 pub use wording::{MailText, Wording, WordingError};
 
 /// How often a use case decides again when somebody else was faster. Of any number of rivals one wins each round, and the
@@ -134,11 +136,11 @@ impl Application {
     }
 
     /// A message on its way out.
-    fn message(&self, recipient: Recipient, locale: &Locale, outgoing: Outgoing) -> Message {
+    fn message(&self, recipient: Recipient, voice: &Voice, outgoing: Outgoing) -> Message {
         let queued_at = self.clock.now();
         let Outgoing { content, expires_at } = outgoing;
         let id = MessageId::new(self.entropy.ordered_id(queued_at));
-        Message { id, recipient, content, locale: locale.clone(), queued_at, expires_at }
+        Message { id, recipient, content, voice: voice.clone(), queued_at, expires_at }
     }
 
     /// Whether the step may be taken, for who wants to know before anything is decided. The inner error is how long to wait.

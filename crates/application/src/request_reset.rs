@@ -6,7 +6,7 @@ use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::password_reset::{Owner, PasswordReset, Request};
 use vestibule_domain::registration::ResendRefusal;
 use vestibule_domain::{
-    Account, AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, Recipient, Standing,
+    Account, AttemptId, ClientAddress, Fingerprint, Origin, PhoneError, Recipient, Standing, Voice,
 };
 use vestibule_port_storage::{Changes, CommitError, Credentials, Save, Unavailable};
 
@@ -21,8 +21,8 @@ pub struct RequestReset {
     pub fingerprint: Option<Fingerprint>,
     /// Where the request comes from.
     pub client: IpAddr,
-    /// The language for the message.
-    pub locale: Locale,
+    /// How the message speaks.
+    pub voice: Voice,
 }
 
 /// Why no code is sent. None of it tells whether the number has an account.
@@ -76,7 +76,7 @@ impl Application {
                 now,
             )?;
             let to = Recipient::Phone(phone.clone());
-            let message = codes.sent(step.message).map(|message| self.message(to, &request.locale, message));
+            let message = codes.sent(step.message).map(|message| self.message(to, &request.voice, message));
             let scene = Scene { user: account, ..Scene::at(&phone, &origin) };
             let changes = Changes {
                 reset: Some(Save { value: step.reset, replaces }),

@@ -5,7 +5,7 @@ use time::UtcDateTime;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{Registration, Resend, ResendRefusal};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Locale, Origin, PhoneError, Recipient,
+    AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Origin, PhoneError, Recipient, Voice,
 };
 use vestibule_port_storage::{Changes, CommitError, Save, Unavailable};
 
@@ -21,8 +21,8 @@ pub struct ResendCode {
     pub fingerprint: Option<Fingerprint>,
     /// Where the request comes from.
     pub client: IpAddr,
-    /// The language for the message.
-    pub locale: Locale,
+    /// How the message speaks.
+    pub voice: Voice,
 }
 
 /// The message is queued.
@@ -81,7 +81,7 @@ impl Application {
                 .resend(&resend, &codes, &self.settings.registration, now)
                 .map_err(|refusal| refused(refusal, delivery))?;
             let to = Recipient::Phone(phone.clone());
-            let message = codes.sent(step.message).map(|message| self.message(to, &request.locale, message));
+            let message = codes.sent(step.message).map(|message| self.message(to, &request.voice, message));
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
                 charges: self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now),

@@ -1,9 +1,12 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use vestibule_domain::limits::Quotas;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
-use vestibule_domain::{CountryRule, EmailRules, PasswordPolicy, SessionLives, TestNumbers};
+use vestibule_domain::{CountryRule, EmailRules, MerchantId, PasswordPolicy, SessionLives, TestNumbers};
+
+use crate::Partner;
 
 /// Limits and lives, as the operator has set them.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct Settings {
     pub phone_countries: CountryRule,
     /// Numbers with a code of their own.
     pub test_numbers: TestNumbers,
+    /// Whose apps people sign up in.
+    pub partners: HashMap<MerchantId, Partner>,
     /// The rules for new passwords.
     pub passwords: PasswordPolicy,
     /// How long an access token lives; whole seconds.

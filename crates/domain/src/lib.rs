@@ -17,6 +17,7 @@ mod email;
 mod ids;
 mod kyc;
 pub mod limits;
+mod merchant;
 mod message;
 mod origin;
 mod password;
@@ -42,7 +43,8 @@ pub use country_rule::{AllowedAndBlocked, CountryRule, OfNoCountry};
 pub use email::{EmailAddress, EmailError};
 pub use ids::{AttemptId, EmailVerificationId, FactId, MessageId, SessionId, UserId};
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
-pub use message::{Content, DeliveryState, Locale, Message, Recipient};
+pub use merchant::MerchantId;
+pub use message::{Content, DeliveryState, Locale, Message, Recipient, Voice};
 pub use origin::{Claim, ClientAddress, Fingerprint, Origin};
 pub use password::{
     BreachedPasswords, Password, PasswordHash, PasswordPolicy, PasswordSubject, PreparationError,

@@ -13,14 +13,20 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use time::Date;
 use time::macros::format_description;
-use vestibule_domain::Country;
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
+use vestibule_domain::{Country, MerchantId};
 
 use crate::countries::CountryRules;
 
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
+
+/// The shortest secret that a partner signs with, in bytes: as long as what the signature is made with (RFC 2104, section 3).
+const MIN_PARTNER_SECRET: usize = 32;
+
+/// The longest name that messages of a partner speak in, in characters.
+const MAX_BRAND: usize = 32;
 
 /// What kind of place this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -76,6 +82,7 @@ section! {
         password: Password = Password::default(),
         tokens: Tokens = Tokens::default(),
         oauth: Oauth = Oauth::default(),
+        partners: HashMap<String, Partner> = HashMap::new(),
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
         retention: Retention = Retention::default(),
@@ -93,6 +100,7 @@ section! {
         #[serde(deserialize_with = "optional_list")]
         trusted_proxies: Option<Vec<IpNet>> = None,
         workers: Option<usize> = None,
+        require_merchant: bool = false,
     }
 }
 
@@ -297,6 +305,49 @@ section! {
     }
 }
 
+/// Somebody whose app people register in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Partner {
+    pub(crate) name: String,
+    pub(crate) brand: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) phone_countries: Vec<String>,
+    /// Several while a secret is changed: what is signed with any of them is believed.
+    #[serde(default, deserialize_with = "optional_list")]
+    pub(crate) secrets: Option<Vec<SecretString>>,
+    pub(crate) signup_per_hour: Option<Rate>,
+}
+
+impl Partner {
+    /// The name that its messages speak in.
+    pub(crate) fn brand(&self) -> &str {
+        self.brand.as_deref().unwrap_or(&self.name)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        // Of the characters that cost an SMS no more than a letter, those that names are written with, and none that ends a code's line.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || " !&'()+,-./ÄÖÑÜÅÆØÉäöñüåæøéèìòùà".contains(c);
+        let brand = self.brand();
+        if brand.trim() != brand
+            || !(1..=MAX_BRAND).contains(&brand.chars().count())
+            || !brand.chars().all(is_plain)
+        {
+            return Err(format!(
+                "its `brand` (else its `name`) must be 1 to {MAX_BRAND} letters, digits and signs that an SMS can carry"
+            ));
+        }
+        // A variable that was left empty by mistake must not mean that nothing need be signed.
+        if self.secrets.as_ref().is_some_and(Vec::is_empty) {
+            return Err("its `secrets` must not be empty: leave them out if it does not sign".to_owned());
+        }
+        if self.secrets.iter().flatten().any(|secret| secret.expose_secret().len() < MIN_PARTNER_SECRET) {
+            return Err(format!("each of its `secrets` must have at least {MIN_PARTNER_SECRET} characters"));
+        }
+        Ok(())
+    }
+}
+
 section! {
     /// Password hashing.
     Hashing {
@@ -406,7 +457,7 @@ impl TryFrom<u32> for Rate {
 }
 
 impl Rate {
-    const fn quota(self) -> Quota {
+    pub(crate) const fn quota(self) -> Quota {
         Quota { burst: self.0, period: Duration::from_hours(1) }
     }
 }
@@ -509,9 +560,29 @@ impl Config {
                 format!("the secret of `{name}` must have at least {MIN_SERVICE_SECRET} characters");
             return Err(ConfigError::Value { key: "oauth.services", problem });
         }
+        self.check_partners()?;
         self.check_public_url()?;
         self.check_providers()?;
         self.check_place()
+    }
+
+    fn check_partners(&self) -> Result<(), ConfigError> {
+        const KEY: &str = "partners";
+        for (id, partner) in &self.partners {
+            let refuse = |problem| ConfigError::Value { key: KEY, problem: format!("`{id}`: {problem}") };
+            if MerchantId::parse(id).is_none() {
+                return Err(refuse(
+                    "a partner's id is 1 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`".to_owned(),
+                ));
+            }
+            partner.check().map_err(refuse)?;
+            countries("partners: `phone_countries`", &partner.phone_countries)?;
+        }
+        if self.http.require_merchant && self.partners.is_empty() {
+            let problem = "is of no use without `partners`: nobody would be let in".to_owned();
+            return Err(ConfigError::Value { key: "http.require_merchant", problem });
+        }
+        Ok(())
     }
 
     fn check_public_url(&self) -> Result<(), ConfigError> {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use anyhow::Context as _;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use vestibule_application::Application;
-use vestibule_http::{Http, Services};
+use vestibule_domain::MerchantId;
+use vestibule_http::{Http, Partners, Services};
 
 use crate::config::{Config, Environment};
 use crate::{countries, inbox_routes, wiring};
@@ -40,6 +41,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         callbacks: service.callbacks,
         issuer: config.issuer(),
         audience: config.audience(),
+        partners: partners(config),
         services: services(config),
     });
     let inbox = service.inbox.map(Data::from);
@@ -97,6 +99,14 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn partners(config: &Config) -> Partners {
+    let partners = Partners::new(config.partners.iter().filter_map(|(id, partner)| {
+        let secrets = partner.secrets.iter().flatten().map(ExposeSecret::expose_secret);
+        Some((MerchantId::parse(id)?, secrets))
+    }));
+    if config.http.require_merchant { partners.required() } else { partners }
 }
 
 fn services(config: &Config) -> Services {

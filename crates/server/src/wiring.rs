@@ -1,6 +1,6 @@
 //! Makes the adapters that the configuration names, and the use cases on top of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use secrecy::ExposeSecret as _;
 use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
-    Application, Callbacks, Derivation, Dispatcher, RecordDelivery, Senders, Settings, Wording,
+    Application, Callbacks, Derivation, Dispatcher, Partner, RecordDelivery, Senders, Settings, Wording,
 };
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
-use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, SessionLives, Zxcvbn};
+use vestibule_domain::{BreachedPasswords, EmailRules, MerchantId, PasswordPolicy, SessionLives, Zxcvbn};
 use vestibule_inbox::Inbox;
 use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
@@ -30,7 +30,7 @@ use vestibule_smpp::Smpp;
 use vestibule_smtp::Smtp;
 use vestibule_sqlite::Sqlite;
 
-use crate::config::{Config, DatabaseKind, EmailTransport, Environment};
+use crate::config::{Config, DatabaseKind, EmailTransport, Environment, Rate};
 use crate::countries::{self, CountryRules, FollowCountries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
@@ -92,7 +92,8 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let UseCases { application, outbox, follow_keys, follow_countries } = use_cases(config).await?;
     let (clock, entropy) = (&application.clock, &application.entropy);
     let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
-    let wording = Arc::new(wording.context("http.public_url")?);
+    let wording = wording.context("http.public_url")?.with_brands(brands(config)).context("partners")?;
+    let wording = Arc::new(wording);
     let wake = Arc::new(Notify::new());
     let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
         outbox: Arc::clone(&outbox),
@@ -243,6 +244,7 @@ fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
         client_countries: addresses,
         phone_countries: numbers,
         test_numbers: test_numbers(config, now)?,
+        partners: partners(config)?,
         passwords: PasswordPolicy::new(
             password.min_strength,
             password.history,
@@ -257,6 +259,24 @@ fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
             absolute: Duration::from_secs(tokens.session_ttl_seconds),
         },
     })
+}
+
+fn partners(config: &Config) -> anyhow::Result<HashMap<MerchantId, Partner>> {
+    let partner = |(id, partner): (&String, &crate::config::Partner)| {
+        let merchant = MerchantId::parse(id).context("partners")?;
+        let phone_countries =
+            crate::config::countries("partners: `phone_countries`", &partner.phone_countries)?;
+        let sign_ups = partner.signup_per_hour.map(Rate::quota);
+        Ok((merchant, Partner { phone_countries: HashSet::from_iter(phone_countries), sign_ups }))
+    };
+    config.partners.iter().map(partner).collect()
+}
+
+fn brands(config: &Config) -> HashMap<MerchantId, String> {
+    let brand = |(id, partner): (&String, &crate::config::Partner)| {
+        Some((MerchantId::parse(id)?, partner.brand().to_owned()))
+    };
+    config.partners.iter().filter_map(brand).collect()
 }
 
 /// Breached passwords from a file, one in each line.

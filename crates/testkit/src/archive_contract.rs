@@ -22,9 +22,9 @@ use vestibule_domain::registration::{Attempt, Opened, Registration, Registration
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
-    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
-    SessionId, SessionRecord, Standing, UserId,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, MerchantId, Message,
+    MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash,
+    Session, SessionId, SessionRecord, Standing, UserId,
 };
 use vestibule_port_storage::archive::{
     Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
@@ -221,7 +221,7 @@ fn message(number: u32, recipient: Recipient, content: Content) -> Message {
         id: MessageId::new(id(number)),
         recipient,
         content,
-        locale: Locale::new("de"),
+        voice: crate::storage_contract::voice(),
         queued_at: NOW,
         expires_at: after(600),
     }
@@ -340,6 +340,7 @@ pub fn records() -> Vec<Record> {
         budget(Step::SignUp, at("2001:db8::"), 62),
         budget(Step::SignUp, at("2001:db8:a::"), 63),
         budget(Step::SignUp, Scope::Everyone, 65),
+        budget(Step::SignUp, Scope::Merchant(MerchantId::parse("acme").unwrap()), 66),
         Record::Message(Box::new(queued(sms(1)))),
         Record::Message(Box::new(in_doubt)),
         Record::Message(Box::new(dead)),

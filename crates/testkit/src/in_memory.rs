@@ -21,7 +21,8 @@ use vestibule_domain::{
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NewPassword, NewRefreshToken,
-    NumberDigest, RefreshState, RequestDigest, SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
+    NumberDigest, RefreshState, RequestDigest, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep,
+    Unavailable,
 };
 
 use self::answers::Kept;
@@ -50,6 +51,7 @@ struct State {
     guards: HashMap<PhoneNumber, Loaded<SignInGuard>>,
     resets: HashMap<PhoneNumber, Loaded<PasswordReset>>,
     facts: Vec<Fact>,
+    signatures: HashMap<SignatureDigest, UtcDateTime>,
     answers: HashMap<RequestDigest, Kept>,
 }
 
@@ -212,6 +214,17 @@ impl Storage for InMemoryStorage {
         let left = state.deliveries.iter().filter(|left| left.attempt == Some(attempt));
         let newest = left.map(|left| (left.queued_at, left.state)).chain(queued).max_by_key(|(at, _)| *at);
         Ok(newest.map(|(_, state)| state))
+    }
+
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable> {
+        let mut state = self.up()?;
+        let is_new = !state.signatures.contains_key(signature);
+        state.signatures.entry(*signature).or_insert(forget_at);
+        Ok(is_new)
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

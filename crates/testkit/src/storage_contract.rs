@@ -18,6 +18,7 @@ pub mod facts;
 pub mod outbox;
 pub mod proofs;
 pub mod sessions;
+pub mod signatures;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -30,9 +31,9 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
     Account, AccountKind, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState,
-    EmailAddress, EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, Message, MessageId,
-    OneTimeCode, OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken, Session,
-    SessionId, UserId,
+    EmailAddress, EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, MerchantId, Message,
+    MessageId, OneTimeCode, OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken,
+    Session, SessionId, UserId, Voice,
 };
 use vestibule_port_storage::{
     Changes, CommitError, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report, Reported, Save,
@@ -62,6 +63,7 @@ macro_rules! storage_contract {
                 an_unconfirmed_address_may_be_anyones,
                 a_limit_is_charged_to_its_end_and_no_further,
                 everyones_budget_is_spent_to_the_last_unit,
+                a_partners_budget_is_spent_to_the_last_unit,
                 a_kept_unit_must_be_there_and_stays,
                 several_limits_are_charged_together_or_not_at_all,
                 a_refused_commit_leaves_nothing,
@@ -125,6 +127,12 @@ macro_rules! storage_contract {
                 messages_wait_for_an_account_by_phone_and_by_mail,
                 mail_to_an_unconfirmed_address_waits_for_who_asked_for_it,
                 mail_to_a_confirmed_address_waits_for_its_owner,
+            }
+            signatures {
+                a_signature_is_accepted_once,
+                of_32_callers_with_one_signature_one_is_told,
+                a_signature_is_forgotten_when_its_time_is_over,
+                signatures_are_forgotten_in_batches,
             }
             sweep {
                 a_sweep_forgets_what_no_longer_matters,
@@ -213,12 +221,17 @@ fn sign_up(current: Option<Registration>, number: u32, attempt: u32, at: UtcDate
     Registration::sign_up(current, NumberUse::Unused, sign_up, &OneCode, &RULES, at).unwrap().registration
 }
 
+/// In another language than ours, in another name than ours.
+pub(crate) fn voice() -> Voice {
+    Voice { locale: Locale::new("de"), merchant: MerchantId::parse("Acme_Pay-7") }
+}
+
 fn message(number: u32, queued_at: UtcDateTime) -> Message {
     Message {
         id: MessageId::new(id(number)),
         recipient: Recipient::Phone(phone(number)),
         content: Content::SignUpCode { attempt: AttemptId::new(id(number)), generation: 3 },
-        locale: Locale::new("de"),
+        voice: voice(),
         queued_at,
         expires_at: queued_at + Duration::from_mins(10),
     }

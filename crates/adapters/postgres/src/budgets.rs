@@ -1,5 +1,5 @@
-//! Budgets, one row each; but for everyone's, which all commits charge. That one is kept in parts, each with its share of the quota, so
-//! that as many commits at once wait for the disk beside each other. A commit asks one part, and where that has run out the one that
+//! Budgets, one row each; but for everyone's, which all commits charge, and a partner's, which all of that partner's do. Those are kept in
+//! parts, each with its share of the quota, so that as many commits at once wait for the disk beside each other. A commit asks one part, and where that has run out the one that
 //! has most left: no unit is taken twice, and none is refused while any part has one.
 
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ pub(crate) fn parse(key: &str) -> Option<Limit> {
 /// In how many parts the budget is kept.
 pub(crate) const fn parts(limit: &Limit) -> i16 {
     match limit.scope {
-        Scope::Everyone => PARTS,
+        Scope::Merchant(_) | Scope::Everyone => PARTS,
         Scope::Device(_) | Scope::Address(_) | Scope::Block(_) => 1,
     }
 }

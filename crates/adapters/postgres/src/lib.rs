@@ -31,7 +31,7 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::future::try_join;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcDateTime};
 use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::Limit;
 use vestibule_domain::registration::Registration;
@@ -41,7 +41,7 @@ use vestibule_domain::{
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
-    SignedInAccount, Storage, Sweep, Unavailable,
+    SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 use address::Address;
@@ -50,11 +50,11 @@ use listen::Neighbours;
 use migrate::Tables;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable,
+    ResetRow, SessionRow, Unreadable, stamp,
 };
 use schema::{
-    accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, used_numbers,
+    accepted_signatures, accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 use statement::Asked;
 
@@ -456,6 +456,19 @@ impl Storage for Postgres {
             })
         })
         .await
+    }
+
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable> {
+        let row = (
+            accepted_signatures::digest.eq(signature.0.to_vec()),
+            accepted_signatures::forget_at.eq(stamp(forget_at)),
+        );
+        let insert = diesel::insert_into(accepted_signatures::table).values(row).on_conflict_do_nothing();
+        self.write(async |connection| Ok(insert.execute(&mut &*connection).await? == 1)).await
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

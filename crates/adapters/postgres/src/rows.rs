@@ -11,9 +11,9 @@ use vestibule_domain::registration::{Attempt, Opened, Registration, Registration
 use vestibule_domain::sign_in::{SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
-    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
-    SessionId, SessionRecord, Standing, UserId,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, MerchantId,
+    Message, MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient,
+    RefreshTokenHash, Session, SessionId, SessionRecord, Standing, UserId, Voice,
 };
 use vestibule_port_storage::archive::{Delivery, QueuedMessage};
 use vestibule_port_storage::{
@@ -194,6 +194,7 @@ pub(crate) struct MessageRow {
     pub(crate) reason: Option<String>,
     in_doubt_with: Option<String>,
     masked: String,
+    merchant: Option<String>,
 }
 
 /// The record of a message that has left the queue.
@@ -658,7 +659,7 @@ impl MessageRow {
             attempt,
             generation,
             link,
-            locale: message.locale.as_str().to_owned(),
+            locale: message.voice.locale.as_str().to_owned(),
             queued_at: stamp(message.queued_at),
             expires_at: stamp(message.expires_at),
             due_at: stamp(message.queued_at),
@@ -667,6 +668,7 @@ impl MessageRow {
             reason: None,
             in_doubt_with: None,
             masked: message.recipient.masked(),
+            merchant: message.voice.merchant.map(|merchant| merchant.to_string()),
         }
     }
 
@@ -690,10 +692,16 @@ impl MessageRow {
             id: MessageId::new(self.id),
             recipient: self.recipient()?,
             content,
-            locale: Locale::new(&self.locale),
+            voice: self.voice()?,
             queued_at: moment(self.queued_at),
             expires_at: moment(self.expires_at),
         })
+    }
+
+    fn voice(&self) -> Result<Voice, Unreadable> {
+        let parse = |id: &String| MerchantId::parse(id).ok_or(Unreadable("a merchant"));
+        let merchant = self.merchant.as_ref().map(parse).transpose()?;
+        Ok(Voice { locale: Locale::new(&self.locale), merchant })
     }
 
     fn recipient(&self) -> Result<Recipient, Unreadable> {

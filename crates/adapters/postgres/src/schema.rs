@@ -131,6 +131,7 @@ diesel::table! {
         reason -> Nullable<Text>,
         in_doubt_with -> Nullable<Text>,
         masked -> Text,
+        merchant -> Nullable<Text>,
     }
 }
 
@@ -169,6 +170,13 @@ diesel::table! {
         requests_full_at -> Nullable<Timestamptz>,
         guesses_full_at -> Nullable<Timestamptz>,
         attempts -> Text,
+        forget_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    accepted_signatures (digest) {
+        digest -> Binary,
         forget_at -> Timestamptz,
     }
 }

@@ -24,6 +24,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
+use time::UtcDateTime;
 use tokio::sync::Notify;
 use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::Limit;
@@ -34,7 +35,7 @@ use vestibule_domain::{
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, RefreshState,
-    SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
+    SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
@@ -42,11 +43,11 @@ pub use archive::SqliteArchive;
 use connection::{Readers, Writer, connect, unavailable};
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable, bytes, moment,
+    ResetRow, SessionRow, Unreadable, bytes, millis, moment,
 };
 use schema::{
-    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, used_numbers,
+    accepted_signatures, accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
@@ -364,6 +365,19 @@ impl Storage for Sqlite {
 
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable> {
         self.read(move |connection| newest_delivery(connection, &bytes(attempt.uuid()))).await
+    }
+
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable> {
+        let row = (
+            accepted_signatures::digest.eq(signature.0.to_vec()),
+            accepted_signatures::forget_at.eq(millis(forget_at)),
+        );
+        let insert = diesel::insert_into(accepted_signatures::table).values(row).on_conflict_do_nothing();
+        Ok(self.write(move |connection| Ok(insert.execute(connection)? == 1)).await?)
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

@@ -11,9 +11,9 @@ use vestibule_domain::registration::{Attempt, Opened, Registration, Registration
 use vestibule_domain::sign_in::{SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
-    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
-    SessionId, SessionRecord, Standing, UserId,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, MerchantId,
+    Message, MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient,
+    RefreshTokenHash, Session, SessionId, SessionRecord, Standing, UserId, Voice,
 };
 use vestibule_port_storage::archive::{Delivery, QueuedMessage};
 use vestibule_port_storage::{
@@ -110,6 +110,7 @@ pub(crate) struct MessageRow {
     dead: bool,
     pub(crate) reason: Option<String>,
     pub(crate) in_doubt_with: Option<String>,
+    merchant: Option<String>,
 }
 
 /// What is kept of a message that has left the queue: nobody can be reached by it.
@@ -535,7 +536,7 @@ impl MessageRow {
             attempt,
             generation,
             link,
-            locale: message.locale.as_str().to_owned(),
+            locale: message.voice.locale.as_str().to_owned(),
             queued_at: millis(message.queued_at),
             expires_at: millis(message.expires_at),
             due_at: millis(message.queued_at),
@@ -543,7 +544,14 @@ impl MessageRow {
             dead: false,
             reason: None,
             in_doubt_with: None,
+            merchant: message.voice.merchant.map(|merchant| merchant.to_string()),
         }
+    }
+
+    fn voice(&self) -> Result<Voice, Unreadable> {
+        let parse = |id: &String| MerchantId::parse(id).ok_or(Unreadable("a merchant"));
+        let merchant = self.merchant.as_ref().map(parse).transpose()?;
+        Ok(Voice { locale: Locale::new(&self.locale), merchant })
     }
 
     fn recipient(&self) -> Result<Recipient, Unreadable> {
@@ -599,7 +607,7 @@ impl MessageRow {
             id: MessageId::new(uuid(&self.id)?),
             recipient,
             content,
-            locale: Locale::new(&self.locale),
+            voice: self.voice()?,
             queued_at: moment(self.queued_at)?,
             expires_at: moment(self.expires_at)?,
         })

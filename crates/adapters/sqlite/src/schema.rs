@@ -130,6 +130,7 @@ diesel::table! {
         dead -> Bool,
         reason -> Nullable<Text>,
         in_doubt_with -> Nullable<Text>,
+        merchant -> Nullable<Text>,
     }
 }
 
@@ -168,6 +169,13 @@ diesel::table! {
         requests_full_at -> Nullable<BigInt>,
         guesses_full_at -> Nullable<BigInt>,
         attempts -> Text,
+        forget_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    accepted_signatures (digest) {
+        digest -> Binary,
         forget_at -> BigInt,
     }
 }

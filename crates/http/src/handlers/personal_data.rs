@@ -11,7 +11,7 @@ use vestibule_domain::registration::{Attempt, Opened, Registration, Registration
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountKind, AccountRecord, EmailAddress, EmailState, Message, Origin, ProfileField, Recipient,
-    Session, SessionRecord,
+    Session, SessionRecord, Voice,
 };
 
 use super::sessions::rfc3339;
@@ -165,7 +165,8 @@ fn attempt<P>(attempt: &Attempt<P>) -> Value {
 }
 
 fn message(message: &Message) -> Value {
-    let Message { id: _, recipient, content, locale, queued_at, expires_at } = message;
+    let Message { id: _, recipient, content, voice: Voice { locale, merchant }, queued_at, expires_at } =
+        message;
     let to = match recipient {
         Recipient::Phone(phone) => phone.as_str(),
         Recipient::Email(address) => address.as_str(),
@@ -174,6 +175,7 @@ fn message(message: &Message) -> Value {
         "kind": content.kind(),
         "to": to,
         "language": locale.as_str(),
+        "merchant": merchant.map(|merchant| merchant.to_string()),
         "queuedAt": rfc3339(*queued_at),
         "expiresAt": rfc3339(*expires_at),
     })

@@ -1,5 +1,6 @@
 //! The whole HTTP crate over the fakes, with verbs.
 
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,17 +15,18 @@ use actix_web::{App, Error};
 use serde_json::{Value, json};
 use time::macros::date;
 use vestibule_application::{
-    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
+    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Partner, Settings, Wording,
 };
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::{
-    Content, Country, CountryRule, DeliveryState, EmailRules, Message, MessageId, OfNoCountry, OneTimeCode,
-    OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber, TestNumbers, Zxcvbn,
+    Content, Country, CountryRule, DeliveryState, EmailRules, MerchantId, Message, MessageId, OfNoCountry,
+    OneTimeCode, OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber,
+    TestNumbers, Zxcvbn,
 };
-use vestibule_http::{Http, Services};
+use vestibule_http::{Http, Partners, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
@@ -52,6 +54,7 @@ pub(crate) struct Options {
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
     pub(crate) records: Option<bool>,
+    pub(crate) partners: Partners,
     pub(crate) storage: Arc<InMemoryStorage>,
     /// The only one that is known.
     pub(crate) master_key: [u8; 32],
@@ -120,6 +123,7 @@ impl Default for Options {
             records: None,
             storage: Arc::default(),
             master_key: [1; 32],
+            partners: Partners::default(),
         }
     }
 }
@@ -175,6 +179,7 @@ impl Backstage {
             callbacks: options.callbacks(),
             issuer: "https://vestibule.example".to_owned(),
             audience: "app".to_owned(),
+            partners: options.partners.clone(),
             services: Services::new([("billing", "a secret of billing")]),
         };
         Self { clock, storage, hasher, derivation, last_received: Mutex::default(), http: Data::new(http) }
@@ -294,6 +299,7 @@ fn settings(options: &Options) -> Settings {
         client_countries: options.client_countries.clone(),
         phone_countries: options.phone_countries.clone(),
         test_numbers: test_numbers(),
+        partners: HashMap::from([(merchant("acme"), acme())]),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,
@@ -301,6 +307,16 @@ fn settings(options: &Options) -> Settings {
         sessions: SessionLives { idle: DAY, absolute: DAY * 3 },
         guard: GuardRules { attempts: 3, lock: Duration::from_mins(15) },
     }
+}
+
+/// A partner that serves one country, and not many people there.
+fn acme() -> Partner {
+    let sign_ups = Some(Quota { burst: 2, period: Duration::from_hours(1) });
+    Partner { phone_countries: HashSet::from([Country::parse("GB").unwrap()]), sign_ups }
+}
+
+pub(crate) fn merchant(id: &str) -> MerchantId {
+    MerchantId::parse(id).unwrap()
 }
 
 /// An answer, with everything that a client may look at.
@@ -360,6 +376,12 @@ impl Call {
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.insert_header((name, value));
+        self
+    }
+
+    /// One header more, beside those of that name.
+    pub(crate) fn one_more_header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.append_header((name, value));
         self
     }
 

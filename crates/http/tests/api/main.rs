@@ -8,6 +8,7 @@ mod concealment;
 mod countries;
 mod harness;
 mod limits;
+mod partners;
 mod test_numbers;
 
 use std::time::Duration;

@@ -190,6 +190,10 @@ pub struct Changes {
     pub erase: Option<Erasure>,
 }
 
+/// What a partner's signature is known by: a hash of whose it is and of what no other has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SignatureDigest(pub [u8; 32]);
+
 /// What is to be forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sweep {
@@ -363,7 +367,17 @@ pub trait Storage: Send + Sync {
     /// How far the newest message of the attempt has come; `None` if there is none, or none any more.
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable>;
 
-    /// Forgets some of what no longer matters: registrations, guards, resets and answers past their `forget_at`, budgets that are full
+    /// Accepts a signature that was not accepted before, and remembers it until `forget_at`; whether it did.
+    ///
+    /// Of any number of callers with one signature exactly one MUST be told true, until a sweep past `forget_at`. MUST be durable
+    /// before it is told.
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable>;
+
+    /// Forgets some of what no longer matters: registrations, guards, resets, answers and signatures past their `forget_at`, budgets that are full
     /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are old enough.
     /// Returns how many rows that were; 0 when there is nothing left to forget.
     ///

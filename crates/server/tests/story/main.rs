@@ -14,6 +14,7 @@ mod copy;
 mod countries;
 mod failover;
 mod harness;
+mod partners;
 mod providers;
 mod test_numbers;
 mod token_keys;

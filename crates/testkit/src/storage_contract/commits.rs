@@ -9,7 +9,7 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{NumberUse, Registration, SignUp};
 use vestibule_domain::{
     Account, AccountKind, AccountRecord, AttemptId, ClientAddress, EmailAddress, EmailVerificationId,
-    MessageId, Origin, PasswordHash, ProfileField, ProfilePatch, Standing,
+    MerchantId, MessageId, Origin, PasswordHash, ProfileField, ProfilePatch, Standing,
 };
 use vestibule_port_storage::{Changes, CommitError, Loaded, Outbox, Save, Storage, Version};
 
@@ -246,8 +246,16 @@ pub async fn a_limit_is_charged_to_its_end_and_no_further<S: Storage + 'static>(
 }
 
 pub async fn everyones_budget_is_spent_to_the_last_unit<S: Storage + 'static>(storage: Arc<S>) {
+    is_spent_to_the_last_unit(storage, Scope::Everyone).await;
+}
+
+pub async fn a_partners_budget_is_spent_to_the_last_unit<S: Storage + 'static>(storage: Arc<S>) {
+    is_spent_to_the_last_unit(storage, Scope::Merchant(MerchantId::parse("acme").unwrap())).await;
+}
+
+async fn is_spent_to_the_last_unit<S: Storage + 'static>(storage: Arc<S>, scope: Scope) {
     let quota = Quota { burst: 21, period: Duration::from_hours(1) };
-    let limit = Limit { step: Step::SignUp, scope: Scope::Everyone };
+    let limit = Limit { step: Step::SignUp, scope };
     let charging = |now| Changes {
         charges: vec![Charge { limit, quota, unit: Unit::Taken, now }],
         ..Changes::default()
