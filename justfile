@@ -25,6 +25,10 @@ chaos-control:
     cargo build --release -p vestibule-server -p vestibule-chaos
     target/release/vestibule-chaos --control --seconds 40
 
+# Whether a deployment tells which numbers have an account; see docs/operations.md.
+meter *arguments:
+    cargo run --release -p vestibule-meter -- {{arguments}}
+
 # Lines per crate.
 lines:
     for crate in crates/* crates/ports/* crates/adapters/*; do [ -d "$crate/src" ] && printf '%6d %s\n' "$(cat $(find "$crate/src" -name '*.rs') | wc -l)" "$crate"; done

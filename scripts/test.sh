@@ -30,6 +30,7 @@ forbid vestibule-port- -p vestibule-http --depth 1
 forbid 'tokio|futures|actix|diesel' -p vestibule-domain
 # Nothing of the service's is in it.
 forbid 'vestibule-[^v]' -p vestibule-verifier
+forbid 'vestibule-[^m]' -p vestibule-meter
 
 step 'Postgres'
 scripts/find-postgres.sh

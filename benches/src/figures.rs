@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::comparison::{SIGNIFICANT, mann_whitney, mean, welch};
+use vestibule_meter::comparison::{SIGNIFICANT, mann_whitney, mean, welch};
+
 use crate::load::Latencies;
 use crate::processor::Spent;
 
@@ -80,7 +81,7 @@ impl<W: Write> Figures<W> {
         durations: [Vec<Duration>; 2],
     ) -> io::Result<()> {
         let [first, second] = &durations;
-        let (difference, z) = (welch(first, second), mann_whitney(first, second));
+        let (difference, z) = (welch(first, second), mann_whitney(first, second).z);
         let ([one, other], t) = (kinds, difference.t());
         let [by, error] = [difference.seconds, difference.error].map(|seconds| seconds * 1000.0);
         for (kind, durations) in kinds.into_iter().zip(durations) {

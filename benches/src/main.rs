@@ -4,7 +4,6 @@
 //! server share the processors: what the load takes is missing to the service, as what `pgbench` takes is to its server.
 
 mod client;
-mod comparison;
 mod figures;
 mod hashing;
 mod load;

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use vestibule_application::{Derivation, MasterKeys};
 use vestibule_argon2::{Argon2Pool, Settings};
 use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, KycLevel, OneTimeCodes, Origin, Password, PasswordHash, PhoneNumber,
-    RefreshToken, SessionId, UserId,
+    AccountKind, AttemptId, Claim, ClientAddress, KycLevel, OneTimeCodes, Origin, Password, PasswordHash,
+    PhoneNumber, RefreshToken, SessionId, UserId,
 };
 use vestibule_paseto::{KeyRing, PasetoTokens};
 use vestibule_port_security::{AccessClaims, AccessTokens as _, PasswordHasher as _};
@@ -106,7 +106,7 @@ impl People {
     /// The confirmation of somebody who has signed up.
     pub(crate) fn confirmation(&self, number: u32) -> Vec<u8> {
         let (phone, attempt) = (phone(number), id(number));
-        let code = self.derivation.code(AttemptId::new(attempt), 0);
+        let code = self.derivation.codes(None).code(AttemptId::new(attempt), 0);
         let body =
             format!(r#"{{"phone":"{phone}","smsCode":"{}","registrationId":"{attempt}"}}"#, code.expose());
         request("POST", "/v2/mobile/phone/confirm", None, &body)
@@ -133,8 +133,14 @@ impl People {
             password: self.password.clone(),
             origin: self.origin,
         };
-        let signed_up =
-            Registration::sign_up(None, NumberUse::Unused, sign_up, &self.derivation, &RULES, self.now)?;
+        let signed_up = Registration::sign_up(
+            None,
+            NumberUse::Unused,
+            sign_up,
+            &self.derivation.codes(None),
+            &RULES,
+            self.now,
+        )?;
         Ok(signed_up.registration)
     }
 
@@ -142,12 +148,15 @@ impl People {
         let (user, session) = (UserId::new(id(number)), SessionId::new(id(number)));
         let attempt = AttemptId::new(id(number));
         let confirm = Confirm {
-            code: Some(self.derivation.code(attempt, 0)),
+            code: Some(self.derivation.codes(None).code(attempt, 0)),
             claim: Claim { attempt: Some(attempt), origin: self.origin },
             user,
             session,
+            others: Others::Told,
+            kind: AccountKind::Customer,
         };
-        let outcome = self.registration(number)?.confirm(&confirm, &self.derivation, &RULES, self.now);
+        let outcome =
+            self.registration(number)?.confirm(&confirm, &self.derivation.codes(None), &RULES, self.now);
         let Confirmation::Opened { registration, account, password, session } = outcome else {
             anyhow::bail!("a code was refused");
         };

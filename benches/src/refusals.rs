@@ -9,6 +9,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use vestibule_meter::is_turn_of_first;
+
 use crate::client::{Client, request};
 use crate::figures::Figures;
 use crate::people::{WRONG_PASSWORD, phone};
@@ -42,19 +44,13 @@ pub(crate) fn measure(figures: &mut Figures<impl Write>, address: SocketAddr) ->
         }
         let number = FIRST + 2 * (turn / 2 % NUMBERS);
         let (number, durations) =
-            if is_known(turn) { (number, &mut known) } else { (number + 1, &mut unknown) };
+            if is_turn_of_first(turn) { (number, &mut known) } else { (number + 1, &mut unknown) };
         let took = refuse(&mut client, number)?;
         if turn >= WARM_UP {
             durations.push(took);
         }
     }
     Ok(figures.alike("refused sign-ins", ["known", "unknown"], [known, unknown])?)
-}
-
-/// Whose turn it is: of every two turns one of each kind, in the order of Thue and Morse, which is fair to both while the machine
-/// becomes faster or slower, and in which neither kind always comes after the other.
-const fn is_known(turn: u32) -> bool {
-    turn.count_ones().is_multiple_of(2)
 }
 
 /// How long it takes to be refused.
@@ -71,17 +67,4 @@ fn refuse(client: &mut Client, number: u32) -> anyhow::Result<Duration> {
     let is_refused = answer.status == 400 && body.contains(r#""WRONG_LOGIN_OR_PASSWORD_EXCEPTION""#);
     anyhow::ensure!(is_refused, "a wrong password was answered with {}: {body}", answer.status);
     Ok(took)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_two_turns_are_one_of_each_kind_in_either_order() {
-        let turns: Vec<_> = (0..64).map(is_known).collect();
-        assert!(turns.chunks(2).all(|pair| pair.iter().filter(|is_known| **is_known).count() == 1));
-        let known_first = turns.chunks(2).filter(|pair| pair.first() == Some(&true)).count();
-        assert_eq!(known_first, 16);
-    }
 }

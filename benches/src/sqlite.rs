@@ -134,7 +134,7 @@ fn sign_up(number: u32) -> anyhow::Result<Changes> {
         id: MessageId::new(id),
         recipient: Recipient::Phone(phone),
         content: Content::SignUpCode { attempt: AttemptId::new(id), generation: 0 },
-        locale: Locale::new("en"),
+        voice: Locale::new("en").into(),
         queued_at: now,
         expires_at: step.expires_at,
     };

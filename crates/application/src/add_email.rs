@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::{
-    AddEmail, EmailAddress, EmailError, EmailRefusal, EmailVerificationId, Locale, Origin, Recipient,
+    AddEmail, EmailAddress, EmailError, EmailRefusal, EmailVerificationId, Origin, Recipient, Voice,
 };
 use vestibule_port_storage::Unavailable;
 
@@ -45,7 +45,7 @@ impl Application {
         customer: Customer,
         address: &str,
         origin: &Origin,
-        locale: &Locale,
+        voice: &Voice,
     ) -> Result<(), AddEmailError> {
         let address = EmailAddress::parse(address)?;
         let account = customer.account();
@@ -62,7 +62,7 @@ impl Application {
             Ok(step.map(|step| AccountChange {
                 account: step.account,
                 charges: self.settings.quotas.charges(Step::Mail, origin, Unit::Taken, now),
-                message: Some(self.message(Recipient::Email(address.clone()), locale, step.mail)),
+                message: Some(self.message(Recipient::Email(address.clone()), voice, step.mail)),
             }))
         })
         .await

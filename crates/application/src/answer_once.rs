@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use vestibule_domain::{Fingerprint, UserId};
+use vestibule_domain::{Fingerprint, MerchantId, UserId};
 use vestibule_port_storage::{Beginning, Execution, Unavailable};
 use zeroize::Zeroizing;
 
@@ -62,6 +62,8 @@ pub struct KeyedRequest<'a> {
     pub target: [&'a str; 2],
     /// Who asks.
     pub asker: Asker,
+    /// The partner whose app asks: what one was answered is not repeated to another.
+    pub merchant: Option<MerchantId>,
     /// All that it carries.
     pub payload: &'a [&'a [u8]],
 }

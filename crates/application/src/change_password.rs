@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Account, Content, Locale, Message, Origin, Password, Recipient, Violations};
+use vestibule_domain::{
+    Account, AccountKind, Content, Message, Origin, Password, Recipient, Violations, Voice,
+};
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Save, Unavailable};
 use zeroize::Zeroizing;
@@ -22,8 +24,8 @@ pub struct ChangePassword {
     pub new: Zeroizing<String>,
     /// Where the request comes from.
     pub origin: Origin,
-    /// The language for the notices.
-    pub locale: Locale,
+    /// How the notices speak.
+    pub voice: Voice,
 }
 
 /// Why the password is what it was.
@@ -65,7 +67,7 @@ impl Application {
         customer: &Customer,
         change: ChangePassword,
     ) -> Result<(), ChangePasswordError> {
-        let ChangePassword { current, new, origin, locale } = change;
+        let ChangePassword { current, new, origin, voice } = change;
         let (phone, user) = (customer.account().phone(), customer.account().user());
         let presented = Presented { phone, password: Password::prepare(&current).ok(), origin: &origin };
         // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
@@ -96,7 +98,7 @@ impl Application {
                 end_sessions: Some(EndSessions::AllBut(user, Some(customer.session))),
                 session: Some(Save::over(session.version, session.value)),
                 facts: vec![self.fact(Event::PasswordChanged, &scene)],
-                messages: self.notices(&account.value, &locale, Content::PasswordChanged),
+                messages: self.notices(&account.value, &voice, Content::PasswordChanged),
                 ..Changes::default()
             };
             match self.storage.commit(changes).await {
@@ -110,13 +112,16 @@ impl Application {
         Err(contended().into())
     }
 
-    /// What the owner is told by SMS, and by mail where an address is confirmed.
-    pub(crate) fn notices(&self, account: &Account, locale: &Locale, content: Content) -> Vec<Message> {
+    /// What the owner is told by SMS, unless it is a test account, and by mail where an address is confirmed.
+    pub(crate) fn notices(&self, account: &Account, voice: &Voice, content: Content) -> Vec<Message> {
         let outgoing =
             vestibule_domain::registration::Outgoing { content, expires_at: self.clock.now() + NOTICE_LIFE };
-        let by_sms = Recipient::Phone(account.phone().clone());
+        let by_sms = match account.kind() {
+            AccountKind::Customer => Some(Recipient::Phone(account.phone().clone())),
+            AccountKind::Test => None,
+        };
         let by_mail = account.email().confirmed().cloned().map(Recipient::Email);
-        std::iter::once(by_sms).chain(by_mail).map(|to| self.message(to, locale, outgoing)).collect()
+        by_sms.into_iter().chain(by_mail).map(|to| self.message(to, voice, outgoing)).collect()
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 use time::UtcDateTime;
 use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Step, Unit};
-use vestibule_domain::registration::{Confirm, ConfirmRefusal, Confirmation};
+use vestibule_domain::registration::{Confirm, ConfirmRefusal, Confirmation, Others};
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, PhoneNumber, SessionId,
+    AccountKind, AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, SessionId,
     UserId,
 };
 use vestibule_port_storage::{Changes, CommitError, NewPassword, Save, Unavailable};
@@ -69,14 +69,17 @@ impl Application {
     /// # Errors
     /// [`ConfirmPhoneError`]
     pub async fn confirm_phone(&self, request: ConfirmPhone) -> Result<TokenPair, ConfirmPhoneError> {
-        let phone = PhoneNumber::parse(&request.phone)?;
+        let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         let now = self.clock.now();
+        let codes = self.sign_up_codes(&phone, now);
         let confirm = Confirm {
             code: request.code,
             claim: Claim { attempt: request.registration, origin },
             user: UserId::new(self.entropy.ordered_id(now)),
             session: SessionId::new(self.entropy.ordered_id(now)),
+            others: if self.settings.conceal_accounts { Others::Untold } else { Others::Told },
+            kind: codes.kind(),
         };
         for _ in 0..MAX_ROUNDS {
             let Some(loaded) = self.storage.registration(&phone).await? else {
@@ -84,6 +87,11 @@ impl Application {
             };
             let now = self.clock.now();
             let is_first = loaded.value.is_first_guess(&confirm.claim, now);
+            if !is_first {
+                self.admit_step(Step::CodeGuess, &origin, now)
+                    .await?
+                    .map_err(|retry_after| ConfirmPhoneError::TooMany { retry_after })?;
+            }
             let charges = |unit| {
                 if is_first {
                     Vec::new()
@@ -91,13 +99,19 @@ impl Application {
                     self.settings.quotas.charges(Step::CodeGuess, &origin, unit, now)
                 }
             };
-            let outcome = loaded.value.confirm(&confirm, &*self.derivation, &self.settings.registration, now);
+            let outcome = loaded.value.confirm(&confirm, &codes, &self.settings.registration, now);
             let (changes, answer) = match outcome {
                 Confirmation::Repeated { user, session } => return self.repeat(user, session, now).await,
                 Confirmation::Refused { spent: None, refusal } => return Err(refusal.into()),
                 Confirmation::Refused { spent: Some(registration), refusal } => {
                     let registration = Some(Save::over(loaded.version, registration));
-                    let charges = charges(Unit::Taken);
+                    // A wrong repeat is counted on its own, and must not be told from a guess at nothing by a limit.
+                    let charges = match refusal {
+                        ConfirmRefusal::WrongCode { .. } => charges(Unit::Taken),
+                        ConfirmRefusal::NotFound
+                        | ConfirmRefusal::Expired
+                        | ConfirmRefusal::Exhausted { .. } => Vec::new(),
+                    };
                     (Changes { registration, charges, ..Changes::default() }, Err(refusal.into()))
                 }
                 Confirmation::Opened { registration, account, password, session } => {
@@ -107,6 +121,10 @@ impl Application {
                         session: Some(session.id()),
                         ..Scene::at(&phone, &origin)
                     };
+                    let events = match account.kind() {
+                        AccountKind::Customer => &[Event::PhoneConfirmed][..],
+                        AccountKind::Test => &[Event::PhoneConfirmed, Event::TestAccountOpened],
+                    };
                     let changes = Changes {
                         registration: Some(Save::over(loaded.version, registration)),
                         charges: charges(Unit::Kept),
@@ -115,7 +133,7 @@ impl Application {
                         used_number: Some(self.derivation.number_digest(&phone)),
                         session: Some(Save::new(session)),
                         refresh_token: Some(refresh_token),
-                        facts: vec![self.fact(Event::PhoneConfirmed, &scene)],
+                        facts: events.iter().map(|event| self.fact(*event, &scene)).collect(),
                         ..Changes::default()
                     };
                     (changes, Ok(pair))

@@ -11,7 +11,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use vestibule_domain::{
-    AttemptId, EmailAddress, EmailVerificationId, Generation, OneTimeCode, OneTimeCodes, PhoneNumber,
+    AccountKind, AttemptId, EmailAddress, EmailVerificationId, Generation, MerchantId, OneTimeCode,
+    OneTimeCodes, PhoneNumber,
 };
 use vestibule_port_security::Entropy;
 use vestibule_port_storage::{Execution, NumberDigest, PayloadDigest, RequestDigest};
@@ -80,6 +81,12 @@ impl Derivation {
         }
     }
 
+    /// The codes of a number: its fixed one, if it has one, or else those that are derived.
+    #[must_use]
+    pub const fn codes<'a>(&'a self, fixed: Option<&'a OneTimeCode>) -> Codes<'a> {
+        Codes { derivation: self, fixed }
+    }
+
     /// The keyed hash under which a number counts as used for good.
     #[must_use]
     pub fn number_digest(&self, phone: &PhoneNumber) -> NumberDigest {
@@ -104,14 +111,15 @@ impl Derivation {
     pub(crate) fn request_digest(&self, request: &KeyedRequest<'_>) -> RequestDigest {
         let [method, path] = request.target.map(str::as_bytes);
         let key = request.key.as_bytes();
+        let merchant = request.merchant.as_ref().map_or("", MerchantId::as_str).as_bytes();
         RequestDigest(match request.asker {
             Asker::Customer(user) => {
-                self.requests.mac(&[key, method, path, b"customer", user.uuid().as_bytes()])
+                self.requests.mac(&[key, method, path, merchant, b"customer", user.uuid().as_bytes()])
             }
             Asker::Anybody(Some(device)) => {
-                self.requests.mac(&[key, method, path, b"device", device.digest()])
+                self.requests.mac(&[key, method, path, merchant, b"device", device.digest()])
             }
-            Asker::Anybody(None) => self.requests.mac(&[key, method, path]),
+            Asker::Anybody(None) => self.requests.mac(&[key, method, path, merchant]),
         })
     }
 
@@ -151,13 +159,42 @@ impl Derivation {
     }
 }
 
-impl OneTimeCodes for Derivation {
+/// The codes of one number. There are no others: what is derived is sent, what is fixed is not, and marks the account that it opens.
+#[derive(Debug, Clone, Copy)]
+pub struct Codes<'a> {
+    derivation: &'a Derivation,
+    fixed: Option<&'a OneTimeCode>,
+}
+
+impl Codes<'_> {
+    /// What is to be sent of a message with a code: nothing where the code is fixed.
+    pub(crate) fn sent<T>(&self, message: T) -> Option<T> {
+        self.fixed.is_none().then_some(message)
+    }
+
+    /// Whose account one of these opens.
+    pub(crate) const fn kind(&self) -> AccountKind {
+        match self.fixed {
+            Some(_) => AccountKind::Test,
+            None => AccountKind::Customer,
+        }
+    }
+}
+
+impl OneTimeCodes for Codes<'_> {
     fn code(&self, attempt: AttemptId, generation: Generation) -> OneTimeCode {
-        self.code_of(&self.active.codes, attempt, generation)
+        let derived = || self.derivation.code_of(&self.derivation.active.codes, attempt, generation);
+        self.fixed.cloned().unwrap_or_else(derived)
     }
 
     fn matches(&self, attempt: AttemptId, generation: Generation, candidate: &OneTimeCode) -> bool {
-        self.generations().any(|subkeys| self.code_of(&subkeys.codes, attempt, generation) == *candidate)
+        if let Some(fixed) = self.fixed {
+            return fixed == candidate;
+        }
+        let derivation = self.derivation;
+        derivation
+            .generations()
+            .any(|subkeys| derivation.code_of(&subkeys.codes, attempt, generation) == *candidate)
     }
 }
 
@@ -244,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_code_is_repeatable_and_belongs_to_its_attempt_and_generation() {
-        let codes = derivation(1, None);
+        let derivation = derivation(1, None);
+        let codes = derivation.codes(None);
         assert_eq!(codes.code(attempt(1), 0), codes.code(attempt(1), 0));
         let distinct: HashSet<_> = (0..100)
             .flat_map(|number| (0..3).map(move |generation| (number, generation)))
@@ -258,10 +296,23 @@ mod tests {
 
     #[test]
     fn a_rotated_key_is_accepted_until_it_is_dropped() {
-        let code = derivation(1, None).code(attempt(1), 0);
-        assert!(derivation(2, Some(1)).matches(attempt(1), 0, &code));
-        assert!(!derivation(2, None).matches(attempt(1), 0, &code));
-        assert_ne!(derivation(2, Some(1)).code(attempt(1), 0), code);
+        let code = derivation(1, None).codes(None).code(attempt(1), 0);
+        assert!(derivation(2, Some(1)).codes(None).matches(attempt(1), 0, &code));
+        assert!(!derivation(2, None).codes(None).matches(attempt(1), 0, &code));
+        assert_ne!(derivation(2, Some(1)).codes(None).code(attempt(1), 0), code);
+    }
+
+    #[test]
+    fn a_fixed_code_is_the_only_one_and_is_not_sent() {
+        let derivation = derivation(1, Some(2));
+        let fixed = OneTimeCode::parse("123456").unwrap();
+        let (codes, derived) = (derivation.codes(Some(&fixed)), derivation.codes(None));
+        assert_eq!(codes.code(attempt(1), 0), fixed);
+        assert!(codes.matches(attempt(2), 7, &fixed));
+        assert!(!codes.matches(attempt(1), 0, &derived.code(attempt(1), 0)));
+        assert!(!derived.matches(attempt(1), 0, &fixed));
+        assert_eq!((codes.sent(1), derived.sent(1)), (None, Some(1)));
+        assert_eq!((codes.kind(), derived.kind()), (AccountKind::Test, AccountKind::Customer));
     }
 
     #[test]
@@ -290,7 +341,7 @@ mod tests {
     }
 
     fn request<'a>(key: &'a IdempotencyKey, target: [&'a str; 2], asker: Asker) -> KeyedRequest<'a> {
-        KeyedRequest { key, target, asker, payload: &[] }
+        KeyedRequest { key, target, asker, merchant: None, payload: &[] }
     }
 
     #[test]
@@ -298,13 +349,17 @@ mod tests {
         let keys = ["a", "b", "aPOST"].map(|key| IdempotencyKey::parse(key).unwrap());
         let user = |number| Asker::Customer(UserId::new(Uuid::from_u128(number)));
         let askers = [user(1), user(2), Asker::Anybody(Fingerprint::of("device")), Asker::Anybody(None)];
+        let merchants = [None, MerchantId::parse("acme"), MerchantId::parse("bolt")];
         let targets = [["POST", "/x"], ["PUT", "/x"], ["POST", "/y"], ["POST", "/xy"]];
         let derivation = derivation(1, None);
         let mut known = HashSet::new();
         for key in &keys {
             for asker in askers {
                 for target in targets {
-                    assert!(known.insert(derivation.request_digest(&request(key, target, asker))));
+                    for merchant in merchants {
+                        let request = KeyedRequest { merchant, ..request(key, target, asker) };
+                        assert!(known.insert(derivation.request_digest(&request)));
+                    }
                 }
             }
         }

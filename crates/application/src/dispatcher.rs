@@ -130,7 +130,10 @@ impl Dispatcher {
     async fn deliver(&self, claimed: Claimed, leased_until: Instant) {
         let Claimed { message, tries, doubted } = claimed;
         let settlement = if self.clock.now() >= message.expires_at {
-            tracing::warn!("dropped: it would come too late");
+            // What was never to be sent is no news.
+            if message.expires_at > message.queued_at {
+                tracing::warn!("dropped: it would come too late");
+            }
             Settlement::Expired { at: self.clock.now() }
         } else {
             let outcome = self.try_to_send(&message, doubted.as_deref()).await;

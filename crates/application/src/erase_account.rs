@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Origin, Password};
+use vestibule_domain::{AccountKind, Origin, Password};
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, Unavailable};
 use zeroize::Zeroizing;
 
@@ -44,7 +44,8 @@ pub enum EraseAccountError {
 }
 
 impl Application {
-    /// Removes everything personal at once. The number stays used, known by its keyed hash only.
+    /// Removes everything personal at once. The number stays used, known by its keyed hash only; unless it
+    /// is a test number, which its next reviewer signs up with again.
     ///
     /// # Errors
     /// [`EraseAccountError`]
@@ -72,6 +73,10 @@ impl Application {
             }
             let changes = Changes {
                 end_sessions: Some(EndSessions::One(user, customer.session)),
+                freed_number: match account.value.kind() {
+                    AccountKind::Customer => None,
+                    AccountKind::Test => Some(self.derivation.number_digest(phone)),
+                },
                 facts: vec![self.fact(Event::Erased, &Scene::of(&account.value))],
                 erase: Some(Erasure {
                     user,

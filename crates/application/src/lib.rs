@@ -20,6 +20,7 @@ mod erase_account;
 mod export_account;
 mod facts;
 mod introspect;
+mod partners;
 mod patch_profile;
 mod prove_password;
 mod providers;
@@ -41,14 +42,16 @@ mod watch_spending;
 mod wording;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::UtcDateTime;
 use tokio::sync::Semaphore;
-
 use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
 use vestibule_domain::spending::{Audience, Spend};
-use vestibule_domain::{Locale, Message, MessageId, Origin, PhoneNumber, Recipient};
+use vestibule_domain::{
+    Account, AccountKind, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient, Voice,
+};
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
 use vestibule_port_storage::{Answers, Storage};
 
@@ -60,11 +63,12 @@ pub use change_password::{ChangePassword, ChangePasswordError};
 pub use confirm_email::{ConfirmEmailError, EmailLink};
 pub use confirm_phone::{ConfirmPhone, ConfirmPhoneError};
 pub use copy_installation::{CopyInstallationError, CopyPhase, CopyProgress, copy_installation};
-pub use derivation::{Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
+pub use derivation::{Codes, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys};
 pub use dispatcher::{Dispatcher, Senders};
 pub use erase_account::{EraseAccount, EraseAccountError};
 pub use export_account::PersonalData;
 pub use introspect::{Introspected, TokenKind};
+pub use partners::Partner;
 pub use patch_profile::PatchProfileError;
 pub use providers::Providers;
 pub use receive_callback::{Callbacks, ReceiveCallbackError};
@@ -81,7 +85,7 @@ pub use sign_up::{SignUp, SignUpError, SignedUp};
 pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
-pub use vestibule_port_storage::{Execution, Unavailable};
+pub use vestibule_port_storage::{Execution, SignatureDigest, Unavailable};
 pub use watch_spending::ToldOfSpending;
 pub use wording::{MailText, Wording, WordingError};
 
@@ -114,15 +118,48 @@ pub struct Application {
 }
 
 impl Application {
+    /// The number that is meant: one that can receive SMS, or a test number.
+    ///
+    /// # Errors
+    /// [`PhoneError`]
+    pub fn phone_number(&self, text: &str) -> Result<PhoneNumber, PhoneError> {
+        self.settings.test_numbers.parse(text, self.clock.now())
+    }
+
+    /// The codes of sign-ups with the number.
+    fn sign_up_codes(&self, phone: &PhoneNumber, now: UtcDateTime) -> Codes<'_> {
+        self.derivation.codes(self.settings.test_numbers.code(phone, now))
+    }
+
+    /// The codes that let the owner of an account set a password. A fixed one opens only what a fixed one has made: a customer's account
+    /// is nobody else's, even if the number is named as a test number afterwards.
+    fn reset_codes(&self, account: Option<&Account>, now: UtcDateTime) -> Codes<'_> {
+        let test = account.filter(|account| account.kind() == AccountKind::Test);
+        self.derivation.codes(test.and_then(|test| self.settings.test_numbers.code(test.phone(), now)))
+    }
+
     /// A message on its way out.
-    fn message(&self, recipient: Recipient, locale: &Locale, outgoing: Outgoing) -> Message {
+    fn message(&self, recipient: Recipient, voice: &Voice, outgoing: Outgoing) -> Message {
         let queued_at = self.clock.now();
         let Outgoing { content, expires_at } = outgoing;
         let id = MessageId::new(self.entropy.ordered_id(queued_at));
-        Message { id, recipient, content, locale: locale.clone(), queued_at, expires_at }
+        Message { id, recipient, content, voice: voice.clone(), queued_at, expires_at }
     }
 
-    /// What the message to the number costs. Where there is none, and nobody may see that, there must be as much.
+    /// Whether the step may be taken, for who wants to know before anything is decided. The inner error is how long to wait.
+    async fn admit_step(
+        &self,
+        step: Step,
+        origin: &Origin,
+        now: UtcDateTime,
+    ) -> Result<Result<(), Duration>, Unavailable> {
+        let charges = self.settings.quotas.charges(step, origin, Unit::Kept, now);
+        let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
+        Ok(self.storage.budgets(&limits).await?.admit(&charges))
+    }
+
+    /// What the message to the number costs; nothing where there is none, for a test number. One that is queued to be dropped must find
+    /// as much room and leaves it, so that nobody can tell it from others.
     fn spends(
         &self,
         message: Option<&Message>,
@@ -130,7 +167,8 @@ impl Application {
         audience: Audience,
         now: UtcDateTime,
     ) -> Vec<Spend> {
-        let unit = if message.is_some() { Unit::Taken } else { Unit::Kept };
+        let Some(message) = message else { return Vec::new() };
+        let unit = if message.expires_at <= message.queued_at { Unit::Kept } else { Unit::Taken };
         self.settings.spending.spends(to, audience, unit, now)
     }
 

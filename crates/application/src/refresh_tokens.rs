@@ -1,5 +1,5 @@
 use vestibule_domain::audit::Event;
-use vestibule_domain::{Content, Locale, Origin, RefreshTokenHash, Refreshed};
+use vestibule_domain::{Content, Origin, RefreshTokenHash, Refreshed, Voice};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, RefreshState, Save, SignedInAccount, Unavailable,
 };
@@ -28,7 +28,7 @@ impl Application {
         &self,
         token: &str,
         origin: &Origin,
-        locale: &Locale,
+        voice: &Voice,
     ) -> Result<TokenPair, RefreshError> {
         let hash = RefreshTokenHash::of(token);
         for _ in 0..MAX_ROUNDS {
@@ -55,7 +55,7 @@ impl Application {
                     let changes = Changes {
                         end_sessions: Some(EndSessions::One(user, id)),
                         facts: vec![self.fact(Event::RefreshTokenReused, &scene)],
-                        messages: self.notices(&account.value, locale, Content::SessionStolen),
+                        messages: self.notices(&account.value, voice, Content::SessionStolen),
                         ..Changes::default()
                     };
                     (changes, Err(RefreshError::Invalid))

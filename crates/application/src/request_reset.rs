@@ -7,7 +7,7 @@ use vestibule_domain::password_reset::{Owner, PasswordReset, Request};
 use vestibule_domain::registration::ResendRefusal;
 use vestibule_domain::spending::Audience;
 use vestibule_domain::{
-    AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Standing,
+    Account, AttemptId, ClientAddress, Fingerprint, Origin, PhoneError, Recipient, Standing, Voice,
 };
 use vestibule_port_storage::{Changes, CommitError, Credentials, Save, Unavailable};
 
@@ -22,8 +22,8 @@ pub struct RequestReset {
     pub fingerprint: Option<Fingerprint>,
     /// Where the request comes from.
     pub client: IpAddr,
-    /// The language for the message.
-    pub locale: Locale,
+    /// How the message speaks.
+    pub voice: Voice,
 }
 
 /// Why no code is sent. None of it tells whether the number has an account.
@@ -55,13 +55,14 @@ impl Application {
     /// # Errors
     /// [`RequestResetError`]
     pub async fn request_reset(&self, request: RequestReset) -> Result<(), RequestResetError> {
-        let phone = PhoneNumber::parse(&request.phone)?;
+        let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
             let credentials = self.storage.credentials(&phone, &[]).await?;
             let owner = owner(&credentials);
-            let account = credentials.account.as_ref().map(|account| account.value.user());
+            let account = credentials.account.as_ref().map(|account| &account.value);
+            let (codes, account) = (self.reset_codes(account, now), account.map(Account::user));
             let (current, replaces) = match credentials.reset {
                 Some(loaded) => (Some(loaded.value), Some(loaded.version)),
                 None => (None, None),
@@ -71,13 +72,12 @@ impl Application {
                 current,
                 owner,
                 Request { attempt, phone: phone.clone(), origin },
-                &*self.derivation,
+                &codes,
                 &self.settings.registration,
                 now,
             )?;
-            let message = step
-                .message
-                .map(|message| self.message(Recipient::Phone(phone.clone()), &request.locale, message));
+            let to = Recipient::Phone(phone.clone());
+            let message = codes.sent(step.message).map(|message| self.message(to, &request.voice, message));
             let scene = Scene { user: account, ..Scene::at(&phone, &origin) };
             let changes = Changes {
                 reset: Some(Save { value: step.reset, replaces }),

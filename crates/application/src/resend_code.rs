@@ -6,8 +6,7 @@ use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::registration::{Registration, Resend, ResendRefusal};
 use vestibule_domain::spending::Audience;
 use vestibule_domain::{
-    AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Locale, Origin, PhoneError, PhoneNumber,
-    Recipient,
+    AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Origin, PhoneError, Recipient, Voice,
 };
 use vestibule_port_storage::{Changes, CommitError, Save, Unavailable};
 
@@ -23,8 +22,8 @@ pub struct ResendCode {
     pub fingerprint: Option<Fingerprint>,
     /// Where the request comes from.
     pub client: IpAddr,
-    /// The language for the message.
-    pub locale: Locale,
+    /// How the message speaks.
+    pub voice: Voice,
 }
 
 /// The message is queued.
@@ -70,19 +69,20 @@ impl Application {
     /// # Errors
     /// [`ResendCodeError`]
     pub async fn resend_code(&self, request: ResendCode) -> Result<ResentCode, ResendCodeError> {
-        let phone = PhoneNumber::parse(&request.phone)?;
+        let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         let resend = Resend { claim: Claim { attempt: request.registration, origin } };
         for _ in 0..MAX_ROUNDS {
             let loaded = self.storage.registration(&phone).await?.ok_or(ResendCodeError::NotFound)?;
             let now = self.clock.now();
             let delivery = self.known_delivery(&loaded.value, &resend.claim, now).await?;
+            let codes = self.sign_up_codes(&phone, now);
             let step = loaded
                 .value
-                .resend(&resend, &*self.derivation, &self.settings.registration, now)
+                .resend(&resend, &codes, &self.settings.registration, now)
                 .map_err(|refusal| refused(refusal, delivery))?;
-            let to = || Recipient::Phone(phone.clone());
-            let message = step.message.map(|message| self.message(to(), &request.locale, message));
+            let to = Recipient::Phone(phone.clone());
+            let message = codes.sent(step.message).map(|message| self.message(to, &request.voice, message));
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
                 charges: self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now),

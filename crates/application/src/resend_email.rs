@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use vestibule_domain::limits::{Step, Unit};
-use vestibule_domain::{EmailRefusal, EmailVerificationId, Locale, Origin, Recipient};
+use vestibule_domain::{EmailRefusal, EmailVerificationId, Origin, Recipient, Voice};
 use vestibule_port_storage::Unavailable;
 
 use crate::authenticate::{AccountChange, CommitRefusal};
@@ -45,14 +45,14 @@ impl Application {
         &self,
         customer: Customer,
         origin: &Origin,
-        locale: &Locale,
+        voice: &Voice,
     ) -> Result<(), ResendEmailError> {
         self.change_account(customer, |account| {
             let fresh = EmailVerificationId::new(self.entropy.unguessable_id());
             let address = account.email().address().cloned().ok_or(ResendEmailError::NoAddress)?;
             let now = self.clock.now();
             let step = account.resend_email(fresh, &self.settings.email, now)?;
-            let message = Some(self.message(Recipient::Email(address), locale, step.mail));
+            let message = Some(self.message(Recipient::Email(address), voice, step.mail));
             let charges = self.settings.quotas.charges(Step::Mail, origin, Unit::Taken, now);
             Ok(Some(AccountChange { account: step.account, charges, message }))
         })

@@ -7,8 +7,8 @@ use vestibule_domain::password_reset::{Checked, PasswordReset};
 use vestibule_domain::registration::ConfirmRefusal;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    ClientAddress, Content, Fingerprint, Locale, OneTimeCode, Origin, Password, PasswordHash, PhoneError,
-    PhoneNumber, Session, SessionId, Violations,
+    ClientAddress, Content, Fingerprint, OneTimeCode, Origin, Password, PasswordHash, PhoneError,
+    PhoneNumber, Session, SessionId, Violations, Voice,
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{
@@ -39,8 +39,8 @@ pub struct ResetPassword {
     pub check: CheckResetCode,
     /// As it was written.
     pub password: Zeroizing<String>,
-    /// The language for the notices.
-    pub locale: Locale,
+    /// How the notices speak.
+    pub voice: Voice,
 }
 
 /// Why the code is not accepted. None of it tells whether the number has an account.
@@ -101,7 +101,7 @@ impl Application {
     /// # Errors
     /// [`CheckResetCodeError`]
     pub async fn check_reset_code(&self, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
-        let phone = PhoneNumber::parse(&check.phone)?;
+        let phone = self.phone_number(&check.phone)?;
         self.compare(&phone, check).await
     }
 
@@ -110,14 +110,14 @@ impl Application {
     /// # Errors
     /// [`ResetPasswordError`]
     pub async fn reset_password(&self, reset: ResetPassword) -> Result<TokenPair, ResetPasswordError> {
-        let ResetPassword { check, password, locale } = reset;
-        let phone = PhoneNumber::parse(&check.phone).map_err(CheckResetCodeError::from)?;
+        let ResetPassword { check, password, voice } = reset;
+        let phone = self.phone_number(&check.phone).map_err(CheckResetCodeError::from)?;
         // On record before the password is looked at: what the policy says of it must not tell that the code was right.
         self.compare(&phone, &check).await?;
         let credentials = self.storage.credentials(&phone, &[]).await?;
         let password = self.new_password(password, &credentials).await?;
         let hash = self.hasher.hash(password.clone()).await?;
-        self.replace_password(&phone, &check, (&password, &hash), credentials, &locale).await
+        self.replace_password(&phone, &check, (&password, &hash), credentials, &voice).await
     }
 
     /// Compares the code. That it was right is told once nobody can have guessed faster.
@@ -127,6 +127,11 @@ impl Application {
             let (origin, now) = (check.origin(), self.clock.now());
             let is_first = |reset: &Loaded<PasswordReset>| reset.value.is_first_guess(&origin, now);
             let is_first = credentials.reset.as_ref().is_some_and(is_first);
+            if !is_first {
+                self.admit_step(Step::CodeGuess, &origin, now)
+                    .await?
+                    .map_err(|retry_after| CheckResetCodeError::TooMany { retry_after })?;
+            }
             let (reset, unit, answer) = match self.checked(&credentials, check)? {
                 Checked::Right { kept, .. } => (kept, Unit::Kept, Ok(())),
                 Checked::Refused { spent: Some(reset), refusal } => (reset, Unit::Taken, Err(refusal.into())),
@@ -160,13 +165,14 @@ impl Application {
         let Some(Loaded { value: reset, .. }) = &credentials.reset else {
             return Err(ConfirmRefusal::NotFound.into());
         };
+        let now = self.clock.now();
         Ok(reset.clone().check(
             owner(credentials),
             check.code.as_ref(),
             &check.origin(),
-            &*self.derivation,
+            &self.reset_codes(credentials.account.as_ref().map(|account| &account.value), now),
             &self.settings.registration,
-            self.clock.now(),
+            now,
         ))
     }
 
@@ -191,7 +197,7 @@ impl Application {
         check: &CheckResetCode,
         (password, hash): (&Password, &PasswordHash),
         mut credentials: Credentials,
-        locale: &Locale,
+        voice: &Voice,
     ) -> Result<TokenPair, ResetPasswordError> {
         let origin = check.origin();
         for _ in 0..MAX_ROUNDS {
@@ -221,7 +227,7 @@ impl Application {
                 session: Some(Save::new(session)),
                 refresh_token: Some(refresh_token),
                 facts: vec![self.fact(Event::PasswordReset, &scene)],
-                messages: self.notices(&account, locale, Content::PasswordChanged),
+                messages: self.notices(&account, voice, Content::PasswordChanged),
                 ..Changes::default()
             };
             match self.storage.commit(changes).await {

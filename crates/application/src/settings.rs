@@ -1,11 +1,13 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use vestibule_domain::limits::Quotas;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::spending::Budget;
-use vestibule_domain::{Country, EmailRules, PasswordPolicy, SessionLives};
+use vestibule_domain::{CountryRule, EmailRules, MerchantId, PasswordPolicy, SessionLives, TestNumbers};
+
+use crate::Partner;
 
 /// Limits and lives, as the operator has set them.
 #[derive(Debug, Clone)]
@@ -24,10 +26,14 @@ pub struct Settings {
     pub conceal_accounts: bool,
     /// The age that a customer must have reached.
     pub min_age_years: u8,
-    /// Countries whose client addresses may not sign up.
-    pub blocked_client_countries: HashSet<Country>,
-    /// Countries whose numbers may not sign up.
-    pub blocked_phone_countries: HashSet<Country>,
+    /// Countries whose client addresses may sign up.
+    pub client_countries: CountryRule,
+    /// Countries whose numbers may sign up.
+    pub phone_countries: CountryRule,
+    /// Numbers with a code of their own.
+    pub test_numbers: TestNumbers,
+    /// Whose apps people sign up in.
+    pub partners: HashMap<MerchantId, Partner>,
     /// The rules for new passwords.
     pub passwords: PasswordPolicy,
     /// How long an access token lives; whole seconds.

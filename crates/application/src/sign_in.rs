@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use vestibule_domain::audit::Event;
 use vestibule_domain::{
-    ClientAddress, Fingerprint, Origin, Password, PhoneError, PhoneNumber, Session, SessionId, Standing,
+    ClientAddress, Fingerprint, Origin, Password, PhoneError, Session, SessionId, Standing,
 };
 use vestibule_port_storage::{Changes, Save, Unavailable};
 use zeroize::Zeroizing;
@@ -60,7 +60,7 @@ impl Application {
     /// [`SignInError`]
     pub async fn sign_in(&self, sign_in: SignIn) -> Result<TokenPair, SignInError> {
         let SignIn { phone, password, fingerprint, client } = sign_in;
-        let phone = PhoneNumber::parse(&phone)?;
+        let phone = self.phone_number(&phone)?;
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let password = Password::prepare(&password).ok();
         let presented = Presented { phone: &phone, password, origin: &origin };

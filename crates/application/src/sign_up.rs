@@ -2,11 +2,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
-use vestibule_domain::limits::{Step, Unit};
+use vestibule_domain::limits::{Limit, Unit};
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
 use vestibule_domain::spending::Audience;
 use vestibule_domain::{
-    AttemptId, ClientAddress, Fingerprint, Locale, Origin, PhoneError, PhoneNumber, Recipient, Violations,
+    AttemptId, ClientAddress, Fingerprint, MerchantId, Origin, PhoneError, Recipient, Violations, Voice,
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, NumberDigest, Save, SignUpState, Unavailable};
@@ -26,8 +26,8 @@ pub struct SignUp {
     pub client: IpAddr,
     /// Which device it comes from, if it says so.
     pub fingerprint: Option<Fingerprint>,
-    /// The language for the message.
-    pub locale: Locale,
+    /// How the message speaks.
+    pub voice: Voice,
 }
 
 /// A sign-up that was recorded. Its message is on the way.
@@ -50,7 +50,7 @@ pub enum SignUpError {
     /// The phone is none that can receive SMS.
     #[error(transparent)]
     Phone(#[from] PhoneError),
-    /// The number belongs to a blocked country.
+    /// The number belongs to a blocked country, or to one that the partner does not serve.
     #[error("the number's country is blocked")]
     PhoneCountryBlocked,
     /// The password breaks the policy.
@@ -88,29 +88,32 @@ impl Application {
     /// # Errors
     /// [`SignUpError`]
     pub async fn sign_up(&self, sign_up: SignUp) -> Result<SignedUp, SignUpError> {
-        let SignUp { phone, password, client, fingerprint, locale } = sign_up;
-        if let Some(country) = self.countries.country_of(client)
-            && self.settings.blocked_client_countries.contains(&country)
-        {
+        let SignUp { phone, password, client, fingerprint, voice } = sign_up;
+        if !self.settings.client_countries.admits(self.countries.country_of(client)) {
             return Err(SignUpError::ClientCountryBlocked);
         }
-        let phone = PhoneNumber::parse(&phone)?;
-        if phone.country().is_some_and(|country| self.settings.blocked_phone_countries.contains(&country)) {
+        let phone = self.phone_number(&phone)?;
+        if !self.settings.phone_countries.admits(phone.country()) {
+            return Err(SignUpError::PhoneCountryBlocked);
+        }
+        let merchant = voice.merchant;
+        if self.partner(merchant).is_some_and(|partner| !partner.takes(&phone)) {
             return Err(SignUpError::PhoneCountryBlocked);
         }
         let password = self.check_password(password, Subject::of_phone(&phone)).await??;
 
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let digest = self.derivation.number_digest(&phone);
-        let state = self.storage.sign_up_state(&phone, &digest, &self.limits(Step::SignUp, &origin)).await?;
-        self.admit_sign_up(&state, &origin)?;
+        let state =
+            self.storage.sign_up_state(&phone, &digest, &self.sign_up_limits(&origin, merchant)).await?;
+        self.admit_sign_up(&state, &origin, merchant)?;
         let password = self.hasher.hash(password).await.map_err(|error| match error {
             HashError::Busy { retry_after } => SignUpError::Busy { retry_after },
             HashError::Unavailable(reason) => SignUpError::Unavailable(Unavailable(reason)),
         })?;
         let attempt = AttemptId::new(self.entropy.unguessable_id());
         let sign_up = registration::SignUp { attempt, phone, password, origin };
-        self.record_sign_up(sign_up, state, digest, &locale).await
+        self.record_sign_up(sign_up, state, digest, &voice).await
     }
 
     async fn record_sign_up(
@@ -118,7 +121,7 @@ impl Application {
         sign_up: registration::SignUp,
         mut state: SignUpState,
         digest: NumberDigest,
-        locale: &Locale,
+        voice: &Voice,
     ) -> Result<SignedUp, SignUpError> {
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
@@ -128,13 +131,13 @@ impl Application {
             };
             let number = self.number_use(state.number_used);
             let rules = &self.settings.registration;
-            let step =
-                Registration::sign_up(current, number, sign_up.clone(), &*self.derivation, rules, now)?;
-            let to = || Recipient::Phone(sign_up.phone.clone());
-            let message = step.message.map(|message| self.message(to(), locale, message));
+            let codes = self.sign_up_codes(&sign_up.phone, now);
+            let step = Registration::sign_up(current, number, sign_up.clone(), &codes, rules, now)?;
+            let to = Recipient::Phone(sign_up.phone.clone());
+            let message = codes.sent(step.message).map(|message| self.message(to, voice, message));
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
-                charges: self.settings.quotas.charges(Step::SignUp, &sign_up.origin, Unit::Taken, now),
+                charges: self.sign_up_charges(&sign_up.origin, voice.merchant, Unit::Taken, now),
                 spends: self.spends(message.as_ref(), &sign_up.phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::SignedUp, &Scene::at(&sign_up.phone, &sign_up.origin))],
@@ -149,7 +152,7 @@ impl Application {
                     });
                 }
                 Err(CommitError::Conflict) => {
-                    let limits = self.limits(Step::SignUp, &sign_up.origin);
+                    let limits = self.sign_up_limits(&sign_up.origin, voice.merchant);
                     state = self.storage.sign_up_state(&sign_up.phone, &digest, &limits).await?;
                 }
                 Err(CommitError::LimitReached { retry_after }) => {
@@ -165,13 +168,23 @@ impl Application {
     }
 
     /// Refuses before the password is hashed what would be refused after.
-    fn admit_sign_up(&self, state: &SignUpState, origin: &Origin) -> Result<(), SignUpError> {
+    fn admit_sign_up(
+        &self,
+        state: &SignUpState,
+        origin: &Origin,
+        merchant: Option<MerchantId>,
+    ) -> Result<(), SignUpError> {
         let now = self.clock.now();
         let current = state.registration.as_ref().map(|loaded| &loaded.value);
         let number = self.number_use(state.number_used);
         Registration::admit_sign_up(current, number, origin, &self.settings.registration, now)?;
-        let charges = self.settings.quotas.charges(Step::SignUp, origin, Unit::Taken, now);
+        let charges = self.sign_up_charges(origin, merchant, Unit::Taken, now);
         state.budgets.admit(&charges).map_err(|retry_after| SignUpError::TooMany { retry_after })
+    }
+
+    fn sign_up_limits(&self, origin: &Origin, merchant: Option<MerchantId>) -> Vec<Limit> {
+        let charges = self.sign_up_charges(origin, merchant, Unit::Kept, self.clock.now());
+        charges.iter().map(|charge| charge.limit).collect()
     }
 
     fn number_use(&self, used: bool) -> NumberUse {

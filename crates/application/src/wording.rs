@@ -1,12 +1,12 @@
 //! What messages and errors say, in every language that has a file in `locales/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minijinja::{Environment, context};
 use serde::Deserialize;
-use vestibule_domain::{Content, EmailAddress, Locale, Message, OneTimeCodes as _};
+use vestibule_domain::{Content, EmailAddress, Locale, MerchantId, Message, OneTimeCodes as _, Voice};
 
 use crate::{Derivation, EMAIL_CONFIRMATION_EVENT};
 
@@ -98,6 +98,16 @@ pub enum WordingError {
         /// The host of the public URL.
         domain: String,
     },
+    /// Nor would one that names the brand.
+    #[error(
+        "`{brand}` is too long a brand: with it an SMS of locales/{locale}.toml is longer than {SMS_CHARACTERS} characters"
+    )]
+    BrandTooLong {
+        /// The file's language.
+        locale: &'static str,
+        /// The brand.
+        brand: String,
+    },
     /// There is no file for the language that everybody else gets.
     #[error("locales/en.toml is missing")]
     NoFallback,
@@ -111,6 +121,7 @@ pub struct Wording {
     public_url: String,
     domain: String,
     android_app_hash: Option<String>,
+    brands: HashMap<MerchantId, String>,
 }
 
 impl Wording {
@@ -158,16 +169,35 @@ impl Wording {
         }
         let public_url = public_url.trim_end_matches('/').to_owned();
         let domain = host(&public_url).to_owned();
-        let wording = Self { languages, templates, public_url, domain, android_app_hash };
-        for locale in wording.languages.keys().copied() {
-            for name in ["sms/sign_up_code", "sms/reset_code"] {
-                let text = wording.code(&Locale::new(locale), name, LONGEST_CODE).unwrap_or_default();
-                if text.chars().count() > SMS_CHARACTERS {
-                    return Err(WordingError::TooLong { locale, domain: wording.domain });
-                }
+        let brands = HashMap::new();
+        let wording = Self { languages, templates, public_url, domain, android_app_hash, brands };
+        match wording.language_without_room(None) {
+            Some(locale) => Err(WordingError::TooLong { locale, domain: wording.domain }),
+            None => Ok(wording),
+        }
+    }
+
+    /// With the names under which messages of partners speak. A partner that has none, or is not known any more, speaks as we do.
+    ///
+    /// # Errors
+    /// [`WordingError::BrandTooLong`]
+    pub fn with_brands(self, brands: HashMap<MerchantId, String>) -> Result<Self, WordingError> {
+        for brand in brands.values() {
+            if let Some(locale) = self.language_without_room(Some(brand)) {
+                return Err(WordingError::BrandTooLong { locale, brand: brand.clone() });
             }
         }
-        Ok(wording)
+        Ok(Self { brands, ..self })
+    }
+
+    /// A language in which a code does not fit into one SMS.
+    fn language_without_room(&self, brand: Option<&str>) -> Option<&'static str> {
+        let is_too_long = |locale: &&str| {
+            let texts = ["sms/sign_up_code", "sms/reset_code"]
+                .map(|name| self.code(&Locale::new(locale), name, LONGEST_CODE, brand));
+            texts.into_iter().flatten().any(|text| text.chars().count() > SMS_CHARACTERS)
+        };
+        self.languages.keys().copied().find(is_too_long)
     }
 
     /// The best language for an `Accept-Language` value (RFC 9110, section 12.5.4): by weight, then by order, a
@@ -210,24 +240,26 @@ impl Wording {
 
     /// The text of an SMS; `None` for a content that is none.
     pub(crate) fn sms(&self, message: &Message, derivation: &Derivation) -> Option<String> {
-        let locale = &message.locale;
+        let (locale, brand) = (&message.voice.locale, self.brand(&message.voice));
         match message.content {
             Content::SignUpCode { attempt, generation } => {
-                self.code(locale, "sms/sign_up_code", derivation.code(attempt, generation).expose())
+                let code = derivation.codes(None).code(attempt, generation);
+                self.code(locale, "sms/sign_up_code", code.expose(), brand)
             }
             Content::ResetCode { attempt, generation } => {
-                self.code(locale, "sms/reset_code", derivation.code(attempt, generation).expose())
+                let code = derivation.codes(None).code(attempt, generation);
+                self.code(locale, "sms/reset_code", code.expose(), brand)
             }
-            Content::AlreadyRegistered => self.render(locale, "sms/already_registered", context! {}),
-            Content::PasswordChanged => self.render(locale, "sms/password_changed", context! {}),
-            Content::SessionStolen => self.render(locale, "sms/session_stolen", context! {}),
+            Content::AlreadyRegistered => self.render(locale, "sms/already_registered", context! { brand }),
+            Content::PasswordChanged => self.render(locale, "sms/password_changed", context! { brand }),
+            Content::SessionStolen => self.render(locale, "sms/session_stolen", context! { brand }),
             Content::EmailConfirmation { .. } => None,
         }
     }
 
     /// A text with a code, bound to our domain.
-    fn code(&self, locale: &Locale, name: &str, code: &str) -> Option<String> {
-        let text = self.render(locale, name, context! { code })?;
+    fn code(&self, locale: &Locale, name: &str, code: &str, brand: Option<&str>) -> Option<String> {
+        let text = self.render(locale, name, context! { code, brand })?;
         let hash = self.android_app_hash.as_ref().map(|hash| format!("{hash}\n")).unwrap_or_default();
         Some(format!("{text}\n\n{hash}@{} #{code}", self.domain))
     }
@@ -239,6 +271,7 @@ impl Wording {
         to: &EmailAddress,
         derivation: &Derivation,
     ) -> Option<MailText> {
+        let brand = self.brand(&message.voice);
         match message.content {
             Content::EmailConfirmation { verification } => {
                 let link = format!(
@@ -248,17 +281,21 @@ impl Wording {
                     URL_SAFE_NO_PAD.encode(EMAIL_CONFIRMATION_EVENT),
                     derivation.email_token(verification, to),
                 );
-                self.letter(message, &context! { link, email => to.as_str() })
+                self.letter(message, &context! { link, email => to.as_str(), brand })
             }
-            Content::PasswordChanged | Content::SessionStolen => self.letter(message, &context! {}),
+            Content::PasswordChanged | Content::SessionStolen => self.letter(message, &context! { brand }),
             Content::SignUpCode { .. } | Content::ResetCode { .. } | Content::AlreadyRegistered => None,
         }
+    }
+
+    fn brand(&self, voice: &Voice) -> Option<&str> {
+        self.brands.get(&voice.merchant?).map(String::as_str)
     }
 
     fn letter(&self, message: &Message, context: &minijinja::Value) -> Option<MailText> {
         let part = |part| {
             let name = format!("{}.{part}", message.content.kind());
-            self.render(&message.locale, &name, context.clone())
+            self.render(&message.voice.locale, &name, context.clone())
         };
         Some(MailText { subject: part("subject")?, text: part("text")?, html: part("html")? })
     }

@@ -119,7 +119,7 @@ impl Stage {
             id,
             recipient,
             content,
-            locale: Locale::new("en"),
+            voice: Locale::new("en").into(),
             queued_at: now,
             expires_at: now + lives,
         };
@@ -239,7 +239,7 @@ impl Stage {
             id: MessageId::new(Uuid::from_u128(1)),
             recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
             content: Content::SignUpCode { attempt, generation: 0 },
-            locale: Locale::new("en"),
+            voice: Locale::new("en").into(),
             queued_at: now - age,
             expires_at: now - age + Duration::from_mins(10),
         };

@@ -32,7 +32,7 @@ impl Stage {
             id: message(),
             recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
             content: Content::SignUpCode { attempt: attempt(), generation: 0 },
-            locale: Locale::new("en"),
+            voice: Locale::new("en").into(),
             queued_at: now,
             expires_at: now + Duration::from_mins(10),
         };

@@ -22,8 +22,18 @@ pub struct Account {
     kyc: KycLevel,
     created_at: UtcDateTime,
     opened_from: Option<Origin>,
+    kind: AccountKind,
     standing: Standing,
     mails_full_at: Option<UtcDateTime>,
+}
+
+/// Whose account it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountKind {
+    /// A customer's, who has shown that the phone is hers.
+    Customer,
+    /// Of whoever knows the code of a test number.
+    Test,
 }
 
 /// Whether the owner may come in.
@@ -150,6 +160,7 @@ impl Account {
             kyc: KycLevel::None,
             created_at: now,
             opened_from: Some(from),
+            kind: AccountKind::Customer,
             standing: Standing::Good,
             mails_full_at: None,
         }
@@ -195,6 +206,18 @@ impl Account {
     #[must_use]
     pub const fn opened_from(&self) -> Option<&Origin> {
         self.opened_from.as_ref()
+    }
+
+    /// Whose account it is.
+    #[must_use]
+    pub const fn kind(&self) -> AccountKind {
+        self.kind
+    }
+
+    /// The account as one of another kind.
+    #[must_use]
+    pub fn of_kind(self, kind: AccountKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// Whether the owner may come in.
@@ -331,9 +354,20 @@ impl Account {
     /// What storage keeps.
     #[must_use]
     pub fn record(self) -> AccountRecord {
-        let Self { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at } =
+        let Self { user, phone, email, profile, kyc, created_at, opened_from, kind, standing, mails_full_at } =
             self;
-        AccountRecord { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at }
+        AccountRecord {
+            user,
+            phone,
+            email,
+            profile,
+            kyc,
+            created_at,
+            opened_from,
+            kind,
+            standing,
+            mails_full_at,
+        }
     }
 
     /// The account that a record was made of. The record is believed.
@@ -347,10 +381,11 @@ impl Account {
             kyc,
             created_at,
             opened_from,
+            kind,
             standing,
             mails_full_at,
         } = record;
-        Self { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at }
+        Self { user, phone, email, profile, kyc, created_at, opened_from, kind, standing, mails_full_at }
     }
 }
 
@@ -371,6 +406,8 @@ pub struct AccountRecord {
     pub created_at: UtcDateTime,
     /// Where the confirmation came from that opened it; accounts of the first versions have none.
     pub opened_from: Option<Origin>,
+    /// Whose account it is.
+    pub kind: AccountKind,
     /// Whether the owner may come in.
     pub standing: Standing,
     /// When its budget of mails is full again, see [`quota`](crate::quota).

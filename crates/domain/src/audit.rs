@@ -34,6 +34,8 @@ pub enum Event {
     SignedUp,
     /// The phone was confirmed and the account opened.
     PhoneConfirmed,
+    /// The account that was opened is one of a test number.
+    TestAccountOpened,
     /// The e-mail address was confirmed.
     EmailConfirmed,
     /// A session was opened with the password.
@@ -62,9 +64,10 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SignedUp,
         Self::PhoneConfirmed,
+        Self::TestAccountOpened,
         Self::EmailConfirmed,
         Self::SignedIn,
         Self::PasswordRefused,
@@ -85,6 +88,7 @@ impl Event {
         match self {
             Self::SignedUp => "signed_up",
             Self::PhoneConfirmed => "phone_confirmed",
+            Self::TestAccountOpened => "test_account_opened",
             Self::EmailConfirmed => "email_confirmed",
             Self::SignedIn => "signed_in",
             Self::PasswordRefused => "password_refused",

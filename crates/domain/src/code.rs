@@ -56,7 +56,8 @@ impl fmt::Debug for OneTimeCode {
 
 /// Derives codes instead of storing them: the same arguments always give the same code.
 ///
-/// An implementation is a keyed hash, so that nobody without the key can tell a code from what is stored.
+/// An implementation is a keyed hash, so that nobody without the key can tell a code from what is stored; or the fixed code of a
+/// [test number](crate::TestNumbers), which is that of all its attempts.
 pub trait OneTimeCodes {
     /// The code that is sent for this generation of the attempt.
     fn code(&self, attempt: AttemptId, generation: Generation) -> OneTimeCode;

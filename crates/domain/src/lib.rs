@@ -12,10 +12,12 @@ mod account;
 pub mod audit;
 mod code;
 mod country;
+mod country_rule;
 mod email;
 mod ids;
 mod kyc;
 pub mod limits;
+mod merchant;
 mod message;
 mod origin;
 mod password;
@@ -29,17 +31,21 @@ mod serialized;
 mod session;
 pub mod sign_in;
 pub mod spending;
+mod test_numbers;
 mod verification;
 
 pub use account::{
-    Account, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState, EmailStep, Standing,
+    Account, AccountKind, AccountRecord, AddEmail, ConfirmEmail, EmailRefusal, EmailRules, EmailState,
+    EmailStep, Standing,
 };
 pub use code::{Generation, OneTimeCode, OneTimeCodes};
 pub use country::{Country, Currency, UnknownCountry, UnknownCurrency};
+pub use country_rule::{AllowedAndBlocked, CountryRule, OfNoCountry};
 pub use email::{EmailAddress, EmailError};
 pub use ids::{AttemptId, EmailVerificationId, FactId, MessageId, SessionId, UserId};
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
-pub use message::{Content, DeliveryState, Locale, Message, Recipient};
+pub use merchant::MerchantId;
+pub use message::{Content, DeliveryState, Locale, Message, Recipient, Voice};
 pub use origin::{Claim, ClientAddress, Fingerprint, Origin};
 pub use password::{
     BreachedPasswords, Password, PasswordHash, PasswordPolicy, PasswordSubject, PreparationError,
@@ -50,6 +56,7 @@ pub use profile::{FieldFault, InvalidField, Profile, ProfileField, ProfilePatch,
 pub use session::{
     HeldToken, RefreshToken, RefreshTokenHash, Refreshed, Session, SessionLives, SessionRecord,
 };
+pub use test_numbers::{TestNumber, TestNumbers};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use crate::quota::Quota;
-use crate::{ClientAddress, Fingerprint, Origin};
+use crate::{ClientAddress, Fingerprint, MerchantId, Origin};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +84,8 @@ pub enum Scope {
     Address(ClientAddress),
     /// A block of addresses'.
     Block(AddressBlock),
+    /// A partner's.
+    Merchant(MerchantId),
     /// Everyone's together.
     Everyone,
 }
@@ -108,6 +110,7 @@ impl fmt::Display for Limit {
             }
             Scope::Address(address) => write!(f, "{step}:address:{}", address.ip()),
             Scope::Block(block) => write!(f, "{step}:block:{}", block.ip()),
+            Scope::Merchant(merchant) => write!(f, "{step}:merchant:{merchant}"),
             Scope::Everyone => write!(f, "{step}:everyone:"),
         }
     }
@@ -123,6 +126,7 @@ impl Limit {
             "device" => Scope::Device(Fingerprint::restore(digest(whose)?)),
             "address" => Scope::Address(ClientAddress::of(whose.parse().ok()?)),
             "block" => Scope::Block(AddressBlock::of(ClientAddress::of(whose.parse().ok()?))),
+            "merchant" => Scope::Merchant(MerchantId::parse(whose)?),
             "everyone" if whose.is_empty() => Scope::Everyone,
             _ => return None,
         };
@@ -223,6 +227,26 @@ impl Quotas {
         device.into_iter().chain(shared).map(charge).collect()
     }
 
+    /// The budgets that bear a sign-up from the origin: as others, and that of the partner it comes by, where the partner has one of its
+    /// own.
+    #[must_use]
+    pub fn sign_up_charges(
+        &self,
+        origin: &Origin,
+        partner: Option<(MerchantId, Quota)>,
+        unit: Unit,
+        now: UtcDateTime,
+    ) -> Vec<Charge> {
+        let mut charges = self.charges(Step::SignUp, origin, unit, now);
+        let everyones = charges.pop();
+        charges.extend(partner.map(|(merchant, quota)| {
+            let limit = Limit { step: Step::SignUp, scope: Scope::Merchant(merchant) };
+            Charge { limit, quota, unit, now }
+        }));
+        charges.extend(everyones);
+        charges
+    }
+
     const fn of(&self, step: Step) -> &StepQuotas {
         match step {
             Step::SignUp => &self.sign_up,
@@ -251,15 +275,22 @@ mod tests {
         let addresses = ["192.0.2.7", "2001:db8:1:2::3"].map(address);
         let scopes =
             addresses.iter().flat_map(|of| [Scope::Address(*of), Scope::Block(AddressBlock::of(*of))]);
-        for scope in scopes.chain([device, Scope::Everyone]) {
+        let merchant = Scope::Merchant(MerchantId::parse("Acme_Pay-7").unwrap());
+        for scope in scopes.chain([device, merchant, Scope::Everyone]) {
             for step in Step::ALL {
                 let limit = Limit { step, scope };
                 assert_eq!(Limit::parse(&limit.to_string()), Some(limit), "{limit}");
             }
         }
-        for key in
-            ["", "sign-up", "sign-up:address", "sign-up:address:x", "x:everyone:", "sign-up:everyone:1"]
-        {
+        for key in [
+            "",
+            "sign-up",
+            "sign-up:address",
+            "sign-up:address:x",
+            "sign-up:merchant:",
+            "x:everyone:",
+            "sign-up:everyone:1",
+        ] {
             assert_eq!(Limit::parse(key), None, "{key}");
         }
     }
@@ -291,6 +322,12 @@ mod tests {
         let device = keys(origin).remove(0);
         assert!(device.starts_with("mail:device:"), "{device}");
         assert_eq!(keys(origin).split_off(1), shared);
+        let acme = MerchantId::parse("acme").unwrap();
+        let charges =
+            quotas.sign_up_charges(&origin, Some((acme, QUOTA)), Unit::Taken, UtcDateTime::UNIX_EPOCH);
+        let scopes: Vec<_> = charges.iter().map(|charge| charge.limit.scope).skip(2).collect();
+        let block = Scope::Block(AddressBlock::of(origin.address));
+        assert_eq!(scopes, [block, Scope::Merchant(acme), Scope::Everyone]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use time::UtcDateTime;
 
-use crate::{AttemptId, EmailAddress, EmailVerificationId, Generation, MessageId, PhoneNumber};
+use crate::{AttemptId, EmailAddress, EmailVerificationId, Generation, MerchantId, MessageId, PhoneNumber};
 
 /// A language for texts, as a lower-case BCP 47 tag (`en`, `de`): one that a wording exists for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +20,22 @@ impl Locale {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// How somebody is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voice {
+    /// In which language.
+    pub locale: Locale,
+    /// In the name of which partner, if it is one's.
+    pub merchant: Option<MerchantId>,
+}
+
+/// In our own name.
+impl From<Locale> for Voice {
+    fn from(locale: Locale) -> Self {
+        Self { locale, merchant: None }
     }
 }
 
@@ -111,8 +127,8 @@ pub struct Message {
     pub recipient: Recipient,
     /// What it says.
     pub content: Content,
-    /// In which language.
-    pub locale: Locale,
+    /// In which language, and in whose name.
+    pub voice: Voice,
     /// When it was decided on.
     pub queued_at: UtcDateTime,
     /// After this moment it is worth nothing and must not be sent any more.

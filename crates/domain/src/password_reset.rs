@@ -41,8 +41,8 @@ pub struct Request {
 pub struct Requested {
     /// The state to save.
     pub reset: PasswordReset,
-    /// The message to queue with it; none where there is no account.
-    pub message: Option<Outgoing>,
+    /// The message to queue with it, which has expired already where there is no account.
+    pub message: Outgoing,
 }
 
 /// What comparing a code led to.
@@ -94,7 +94,11 @@ impl PasswordReset {
             ledger.attempts.push(attempt);
             message
         };
-        Ok(Requested { reset: Self { ledger }, message: (owner == Owner::Account).then_some(message) })
+        let message = match owner {
+            Owner::Account => message,
+            Owner::Nobody => message.unsent(),
+        };
+        Ok(Requested { reset: Self { ledger }, message })
     }
 
     /// Whether the next guess from the origin is the first at each code that it reaches, see [`Registration::is_first_guess`](crate::registration::Registration::is_first_guess).

@@ -39,18 +39,26 @@ impl PhoneNumber {
     /// # Errors
     /// [`PhoneError`]
     pub fn parse(text: &str) -> Result<Self, PhoneError> {
-        let digits = digits(text).ok_or(PhoneError::Malformed)?;
-        let number =
-            PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).map_err(|_| PhoneError::Malformed)?;
+        let number = international(text)?;
         if !number.is_valid() {
             return Err(PhoneError::NotValid);
         }
         match number.get_type() {
-            PhoneNumberType::Mobile | PhoneNumberType::FixedLineOrMobile => {
-                Ok(Self(number.format_as(PhoneNumberFormat::E164).into_owned()))
-            }
+            PhoneNumberType::Mobile | PhoneNumberType::FixedLineOrMobile => Ok(Self::of(&number)),
             _ => Err(PhoneError::NotSmsCapable),
         }
+    }
+
+    /// Reads what is written as a number, whatever its numbering plan says of it: for numbers that nothing is ever sent to.
+    ///
+    /// # Errors
+    /// [`PhoneError::Malformed`]
+    pub(crate) fn well_formed(text: &str) -> Result<Self, PhoneError> {
+        international(text).map(|number| Self::of(&number))
+    }
+
+    fn of(number: &rlibphonenumber::PhoneNumber) -> Self {
+        Self(number.format_as(PhoneNumberFormat::E164).into_owned())
     }
 
     /// A number that was parsed before. The numbering plans change, so it is not judged again.
@@ -70,11 +78,12 @@ impl PhoneNumber {
     }
 
     /// The country whose numbering plan it belongs to; `None` for numbers of no country (satellite networks) and for
-    /// regions that ISO 3166-1 has no code for.
+    /// regions that ISO 3166-1 has no code for. A number that no plan has belongs to the main country of its code.
     #[must_use]
     pub fn country(&self) -> Option<Country> {
         let number = PHONE_NUMBER_UTIL.parse(&self.0, None).ok()?;
-        Country::parse(&number.get_region_code()?.to_string()).ok()
+        let main = || PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code);
+        Country::parse(&number.get_region_code().or_else(main)?.to_string()).ok()
     }
 
     /// The digits after the country code.
@@ -112,6 +121,12 @@ impl fmt::Debug for PhoneNumber {
 pub fn warm_up() {
     let _ = PhoneNumber::parse("+447871234567");
     let _ = crate::StrengthEstimator::score(&crate::Zxcvbn, "warm-up", &[]);
+}
+
+/// What is written, as far as it begins with a country code.
+fn international(text: &str) -> Result<rlibphonenumber::PhoneNumber, PhoneError> {
+    let digits = digits(text).ok_or(PhoneError::Malformed)?;
+    PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).map_err(|_| PhoneError::Malformed)
 }
 
 /// The digits of a text in international form, the country code first.

@@ -43,10 +43,17 @@ impl Quota {
         self.burst.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
     }
 
-    /// How long one unit takes to grow back.
+    /// How long one unit takes to grow back, in whole microseconds, as databases count.
     #[must_use]
     pub fn unit(&self) -> Duration {
-        self.period / self.burst.max(1)
+        let micros = self.period.as_micros() / u128::from(self.burst.max(1));
+        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// One of so many parts, as near as can be; at least one unit.
+    #[must_use]
+    pub fn part(&self, parts: u32) -> Self {
+        Self { burst: (self.burst / parts.max(1)).max(self.burst.min(1)), ..*self }
     }
 }
 

@@ -5,6 +5,7 @@
 //!     [*] --> Pending: sign_up
 //!     Pending --> Pending: sign_up, resend, wrong guess
 //!     Pending --> Confirmed: confirm (opens the account)
+//!     Pending --> Concealed: confirm (accounts concealed, others have attempts)
 //!     Confirmed --> Confirmed: repeated confirm
 //!     [*] --> Concealed: sign_up (used number, accounts concealed)
 //!     Confirmed --> Concealed: sign_up (accounts concealed)
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-pub use self::confirm::{Confirm, ConfirmRefusal, Confirmation, REPEAT_WINDOW};
+pub use self::confirm::{Confirm, ConfirmRefusal, Confirmation, Others, REPEAT_WINDOW};
 pub use self::resend::{Resend, ResendRefusal, Resent};
 pub use self::sign_up::{NumberUse, SignUp, SignUpRefusal, SignedUp};
 
@@ -115,6 +116,14 @@ pub struct Outgoing {
     pub content: Content,
     /// After this moment it is worth nothing.
     pub expires_at: UtcDateTime,
+}
+
+impl Outgoing {
+    /// The same, worth nothing from the start: queued in place of a message that nobody may get, so that whether there is one does not
+    /// show in what a commit writes and how long that takes, and dropped before it is sent.
+    pub(crate) fn unsent(self) -> Self {
+        Self { expires_at: UtcDateTime::UNIX_EPOCH, ..self }
+    }
 }
 
 impl Registration {

@@ -14,11 +14,12 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data, Payload};
-use actix_web::{HttpResponse, HttpResponseBuilder, rt};
+use actix_web::{HttpMessage as _, HttpResponse, HttpResponseBuilder, rt};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 use vestibule_application::{Asker, Execution, IdempotencyKey, KeyedRequest, Turn};
+use vestibule_domain::MerchantId;
 use zeroize::Zeroizing;
 
 use crate::finish::{Written, write_problem};
@@ -81,6 +82,7 @@ fn failed() -> Problem {
 struct Keyed {
     key: IdempotencyKey,
     asker: Asker,
+    merchant: Option<MerchantId>,
     method: Method,
     path: String,
     /// The query, the media type and the body.
@@ -91,7 +93,8 @@ impl Keyed {
     async fn begin(&self, http: &Http) -> Result<Turn, Problem> {
         let payload: Vec<&[u8]> = self.payload.iter().map(AsRef::as_ref).collect();
         let target = [self.method.as_str(), self.path.as_str()];
-        let request = KeyedRequest { key: &self.key, target, asker: self.asker, payload: &payload };
+        let Self { key, asker, merchant, .. } = self;
+        let request = KeyedRequest { key, target, asker: *asker, merchant: *merchant, payload: &payload };
         Ok(http.application.begin_request(&request).await?)
     }
 }
@@ -119,6 +122,7 @@ async fn read(asker: Asker, request: &mut ServiceRequest) -> Result<Keyed, Probl
     Ok(Keyed {
         key,
         asker,
+        merchant: request.extensions().get().copied(),
         method: request.method().clone(),
         path: request.path().to_owned(),
         payload: [query, media_type.unwrap_or_default(), body],

@@ -15,7 +15,8 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBu
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::answer_once::IDEMPOTENCY_KEY;
-use crate::handlers;
+use crate::partners::{MERCHANT, SIGNATURE};
+use crate::{handlers, partners};
 
 /// A sign-up.
 #[derive(ToSchema)]
@@ -168,6 +169,8 @@ pub(crate) struct CustomerProfile {
     push_enabled: bool,
     #[schema(rename = "enabled2FA")]
     enabled_2fa: bool,
+    /// Only where it is true: the account was opened with the fixed code of a test number.
+    test_account: Option<bool>,
 }
 
 /// How far a customer is known.
@@ -311,7 +314,7 @@ pub(crate) struct EraseAccount {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct Export {
-    /// With `profile` and `standing` (`good` or `blocked`).
+    /// With `profile`, `standing` (`good` or `blocked`) and `testAccount`.
     #[schema(value_type = Object)]
     account: serde_json::Value,
     /// When each of the remembered passwords was set.
@@ -382,7 +385,7 @@ pub(crate) struct Error {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vestibule", description = "From a phone number to a verified account."),
-    modifiers(&Bearer, &Bodies, &Repeats),
+    modifiers(&Bearer, &Bodies, &Repeats, &OfPartners),
     paths(
         handlers::sign_up,
         handlers::confirm_phone,
@@ -489,6 +492,53 @@ impl Modify for Repeats {
                 .insert("422".to_owned(), refusal("9006 (the key was used for a request that is different)"));
         }
     }
+}
+
+/// What a request of a partner's app says of the partner, and how it is refused.
+struct OfPartners;
+
+impl Modify for OfPartners {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let paths = openapi.paths.paths.iter_mut().filter(|(path, _)| partners::concerns(path));
+        let concerned = paths.flat_map(|(_, PathItem { get, post, put, patch, delete, .. })| {
+            [get, post, put, patch, delete].into_iter().flatten()
+        });
+        for operation in concerned {
+            for (name, description) in [
+                (MERCHANT, "The partner whose app it is, where partners are configured."),
+                (
+                    SIGNATURE,
+                    "`t=…,n=…,v1=…`: the partner's signature, where it has secrets (docs/partners.md).",
+                ),
+            ] {
+                let parameter = ParameterBuilder::new()
+                    .name(name)
+                    .parameter_in(ParameterIn::Header)
+                    .required(Required::False)
+                    .description(Some(description))
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+                operation.parameters.get_or_insert_default().push(parameter.build().into());
+            }
+            for (status, refusals) in [
+                (
+                    "401",
+                    "9012 to 9015 (the partner's signature is missing, not valid, expired, or was used before)",
+                ),
+                ("403", "9010 (unknown partner), 9011 (no partner is named)"),
+            ] {
+                refuse_too(operation, status, refusals);
+            }
+        }
+    }
+}
+
+/// Adds refusals to those that an operation has under the status.
+fn refuse_too(operation: &mut Operation, status: &str, refusals: &str) {
+    if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+        response.description = format!("{}, {refusals}", response.description);
+        return;
+    }
+    operation.responses.responses.insert(status.to_owned(), refusal(refusals));
 }
 
 fn refusal(description: &str) -> RefOr<Response> {

@@ -8,7 +8,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderVal
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use serde_json::{Value, json};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use crate::problem::Problem;
 use crate::{Http, client, page};
@@ -30,7 +30,7 @@ pub async fn finish(
     // The route that it meets, and nothing else of the address: a query carries the token of a link, and a path that we
     // don't have may carry anything, a phone number too.
     let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
-    let span = tracing::info_span!("request", %id, method = %request.method(), path = route);
+    let span = tracing::info_span!("request", %id, method = %request.method(), path = route, merchant = field::Empty);
     async move {
         let method = request.method().clone();
         let language = client::accept_language(request.headers()).map(str::to_owned);

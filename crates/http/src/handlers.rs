@@ -12,7 +12,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 use serde_json::json;
@@ -21,7 +21,7 @@ use vestibule_domain::Locale;
 
 use crate::answer_once::{Takes, answer_once};
 use crate::problem::Problem;
-use crate::{Http, api, client, page};
+use crate::{Http, api, client, page, partners};
 
 pub(crate) use account::{__path_erase, __path_export, erase, export};
 pub(crate) use callbacks::{__path_sms_delivery, sms_delivery};
@@ -49,7 +49,8 @@ const TOKEN_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) const LONGEST_ANSWER: Duration = PATIENCE.saturating_add(TOKEN_PATIENCE);
 
 /// The route table. What changes something may be repeated with a key: but not the reports of gateways, which are signed anew each time,
-/// and not the question what a token is worth, whose answer must be of now.
+/// and not the question what a token is worth, whose answer must be of now. What apps of partners use lets none through that is not to
+/// be: see [`partners::concerns`].
 pub(crate) fn register(config: &mut ServiceConfig) {
     use Takes::{Anybodys, Customers};
 
@@ -88,7 +89,8 @@ pub(crate) fn register_health(config: &mut ServiceConfig) {
 }
 
 fn resource<const N: usize>(config: &mut ServiceConfig, path: &str, allow: &'static str, routes: [Route; N]) {
-    config.service(with_routes(path, allow, routes));
+    let of_partners = Condition::new(partners::concerns(path), from_fn(partners::admit));
+    config.service(with_routes(path, allow, routes).wrap(of_partners));
 }
 
 /// A resource whose requests may be repeated with a key.
@@ -100,7 +102,9 @@ fn once<const N: usize>(
     routes: [Route; N],
 ) {
     let once = from_fn(move |request, next| answer_once(takes, request, next));
-    config.service(with_routes(path, allow, routes).wrap(once));
+    // Outermost: an answer is not repeated to whom nothing would be answered.
+    let of_partners = Condition::new(partners::concerns(path), from_fn(partners::admit));
+    config.service(with_routes(path, allow, routes).wrap(once).wrap(of_partners));
 }
 
 fn with_routes<const N: usize>(path: &str, allow: &'static str, routes: [Route; N]) -> Resource {

@@ -12,6 +12,7 @@ mod client;
 mod finish;
 mod handlers;
 mod page;
+mod partners;
 mod problem;
 mod services;
 
@@ -29,6 +30,7 @@ use vestibule_application::{Application, Callbacks, Wording};
 
 pub use api::openapi;
 pub use finish::finish;
+pub use partners::Partners;
 pub use services::Services;
 
 /// What the handlers need.
@@ -43,6 +45,8 @@ pub struct Http {
     pub issuer: String,
     /// Their `aud`.
     pub audience: String,
+    /// Whose apps requests come from.
+    pub partners: Partners,
     /// Who may ask what a token is worth.
     pub services: Services,
     /// What SMS providers tell at `POST /callbacks/sms/{provider}`, where any of them does.

@@ -150,6 +150,36 @@ impl Problem {
         Self::waiting(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_IN_USE", 9007, NEARLY_THERE)
     }
 
+    /// A partner that is none, and those whose signature is not what it should be.
+    pub(crate) fn unknown_merchant() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "UNKNOWN_MERCHANT", 9010)
+    }
+
+    pub(crate) fn no_merchant() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "MERCHANT_REQUIRED", 9011)
+    }
+
+    pub(crate) fn signature_missing() -> Self {
+        Self::signature("SIGNATURE_REQUIRED", 9012)
+    }
+
+    pub(crate) fn signature_invalid() -> Self {
+        Self::signature("SIGNATURE_INVALID", 9013)
+    }
+
+    pub(crate) fn signature_expired() -> Self {
+        Self::signature("SIGNATURE_EXPIRED", 9014)
+    }
+
+    pub(crate) fn signature_replayed() -> Self {
+        Self::signature("SIGNATURE_REPLAYED", 9015)
+    }
+
+    fn signature(error: &'static str, id: u16) -> Self {
+        let problem = Self::new(StatusCode::UNAUTHORIZED, error, id);
+        Self { challenge: "X-Signature realm=\"vestibule\"", ..problem }
+    }
+
     /// A dependency is down: the cause is logged here, once, and not told.
     pub(crate) fn unavailable(cause: &Unavailable) -> Self {
         tracing::error!(%cause, "the request could not be served");

@@ -57,7 +57,7 @@ impl Account {
     async fn find(&self, application: &Application) -> anyhow::Result<UserId> {
         match (self.user, &self.phone) {
             (Some(user), _) => Ok(UserId::new(user)),
-            (None, Some(phone)) => Ok(application.user_of(&parse(phone)?).await?),
+            (None, Some(phone)) => Ok(application.user_of(&parse(application, phone)?).await?),
             (None, None) => anyhow::bail!("--phone or --user is needed"),
         }
     }
@@ -68,7 +68,9 @@ impl Audit {
         let application = wiring::use_cases(config).await?.application;
         let facts = match (self.account.user, &self.account.phone) {
             (Some(user), _) => application.facts_of_user(UserId::new(user), self.limit).await?,
-            (None, Some(phone)) => application.facts_of_number(&parse(phone)?, self.limit).await?,
+            (None, Some(phone)) => {
+                application.facts_of_number(&parse(&application, phone)?, self.limit).await?
+            }
             (None, None) => anyhow::bail!("--phone or --user is needed"),
         };
         let mut out = std::io::stdout().lock();
@@ -86,8 +88,8 @@ impl Audit {
     }
 }
 
-fn parse(phone: &str) -> anyhow::Result<PhoneNumber> {
-    PhoneNumber::parse(phone).context("--phone")
+fn parse(application: &Application, phone: &str) -> anyhow::Result<PhoneNumber> {
+    application.phone_number(phone).context("--phone")
 }
 
 fn line(out: &mut impl std::io::Write, fact: &Fact) -> std::io::Result<()> {

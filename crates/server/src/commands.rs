@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::config::{Config, ConfigError};
-use crate::wiring;
+use crate::{countries, test_numbers, wiring};
 
 /// Ends with status 2: a setting makes no sense.
 pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
@@ -45,6 +45,9 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
         smpp.wait_until_bound(vestibule_smpp::TIMEOUT).await.context("sms.smpp.url")?;
         smpp.stop().await;
     }
+    countries::describe(config)?.iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
+    let (numbers, now) = (&service.application.settings.test_numbers, service.application.clock.now());
+    test_numbers::describe(numbers, now).try_for_each(|sentence| writeln!(out, "{sentence}"))?;
     for name in service.dispatcher.senders.sms.names() {
         writeln!(out, "sms: {name}")?;
     }

@@ -12,15 +12,25 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use vestibule_domain::Country;
+use time::Date;
+use time::macros::format_description;
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::spending::{Budget, Ceiling, Money, MoneyError, Prices};
+use vestibule_domain::{Country, MerchantId};
+
+use crate::countries::CountryRules;
 
 mod prices;
 
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
+
+/// The shortest secret that a partner signs with, in bytes: as long as what the signature is made with (RFC 2104, section 3).
+const MIN_PARTNER_SECRET: usize = 32;
+
+/// The longest name that messages of a partner speak in, in characters.
+const MAX_BRAND: usize = 32;
 
 /// What kind of place this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -76,10 +86,14 @@ section! {
         password: Password = Password::default(),
         tokens: Tokens = Tokens::default(),
         oauth: Oauth = Oauth::default(),
+        partners: HashMap<String, Partner> = HashMap::new(),
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
         spending: Spending = Spending::default(),
         retention: Retention = Retention::default(),
+        test_numbers: HashMap<String, TestNumber> = HashMap::new(),
+        #[serde(deserialize_with = "list")]
+        production_test_numbers: Vec<String> = Vec::new(),
     }
 }
 
@@ -91,6 +105,7 @@ section! {
         #[serde(deserialize_with = "optional_list")]
         trusted_proxies: Option<Vec<IpNet>> = None,
         workers: Option<usize> = None,
+        require_merchant: bool = false,
     }
 }
 
@@ -247,12 +262,25 @@ section! {
         conceal_accounts: bool = false,
         min_age_years: u8 = 18,
         #[serde(deserialize_with = "list")]
+        allowed_ip_countries: Vec<String> = Vec::new(),
+        #[serde(deserialize_with = "list")]
+        allowed_phone_countries: Vec<String> = Vec::new(),
+        #[serde(deserialize_with = "list")]
         blocked_ip_countries: Vec<String> = Vec::new(),
         #[serde(deserialize_with = "list")]
         blocked_phone_countries: Vec<String> = Vec::new(),
         ip_country_database: Option<PathBuf> = None,
+        unknown_ip_country: UnknownIpCountry = UnknownIpCountry::Allow,
         android_app_hash: Option<String> = None,
     }
+}
+
+/// What becomes of client addresses of which no country is known, where only some countries are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownIpCountry {
+    Allow,
+    Refuse,
 }
 
 section! {
@@ -279,6 +307,49 @@ section! {
     /// The endpoints of OAuth 2.0.
     Oauth {
         services: HashMap<String, SecretString> = HashMap::new(),
+    }
+}
+
+/// Somebody whose app people register in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Partner {
+    pub(crate) name: String,
+    pub(crate) brand: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) phone_countries: Vec<String>,
+    /// Several while a secret is changed: what is signed with any of them is believed.
+    #[serde(default, deserialize_with = "optional_list")]
+    pub(crate) secrets: Option<Vec<SecretString>>,
+    pub(crate) signup_per_hour: Option<Rate>,
+}
+
+impl Partner {
+    /// The name that its messages speak in.
+    pub(crate) fn brand(&self) -> &str {
+        self.brand.as_deref().unwrap_or(&self.name)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        // Of the characters that cost an SMS no more than a letter, those that names are written with, and none that ends a code's line.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || " !&'()+,-./ÄÖÑÜÅÆØÉäöñüåæøéèìòùà".contains(c);
+        let brand = self.brand();
+        if brand.trim() != brand
+            || !(1..=MAX_BRAND).contains(&brand.chars().count())
+            || !brand.chars().all(is_plain)
+        {
+            return Err(format!(
+                "its `brand` (else its `name`) must be 1 to {MAX_BRAND} letters, digits and signs that an SMS can carry"
+            ));
+        }
+        // A variable that was left empty by mistake must not mean that nothing need be signed.
+        if self.secrets.as_ref().is_some_and(Vec::is_empty) {
+            return Err("its `secrets` must not be empty: leave them out if it does not sign".to_owned());
+        }
+        if self.secrets.iter().flatten().any(|secret| secret.expose_secret().len() < MIN_PARTNER_SECRET) {
+            return Err(format!("each of its `secrets` must have at least {MIN_PARTNER_SECRET} characters"));
+        }
+        Ok(())
     }
 }
 
@@ -315,11 +386,11 @@ section! {
         wrong_passwords_per_device_per_hour: Rate = Rate(50),
         wrong_passwords_per_ip_per_hour: Rate = Rate(100),
         wrong_passwords_per_block_per_hour: Rate = Rate(1000),
-        wrong_passwords_per_hour: Rate = Rate(10_000),
+        wrong_passwords_per_hour: Rate = Rate(50_000),
         resets_per_device_per_hour: Rate = Rate(10),
         resets_per_ip_per_hour: Rate = Rate(30),
         resets_per_block_per_hour: Rate = Rate(300),
-        resets_per_hour: Rate = Rate(5000),
+        resets_per_hour: Rate = Rate(20_000),
         mails_per_device_per_hour: Rate = Rate(20),
         mails_per_ip_per_hour: Rate = Rate(60),
         mails_per_block_per_hour: Rate = Rate(600),
@@ -391,7 +462,7 @@ impl TryFrom<u32> for Rate {
 }
 
 impl Rate {
-    const fn quota(self) -> Quota {
+    pub(crate) const fn quota(self) -> Quota {
         Quota { burst: self.0, period: Duration::from_hours(1) }
     }
 }
@@ -473,6 +544,16 @@ section! {
     }
 }
 
+/// A number with a code of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestNumber {
+    pub(crate) code: SecretString,
+    /// The last day, in UTC.
+    #[serde(deserialize_with = "day")]
+    pub(crate) until: Date,
+}
+
 impl Config {
     /// Reads `file`, or `vestibule.toml` if there is one, then the variables `VESTIBULE__SECTION__KEY`.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
@@ -549,14 +630,7 @@ impl Config {
         if registration.android_app_hash.as_ref().is_some_and(|hash| hash.len() != 11 || !hash.is_ascii()) {
             return refuse("registration.android_app_hash", "must be the 11 characters of the app's hash");
         }
-        if !registration.blocked_ip_countries.is_empty() && registration.ip_country_database.is_none() {
-            return refuse(
-                "registration.ip_country_database",
-                "is needed for `registration.blocked_ip_countries`",
-            );
-        }
-        countries("registration.blocked_ip_countries", &registration.blocked_ip_countries)?;
-        countries("registration.blocked_phone_countries", &registration.blocked_phone_countries)?;
+        CountryRules::of(registration)?;
         if let Some((name, _)) =
             self.oauth.services.iter().find(|(_, secret)| secret.expose_secret().len() < MIN_SERVICE_SECRET)
         {
@@ -564,9 +638,29 @@ impl Config {
                 format!("the secret of `{name}` must have at least {MIN_SERVICE_SECRET} characters");
             return Err(ConfigError::Value { key: "oauth.services", problem });
         }
+        self.check_partners()?;
         self.check_public_url()?;
         self.check_providers()?;
         self.check_place()
+    }
+
+    fn check_partners(&self) -> Result<(), ConfigError> {
+        const KEY: &str = "partners";
+        for (id, partner) in &self.partners {
+            let refuse = |problem| ConfigError::Value { key: KEY, problem: format!("`{id}`: {problem}") };
+            if MerchantId::parse(id).is_none() {
+                return Err(refuse(
+                    "a partner's id is 1 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`".to_owned(),
+                ));
+            }
+            partner.check().map_err(refuse)?;
+            countries("partners: `phone_countries`", &partner.phone_countries)?;
+        }
+        if self.http.require_merchant && self.partners.is_empty() {
+            let problem = "is of no use without `partners`: nobody would be let in".to_owned();
+            return Err(ConfigError::Value { key: "http.require_merchant", problem });
+        }
+        Ok(())
     }
 
     fn check_public_url(&self) -> Result<(), ConfigError> {
@@ -777,6 +871,12 @@ fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         .map(|item| T::deserialize(item.into_deserializer()))
         .collect::<Result<Vec<T>, D::Error>>()
         .map(Some)
+}
+
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
+    let format = format_description!("[year]-[month]-[day]");
+    let text = String::deserialize(deserializer)?;
+    Date::parse(text.trim(), format).map_err(|_| serde::de::Error::custom("must be a day, as `2027-01-31`"))
 }
 
 #[cfg(test)]

@@ -6,12 +6,15 @@ mod accounts;
 mod commands;
 mod config;
 mod copy;
+mod countries;
+mod follow;
 mod inbox_routes;
 mod keys;
 mod machine;
 mod serve;
 mod sms;
 mod telemetry;
+mod test_numbers;
 mod token_keys;
 mod wiring;
 

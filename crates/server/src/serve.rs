@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use anyhow::Context as _;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use vestibule_application::{Application, ToldOfSpending};
-use vestibule_http::{Http, Services};
+use vestibule_domain::MerchantId;
+use vestibule_http::{Http, Partners, Services};
 
 use crate::config::{Config, Environment};
-use crate::{inbox_routes, wiring};
+use crate::{countries, inbox_routes, wiring};
 
 /// How often storage is swept of what no longer matters.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
@@ -43,6 +44,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         callbacks: service.callbacks,
         issuer: config.issuer(),
         audience: config.audience(),
+        partners: partners(config),
         services: services(config),
     });
     let inbox = service.inbox.map(Data::from);
@@ -65,9 +67,15 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let watching = tokio::spawn(watch_spending(Arc::clone(&service.application)));
     let sweeping = tokio::spawn(sweep(service.application));
-    let following = tokio::spawn(service.follow_keys.run());
+    let (follow_keys, follow_countries) = (service.follow_keys, service.follow_countries);
+    let following = tokio::spawn(async { tokio::join!(follow_keys.run(), follow_countries.run()) });
     warming.await?;
 
+    let named = config.test_numbers.len();
+    if named > 0 {
+        tracing::warn!(named, "there are test numbers, whose codes are fixed: `vestibule check` lists them");
+    }
+    countries::describe(config)?.iter().for_each(|sentence| tracing::info!("{sentence}"));
     tracing::info!(%address, admin = %admin_address, "serving");
     if config.environment == Environment::Development {
         // Nobody may be reading; that is no reason not to serve.
@@ -96,6 +104,14 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn partners(config: &Config) -> Partners {
+    let partners = Partners::new(config.partners.iter().filter_map(|(id, partner)| {
+        let secrets = partner.secrets.iter().flatten().map(ExposeSecret::expose_secret);
+        Some((MerchantId::parse(id)?, secrets))
+    }));
+    if config.http.require_merchant { partners.required() } else { partners }
 }
 
 fn services(config: &Config) -> Services {

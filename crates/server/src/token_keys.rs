@@ -7,15 +7,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use time::UtcDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::MissedTickBehavior;
 use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens, Rotated, Rotation};
 use vestibule_port_security::{AccessTokens as _, Clock};
 
 use crate::config::Config;
+use crate::follow::{LOOK_EVERY, follow};
 use crate::machine::SystemClock;
-
-/// How often an instance looks at the file.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// For how much longer than its last token an old key verifies: clocks differ, and an instance may notice late that it is to
 /// sign with another.
@@ -156,23 +153,7 @@ pub(crate) struct FollowKeys {
 impl FollowKeys {
     /// Does not end.
     pub(crate) async fn run(mut self) {
-        let mut interval = tokio::time::interval(LOOK_EVERY);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            interval.tick().await;
-            // A file may be on a disk that is slow.
-            let looking = tokio::task::spawn_blocking(move || {
-                self.look();
-                self
-            });
-            match looking.await {
-                Ok(back) => self = back,
-                Err(error) => {
-                    tracing::error!(%error, "the token key file is no longer followed");
-                    return;
-                }
-            }
-        }
+        follow("the token key file", move || self.look()).await;
     }
 
     fn look(&mut self) {

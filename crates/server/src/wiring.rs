@@ -1,6 +1,6 @@
 //! Makes the adapters that the configuration names, and the use cases on top of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
+use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
-    Application, Callbacks, Derivation, Dispatcher, RecordDelivery, Senders, Settings, Wording,
+    Application, Callbacks, Derivation, Dispatcher, Partner, RecordDelivery, Senders, Settings, Wording,
 };
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
-use vestibule_domain::{BreachedPasswords, EmailRules, PasswordPolicy, SessionLives, Zxcvbn};
+use vestibule_domain::{BreachedPasswords, EmailRules, MerchantId, PasswordPolicy, SessionLives, Zxcvbn};
 use vestibule_inbox::Inbox;
-use vestibule_maxmind::{MmdbCountries, NoCountries};
 use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens};
 use vestibule_port_email::EmailSender;
-use vestibule_port_security::{ClientCountries, Clock, Entropy};
+use vestibule_port_security::{Clock, Entropy};
 use vestibule_port_sms::DeliveryReports;
 use vestibule_port_storage::{Answers, Outbox, Storage};
 use vestibule_postgres::Postgres;
@@ -30,10 +30,12 @@ use vestibule_smpp::Smpp;
 use vestibule_smtp::Smtp;
 use vestibule_sqlite::Sqlite;
 
-use crate::config::{Config, DatabaseKind, EmailTransport, Environment, countries};
+use crate::config::{Config, DatabaseKind, EmailTransport, Environment, Rate};
+use crate::countries::{self, CountryRules, FollowCountries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
+use crate::test_numbers::test_numbers;
 use crate::token_keys::FollowKeys;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -43,6 +45,7 @@ pub(crate) struct Service {
     pub(crate) application: Arc<Application>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) follow_keys: FollowKeys,
+    pub(crate) follow_countries: FollowCountries,
     pub(crate) wording: Arc<Wording>,
     /// Only where the configuration uses it.
     pub(crate) inbox: Option<Arc<Inbox>>,
@@ -57,15 +60,18 @@ pub(crate) struct UseCases {
     pub(crate) application: Application,
     outbox: Arc<dyn Outbox>,
     follow_keys: FollowKeys,
+    follow_countries: FollowCountries,
 }
 
 pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let now = clock.now();
     let derivation = Arc::new(derivation(config, &*entropy)?);
     let (tokens, watch) = tokens(config)?;
     let tokens = Arc::new(tokens);
     let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
+    let (countries, follow_countries) = countries::open(config)?;
     let Database { storage, outbox, answers } = open_database(config).await?;
     let application = Application {
         storage,
@@ -74,19 +80,20 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
         tokens,
         clock,
         entropy,
-        countries: client_countries(config)?,
+        countries,
         derivation,
         password_checks: Semaphore::new(cores()),
-        settings: settings(config)?,
+        settings: settings(config, now)?,
     };
-    Ok(UseCases { application, outbox, follow_keys })
+    Ok(UseCases { application, outbox, follow_keys, follow_countries })
 }
 
 pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
-    let UseCases { application, outbox, follow_keys } = use_cases(config).await?;
+    let UseCases { application, outbox, follow_keys, follow_countries } = use_cases(config).await?;
     let (clock, entropy) = (&application.clock, &application.entropy);
     let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
-    let wording = Arc::new(wording.context("http.public_url")?);
+    let wording = wording.context("http.public_url")?.with_brands(brands(config)).context("partners")?;
+    let wording = Arc::new(wording);
     let wake = Arc::new(Notify::new());
     let reports: Arc<dyn DeliveryReports> = Arc::new(RecordDelivery {
         outbox: Arc::clone(&outbox),
@@ -109,6 +116,7 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         application: Arc::new(application),
         dispatcher: Arc::new(dispatcher),
         follow_keys,
+        follow_countries,
         wording,
         inbox,
         callbacks: sms.callbacks,
@@ -207,16 +215,9 @@ fn email(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Arc<dyn 
     })
 }
 
-fn client_countries(config: &Config) -> anyhow::Result<Arc<dyn ClientCountries>> {
-    Ok(match &config.registration.ip_country_database {
-        Some(path) => Arc::new(MmdbCountries::open(path).context("registration.ip_country_database")?),
-        None => Arc::new(NoCountries),
-    })
-}
-
-fn settings(config: &Config) -> anyhow::Result<Settings> {
+fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
     let (registration, limits, tokens) = (&config.registration, &config.limits, &config.tokens);
-    let set = |key, codes: &[String]| countries(key, codes).map(HashSet::from_iter);
+    let CountryRules { addresses, numbers } = CountryRules::of(registration)?;
     let resend_cooldown = Duration::from_secs(registration.resend_cooldown_seconds);
     let password = &config.password;
     Ok(Settings {
@@ -241,14 +242,10 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         spending: config.spending.budget()?,
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
-        blocked_client_countries: set(
-            "registration.blocked_ip_countries",
-            &registration.blocked_ip_countries,
-        )?,
-        blocked_phone_countries: set(
-            "registration.blocked_phone_countries",
-            &registration.blocked_phone_countries,
-        )?,
+        client_countries: addresses,
+        phone_countries: numbers,
+        test_numbers: test_numbers(config, now)?,
+        partners: partners(config)?,
         passwords: PasswordPolicy::new(
             password.min_strength,
             password.history,
@@ -263,6 +260,24 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             absolute: Duration::from_secs(tokens.session_ttl_seconds),
         },
     })
+}
+
+fn partners(config: &Config) -> anyhow::Result<HashMap<MerchantId, Partner>> {
+    let partner = |(id, partner): (&String, &crate::config::Partner)| {
+        let merchant = MerchantId::parse(id).context("partners")?;
+        let phone_countries =
+            crate::config::countries("partners: `phone_countries`", &partner.phone_countries)?;
+        let sign_ups = partner.signup_per_hour.map(Rate::quota);
+        Ok((merchant, Partner { phone_countries: HashSet::from_iter(phone_countries), sign_ups }))
+    };
+    config.partners.iter().map(partner).collect()
+}
+
+fn brands(config: &Config) -> HashMap<MerchantId, String> {
+    let brand = |(id, partner): (&String, &crate::config::Partner)| {
+        Some((MerchantId::parse(id)?, partner.brand().to_owned()))
+    };
+    config.partners.iter().filter_map(brand).collect()
 }
 
 /// Breached passwords from a file, one in each line.

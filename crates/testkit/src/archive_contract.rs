@@ -21,10 +21,10 @@ use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
-    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
-    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
-    SessionId, SessionRecord, Standing, UserId,
+    Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, MerchantId, Message,
+    MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash,
+    Session, SessionId, SessionRecord, Standing, UserId,
 };
 use vestibule_port_storage::archive::{
     Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
@@ -193,6 +193,7 @@ fn account(number: u32, version: i64, email: EmailState, profile: ProfileRecord,
         kyc,
         created_at: NOW,
         opened_from: (version > 1).then(|| origin(if version > 9 { "" } else { "device" })),
+        kind: if version > 9 { AccountKind::Test } else { AccountKind::Customer },
         standing: if version > 9 { Standing::Blocked } else { Standing::Good },
         mails_full_at: (version > 1).then(|| after(7200)),
         profile: Profile::restore(profile),
@@ -220,7 +221,7 @@ fn message(number: u32, recipient: Recipient, content: Content) -> Message {
         id: MessageId::new(id(number)),
         recipient,
         content,
-        locale: Locale::new("de"),
+        voice: crate::storage_contract::voice(),
         queued_at: NOW,
         expires_at: after(600),
     }
@@ -339,6 +340,7 @@ pub fn records() -> Vec<Record> {
         budget(Step::SignUp, at("2001:db8::"), 62),
         budget(Step::SignUp, at("2001:db8:a::"), 63),
         budget(Step::SignUp, Scope::Everyone, 65),
+        budget(Step::SignUp, Scope::Merchant(MerchantId::parse("acme").unwrap()), 66),
         Record::Message(Box::new(queued(sms(1)))),
         Record::Message(Box::new(in_doubt)),
         Record::Message(Box::new(dead)),

@@ -21,8 +21,9 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NewPassword, NewRefreshToken, NumberDigest,
-    RefreshState, RequestDigest, SignUpState, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NewPassword, NewRefreshToken,
+    NumberDigest, RefreshState, RequestDigest, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep,
+    Unavailable,
 };
 
 use self::answers::Kept;
@@ -52,6 +53,7 @@ struct State {
     guards: HashMap<PhoneNumber, Loaded<SignInGuard>>,
     resets: HashMap<PhoneNumber, Loaded<PasswordReset>>,
     facts: Vec<Fact>,
+    signatures: HashMap<SignatureDigest, UtcDateTime>,
     answers: HashMap<RequestDigest, Kept>,
 }
 
@@ -133,6 +135,10 @@ impl Storage for InMemoryStorage {
             reset: state.resets.get(phone).cloned(),
             budgets: state.budgets(limits),
         })
+    }
+
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        Ok(self.up()?.budgets(of))
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
@@ -218,6 +224,17 @@ impl Storage for InMemoryStorage {
         Ok(going_on.map(|(&(purse, window, _), &amount)| Spent { purse, window, amount }).collect())
     }
 
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable> {
+        let mut state = self.up()?;
+        let is_new = !state.signatures.contains_key(signature);
+        state.signatures.entry(*signature).or_insert(forget_at);
+        Ok(is_new)
+    }
+
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
         Ok(self.up()?.sweep(sweep))
     }
@@ -236,7 +253,8 @@ impl State {
     }
 
     fn budgets(&self, of: &[Limit]) -> Budgets {
-        Budgets(of.iter().filter_map(|limit| Some((*limit, *self.limits.get(limit)?))).collect())
+        let level = |limit: &Limit| Some((*limit, Level { full_at: *self.limits.get(limit)?, parts: 1 }));
+        Budgets(of.iter().filter_map(level).collect())
     }
 
     fn has_confirmed(&self, address: &EmailAddress, except: UserId) -> bool {

@@ -9,6 +9,7 @@ pub mod fake_smsc;
 mod fault_proxy;
 mod in_memory;
 mod in_memory_archive;
+pub mod mmdb;
 pub mod postgres;
 mod security;
 mod smtp_server;

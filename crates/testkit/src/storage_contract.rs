@@ -18,6 +18,7 @@ pub mod facts;
 pub mod outbox;
 pub mod proofs;
 pub mod sessions;
+pub mod signatures;
 pub mod spending;
 pub mod sweep;
 
@@ -28,11 +29,12 @@ use time::UtcDateTime;
 use time::macros::utc_datetime;
 use uuid::Uuid;
 use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
-    Account, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState, EmailAddress,
-    EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, Message, MessageId, OneTimeCode,
-    OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken, Session, SessionId, UserId,
+    Account, AccountKind, AddEmail, AttemptId, Claim, ClientAddress, ConfirmEmail, Content, DeliveryState,
+    EmailAddress, EmailRules, EmailVerificationId, Fingerprint, Generation, Locale, MerchantId, Message,
+    MessageId, OneTimeCode, OneTimeCodes, Origin, PasswordHash, PhoneNumber, Recipient, RefreshToken,
+    Session, SessionId, UserId, Voice,
 };
 use vestibule_port_storage::{
     Changes, CommitError, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report, Reported, Save,
@@ -49,6 +51,7 @@ macro_rules! storage_contract {
                 a_registration_is_read_as_it_was_saved,
                 an_account_is_read_as_it_was_saved,
                 an_account_knows_where_it_was_opened_from,
+                a_test_account_is_one_and_stays_one,
                 a_commit_over_another_version_changes_nothing,
                 a_second_insert_is_a_conflict,
                 of_64_commits_over_one_version_one_succeeds,
@@ -61,6 +64,7 @@ macro_rules! storage_contract {
                 an_unconfirmed_address_may_be_anyones,
                 a_limit_is_charged_to_its_end_and_no_further,
                 everyones_budget_is_spent_to_the_last_unit,
+                a_partners_budget_is_spent_to_the_last_unit,
                 a_kept_unit_must_be_there_and_stays,
                 several_limits_are_charged_together_or_not_at_all,
                 a_refused_commit_leaves_nothing,
@@ -103,6 +107,7 @@ macro_rules! storage_contract {
                 an_erasure_demands_the_guard_and_the_session_that_it_names,
                 an_erased_account_is_not_there_to_be_changed,
                 a_number_stays_used_and_an_address_is_free_again,
+                a_freed_number_is_used_no_more,
                 an_account_without_anything_is_erased,
                 nothing_of_an_erased_account_comes_back,
                 mail_of_another_account_outlives_an_erasure,
@@ -123,6 +128,12 @@ macro_rules! storage_contract {
                 messages_wait_for_an_account_by_phone_and_by_mail,
                 mail_to_an_unconfirmed_address_waits_for_who_asked_for_it,
                 mail_to_a_confirmed_address_waits_for_its_owner,
+            }
+            signatures {
+                a_signature_is_accepted_once,
+                of_32_callers_with_one_signature_one_is_told,
+                a_signature_is_forgotten_when_its_time_is_over,
+                signatures_are_forgotten_in_batches,
             }
             spending {
                 of_64_messages_as_many_are_queued_as_the_ceiling_allows,
@@ -222,12 +233,17 @@ fn sign_up(current: Option<Registration>, number: u32, attempt: u32, at: UtcDate
     Registration::sign_up(current, NumberUse::Unused, sign_up, &OneCode, &RULES, at).unwrap().registration
 }
 
+/// In another language than ours, in another name than ours.
+pub(crate) fn voice() -> Voice {
+    Voice { locale: Locale::new("de"), merchant: MerchantId::parse("Acme_Pay-7") }
+}
+
 fn message(number: u32, queued_at: UtcDateTime) -> Message {
     Message {
         id: MessageId::new(id(number)),
         recipient: Recipient::Phone(phone(number)),
         content: Content::SignUpCode { attempt: AttemptId::new(id(number)), generation: 3 },
-        locale: Locale::new("de"),
+        voice: voice(),
         queued_at,
         expires_at: queued_at + Duration::from_mins(10),
     }
@@ -303,6 +319,8 @@ fn opening(loaded: Loaded<Registration>, number: u32) -> Changes {
         claim: Claim { attempt: None, origin: origin() },
         user: UserId::new(id(number)),
         session: SessionId::new(id(number)),
+        others: Others::Told,
+        kind: AccountKind::Customer,
     };
     match loaded.value.confirm(&confirm, &OneCode, &RULES, after(5)) {
         Confirmation::Opened { registration, account, password, session } => Changes {

@@ -1,31 +1,27 @@
 //! The address-to-country port on an MMDB file, the format of MaxMind's `GeoLite2` and of its kin
 //! (<https://maxmind.github.io/MaxMind-DB/>).
 //!
-//! The operator supplies the file; none comes with this crate, and nothing is downloaded. It is read into memory once,
-//! so a new edition takes a restart. Which countries are blocked is not known here.
+//! The operator supplies the file; none comes with this crate, and nothing is downloaded. It is read into memory, and
+//! read again when it has changed. Which countries may come in is not known here.
+
+mod edition;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use maxminddb::{MaxMindDbError, PathElement, Reader, WithinOptions};
+use maxminddb::MaxMindDbError;
 use vestibule_domain::Country;
 use vestibule_port_security::ClientCountries;
 
-/// How many records are searched for a country before a file is taken to have none.
-const PROBED_RECORDS: usize = 10_000;
-
-/// Where a record has the country: where the address is used, and, where that is unknown, where it is registered.
-const PATHS: [[PathElement<'static>; 2]; 2] = [
-    [PathElement::Key("country"), PathElement::Key("iso_code")],
-    [PathElement::Key("registered_country"), PathElement::Key("iso_code")],
-];
+use edition::{Edition, Sight};
 
 /// The countries of an MMDB file.
 #[derive(Debug)]
 pub struct MmdbCountries {
-    reader: Reader<Vec<u8>>,
-    damage_reported: Once,
+    path: PathBuf,
+    edition: RwLock<Arc<Edition>>,
+    seen: Mutex<Sight>,
 }
 
 /// Why a file is not used.
@@ -57,38 +53,49 @@ pub enum MmdbError {
     },
 }
 
+/// What a look at the file has led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The file is as it was.
+    AsBefore,
+    /// The file is another one, which is used from now on.
+    NewEdition,
+}
+
 impl MmdbCountries {
     /// Reads a file of countries or cities into memory.
     pub fn open(path: &Path) -> Result<Self, MmdbError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| MmdbError::Read { path: path.to_owned(), source })?;
-        let invalid = |source| MmdbError::Invalid { path: path.to_owned(), source };
-        let reader = Reader::from_source(bytes).map_err(invalid)?;
-        if !has_countries(&reader).map_err(invalid)? {
-            let kind = reader.metadata().database_type.clone();
-            return Err(MmdbError::NoCountries { path: path.to_owned(), kind });
+        let (edition, mark) = Edition::read(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            edition: RwLock::new(Arc::new(edition)),
+            seen: Mutex::new(Sight::File(mark)),
+        })
+    }
+
+    /// Looks at the file again, and takes it over at once as a whole if it has changed. Where it is of no use the edition from before
+    /// stays; what is wrong is told once, not at every look.
+    pub fn look(&self) -> Result<Look, MmdbError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let sight = Sight::of(&self.path);
+        if sight == *seen {
+            return Ok(Look::AsBefore);
         }
-        Ok(Self { reader, damage_reported: Once::new() })
+        *seen = sight;
+        let (edition, mark) = Edition::read(&self.path)?;
+        *seen = Sight::File(mark);
+        *self.edition.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(edition);
+        Ok(Look::NewEdition)
+    }
+
+    fn edition(&self) -> Arc<Edition> {
+        Arc::clone(&self.edition.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ClientCountries for MmdbCountries {
     fn country_of(&self, address: IpAddr) -> Option<Country> {
-        let address = address.to_canonical();
-        if address.is_ipv6() && self.reader.metadata().ip_version == 4 {
-            return None;
-        }
-        let code = self.reader.lookup(address).and_then(|record| {
-            PATHS.iter().find_map(|path| record.decode_path::<&str>(path).transpose()).transpose()
-        });
-        match code {
-            Ok(code) => Country::parse(code?).ok(),
-            Err(error) => {
-                // Once, and without the address: a damaged file meets every request.
-                self.damage_reported.call_once(|| tracing::error!(%error, "the address database is damaged"));
-                None
-            }
-        }
+        self.edition().country_of(address)
     }
 }
 
@@ -100,18 +107,6 @@ impl ClientCountries for NoCountries {
     fn country_of(&self, _: IpAddr) -> Option<Country> {
         None
     }
-}
-
-fn has_countries(reader: &Reader<Vec<u8>>) -> Result<bool, MaxMindDbError> {
-    for record in reader.networks(WithinOptions::default())?.take(PROBED_RECORDS) {
-        let record = record?;
-        for path in &PATHS {
-            if record.decode_path::<&str>(path)?.is_some() {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@ use std::io::Write;
 
 use rstest::rstest;
 
-use super::*;
+use vestibule_testkit::mmdb;
 
-mod mmdb;
+use super::*;
 
 fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -55,7 +55,7 @@ fn a_file_of_ipv4_only_knows_no_ipv6_address() {
     assert_eq!(country_of("192.0.2.1"), Country::parse("DE").ok());
     assert_eq!(country_of("::ffff:192.0.2.1"), Country::parse("DE").ok());
     assert_eq!(country_of("2001:db8::1"), None);
-    assert!(!countries.damage_reported.is_completed(), "an address of the other kind is no damage");
+    assert!(!countries.edition().damage_reported.is_completed(), "an address of the other kind is no damage");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_damaged_record_is_reported_and_no_country() {
     bytes[code - 1] = 0b1110_0010;
     let countries = MmdbCountries::open(file(&bytes).path()).unwrap();
     assert_eq!(countries.country_of("198.51.100.1".parse().unwrap()), None);
-    assert!(countries.damage_reported.is_completed());
+    assert!(countries.edition().damage_reported.is_completed());
     assert!(countries.country_of("192.0.2.1".parse().unwrap()).is_some());
 }
 
@@ -109,4 +109,47 @@ fn a_missing_file_is_named() {
     let error = MmdbCountries::open(Path::new("/nonexistent/countries.mmdb")).unwrap_err();
     assert!(matches!(error, MmdbError::Read { .. }));
     assert!(error.to_string().contains("/nonexistent/countries.mmdb"));
+}
+
+/// As tools that fetch such files do: written beside and renamed.
+fn replace(path: &Path, bytes: &[u8]) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, bytes).unwrap();
+    std::fs::rename(beside, path).unwrap();
+}
+
+#[test]
+fn a_changed_file_is_taken_over_and_a_broken_one_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("countries.mmdb");
+    let edition = |code: &str| mmdb::file(4, "Test-Country", &[("192.0.2.0/24", &[("country", code)])]);
+    std::fs::write(&path, edition("DE")).unwrap();
+    let countries = MmdbCountries::open(&path).unwrap();
+    let country = || countries.country_of("192.0.2.1".parse().unwrap()).map(|country| country.as_str());
+    assert_eq!((countries.look().unwrap(), country()), (Look::AsBefore, Some("DE")));
+
+    // Of the same length, and of the same time as far as anyone can set it.
+    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+    replace(&path, &edition("GB"));
+    std::fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+    assert_eq!((countries.look().unwrap(), country()), (Look::NewEdition, Some("GB")));
+    assert_eq!(countries.look().unwrap(), Look::AsBefore);
+
+    // While it is written in its place, it is of no use; the next look finds the rest.
+    let next = edition("FR");
+    let (half, rest) = next.split_at(next.len() / 2);
+    std::fs::write(&path, half).unwrap();
+    assert!(matches!(countries.look(), Err(MmdbError::Invalid { .. })));
+    assert_eq!((countries.look().unwrap(), country()), (Look::AsBefore, Some("GB")));
+    std::fs::File::options().append(true).open(&path).unwrap().write_all(rest).unwrap();
+    assert_eq!((countries.look().unwrap(), country()), (Look::NewEdition, Some("FR")));
+
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(countries.look(), Err(MmdbError::Read { .. })));
+    assert_eq!((countries.look().unwrap(), country()), (Look::AsBefore, Some("FR")));
+    replace(&path, &mmdb::file(4, "Test-ASN", &[]));
+    assert!(matches!(countries.look(), Err(MmdbError::NoCountries { .. })));
+    assert_eq!(country(), Some("FR"));
+    replace(&path, &edition("DE"));
+    assert_eq!((countries.look().unwrap(), country()), (Look::NewEdition, Some("DE")));
 }

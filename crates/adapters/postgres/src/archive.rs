@@ -11,7 +11,6 @@ use diesel::{
 };
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
-use vestibule_domain::limits::Limit;
 use vestibule_port_storage::archive::{Archive, ArchiveTarget, Budget, ImportError, Key, Record, Table};
 use vestibule_port_storage::{NumberDigest, Unavailable};
 
@@ -56,7 +55,11 @@ impl Archive for Postgres {
                 Table::Sessions => sessions::table.count().get_result(connection).await,
                 Table::RefreshTokens => refresh_tokens::table.count().get_result(connection).await,
                 Table::Limits => {
-                    limits::table.filter(limits::part.eq(0)).count().get_result(connection).await
+                    limits::table
+                        .filter(sql::<Bool>(budgets::WHOLE_OR_FIRST))
+                        .count()
+                        .get_result(connection)
+                        .await
                 }
                 Table::Messages => messages::table.count().get_result(connection).await,
                 Table::Deliveries => deliveries::table.count().get_result(connection).await,
@@ -218,17 +221,16 @@ async fn limits_page(
     limit: i64,
 ) -> Result<Vec<Record>, Failure> {
     let mut query = limits::table
-        .filter(limits::part.eq(0))
-        .select((limits::key, limits::full_at))
+        .filter(sql::<Bool>(budgets::WHOLE_OR_FIRST))
         .order(sql::<Text>("key COLLATE \"C\""))
         .limit(limit)
         .into_boxed();
     if let Some(Key::Budget(after)) = after {
-        query = query.filter(sql::<Bool>("key COLLATE \"C\" > ").bind::<Text, _>(after.to_string()));
+        query = query.filter(sql::<Bool>("key COLLATE \"C\" > ").bind::<Text, _>(budgets::key(after, 0)));
     }
     let rows: Vec<(String, OffsetDateTime)> = query.load(&mut &*connection).await?;
     let budget = |(key, full_at): (String, _)| {
-        let limit = Limit::parse(&key).ok_or(Unreadable("a limit"))?;
+        let limit = budgets::parse(&key).ok_or(Unreadable("a limit"))?;
         Ok(Record::Budget(Budget { limit, full_at: moment(full_at) }))
     };
     rows.into_iter().map(budget).collect()
@@ -244,7 +246,7 @@ struct Rows {
     used_numbers: Vec<Vec<u8>>,
     sessions: Vec<SessionRow>,
     refresh_tokens: Vec<RefreshTokenRow>,
-    limits: Vec<(String, i16, OffsetDateTime)>,
+    limits: Vec<(String, OffsetDateTime)>,
     messages: Vec<MessageRow>,
     deliveries: Vec<DeliveryRow>,
     sign_in_guards: Vec<GuardRow>,
@@ -273,7 +275,7 @@ impl Rows {
                 Record::RefreshToken(token) => rows.refresh_tokens.push(RefreshTokenRow::of(&token)),
                 // Each part has used as much of its share as the whole has of its own.
                 Record::Budget(Budget { limit, full_at }) => rows.limits.extend(
-                    (0..budgets::parts(&limit)).map(|part| (limit.to_string(), part, stamp(full_at))),
+                    (0..budgets::parts(&limit)).map(|part| (budgets::key(&limit, part), stamp(full_at))),
                 ),
                 Record::Message(queued) => rows.messages.push(MessageRow::of_queued(*queued)),
                 Record::Delivery(delivery) => rows.deliveries.push(DeliveryRow::of(*delivery)),
@@ -311,8 +313,8 @@ impl Rows {
             diesel::insert_into(used_numbers::table).values(values).execute(connection).await?;
         }
         for some in self.limits.chunks(ROWS) {
-            let row = |(key, part, full_at): &(String, i16, OffsetDateTime)| {
-                (limits::key.eq(key.clone()), limits::part.eq(*part), limits::full_at.eq(*full_at))
+            let row = |(key, full_at): &(String, OffsetDateTime)| {
+                (limits::key.eq(key.clone()), limits::full_at.eq(*full_at))
             };
             let values: Vec<_> = some.iter().map(row).collect();
             diesel::insert_into(limits::table).values(values).execute(connection).await?;

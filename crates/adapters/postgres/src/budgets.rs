@@ -1,5 +1,5 @@
-//! Budgets, one row each; but for everyone's, which all commits charge. That one is kept in parts, each with its share of the quota, so
-//! that as many commits at once wait for the disk beside each other. A commit asks one part, and where that has run out the one that
+//! Budgets, one row each; but for everyone's, which all commits charge, and a partner's, which all of that partner's do. Those are kept in
+//! parts, each with its share of the quota, so that as many commits at once wait for the disk beside each other. A commit asks one part, and where that has run out the one that
 //! has most left: no unit is taken twice, and none is refused while any part has one.
 
 use std::collections::HashMap;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Interval, SmallInt, Text, Timestamptz};
+use diesel::sql_types::{Interval, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
 use vestibule_domain::limits::{Charge, Limit, Scope, Unit};
 use vestibule_domain::quota::Quota;
-use vestibule_port_storage::{Budgets, CommitError};
+use vestibule_port_storage::{Budgets, CommitError, Level};
 
 use crate::connection::unavailable;
 use crate::rows::{moment, stamp};
@@ -23,10 +23,23 @@ use crate::schema::limits;
 /// The parts of a budget that is kept in parts.
 const PARTS: i16 = 16;
 
+/// The keys of budgets that stand for themselves, or for all parts.
+pub(crate) const WHOLE_OR_FIRST: &str = "(key NOT LIKE '%#%' OR key LIKE '%#0')";
+
+/// The key that a part of a budget stands under.
+pub(crate) fn key(limit: &Limit, part: i16) -> String {
+    if parts(limit) == 1 { limit.to_string() } else { format!("{limit}#{part}") }
+}
+
+/// The limit that stands under the key, whole or in parts.
+pub(crate) fn parse(key: &str) -> Option<Limit> {
+    Limit::parse(key.split_once('#').map_or(key, |(limit, _)| limit))
+}
+
 /// In how many parts the budget is kept.
 pub(crate) const fn parts(limit: &Limit) -> i16 {
     match limit.scope {
-        Scope::Everyone => PARTS,
+        Scope::Merchant(_) | Scope::Everyone => PARTS,
         Scope::Device(_) | Scope::Address(_) | Scope::Block(_) => 1,
     }
 }
@@ -61,27 +74,29 @@ fn of_part(charge: &Charge, part: i16) -> Charge {
     Charge { quota: Quota { burst, period }, ..*charge }
 }
 
-type Row = (String, i16, OffsetDateTime);
-
-async fn rows(connection: &AsyncPgConnection, of: impl Iterator<Item = &Limit>) -> QueryResult<Vec<Row>> {
-    let keys: Vec<_> = of.map(Limit::to_string).collect();
+/// The parts that were ever charged, by their keys.
+async fn charged(
+    connection: &AsyncPgConnection,
+    of: impl Iterator<Item = &Limit>,
+) -> QueryResult<HashMap<String, UtcDateTime>> {
+    let keys: Vec<_> = of.flat_map(|limit| (0..parts(limit)).map(|part| key(limit, part))).collect();
     if keys.is_empty() {
-        return Ok(Vec::new());
+        return Ok(HashMap::new());
     }
-    let charged = limits::table.filter(limits::key.eq_any(keys));
-    charged.select((limits::key, limits::part, limits::full_at)).load(&mut &*connection).await
+    let charged = limits::table.filter(limits::key.eq_any(keys)).load(&mut &*connection).await?;
+    Ok(charged.into_iter().map(|(key, full_at): (String, OffsetDateTime)| (key, moment(full_at))).collect())
 }
 
 /// What is left. Of a budget in parts, that part counts which has most left: one that was never charged has all.
 pub(crate) async fn load(connection: &AsyncPgConnection, of: &[Limit]) -> QueryResult<Budgets> {
-    let rows = rows(connection, of.iter()).await?;
-    let earliest = |limit: &Limit| {
-        let key = limit.to_string();
-        let charged = rows.iter().filter(|(found, ..)| *found == key).map(|(_, _, full_at)| *full_at);
-        let whole = charged.clone().count() == usize::from(parts(limit).unsigned_abs());
-        Some((*limit, moment(charged.min().filter(|_| whole)?)))
+    let charged = charged(connection, of.iter()).await?;
+    let level = |limit: &Limit| {
+        let parts = parts(limit);
+        let levels: Option<Vec<_>> = (0..parts).map(|part| charged.get(&key(limit, part)).copied()).collect();
+        let full_at = levels?.into_iter().min()?;
+        Some((*limit, Level { full_at, parts: parts.unsigned_abs().into() }))
     };
-    Ok(Budgets(of.iter().filter_map(earliest).collect()))
+    Ok(Budgets(of.iter().filter_map(level).collect()))
 }
 
 /// After a commit has found a budget empty: which part of each has a unit by now, or how long to wait for the first budget that has
@@ -90,15 +105,12 @@ pub(crate) async fn with_units(
     connection: &AsyncPgConnection,
     charges: &[Charge],
 ) -> Result<Asked, CommitError> {
-    let rows = rows(connection, charges.iter().map(|charge| &charge.limit)).await;
-    let rows = rows.map_err(|error| CommitError::Unavailable(unavailable(&error)))?;
-    let rows = rows.into_iter().map(|(key, part, full_at)| ((key, part), moment(full_at)));
-    let rows: HashMap<(String, i16), UtcDateTime> = rows.collect();
+    let charged = charged(connection, charges.iter().map(|charge| &charge.limit)).await;
+    let charged = charged.map_err(|error| CommitError::Unavailable(unavailable(&error)))?;
     let mut asked = Asked::in_turn(0);
     for charge in charges {
-        let key = charge.limit.to_string();
         let decide = |part| {
-            let full_at = rows.get(&(key.clone(), part)).copied();
+            let full_at = charged.get(&key(&charge.limit, part)).copied();
             of_part(charge, part).decide(full_at).map(|_| (full_at, part))
         };
         let decided = || (0..parts(&charge.limit)).map(decide);
@@ -115,7 +127,6 @@ pub(crate) async fn with_units(
 /// row when there was a unit to take.
 pub(crate) struct TakeUnit {
     key: String,
-    part: i16,
     now: OffsetDateTime,
     unit: PgInterval,
     /// How much of it is taken.
@@ -141,8 +152,7 @@ impl TakeUnit {
             moment.unwrap_or_else(|| UtcDateTime::MAX.to_offset(time::UtcOffset::UTC))
         };
         Self {
-            key: limit.to_string(),
-            part,
+            key: key(&limit, part),
             now: stamp(now),
             unit: PgInterval::from_microseconds(whole),
             taken: PgInterval::from_microseconds(taken),
@@ -161,13 +171,11 @@ impl TakeUnit {
 
 impl QueryFragment<Pg> for TakeUnit {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("INSERT INTO limits (key, part, full_at) VALUES (");
+        out.push_sql("INSERT INTO limits (key, full_at) VALUES (");
         out.push_bind_param::<Text, _>(&self.key)?;
         out.push_sql(", ");
-        out.push_bind_param::<SmallInt, _>(&self.part)?;
-        out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.after_one)?;
-        out.push_sql(") ON CONFLICT (key, part) DO UPDATE SET full_at = ");
+        out.push_sql(") ON CONFLICT (key) DO UPDATE SET full_at = ");
         self.after(&self.taken, out.reborrow())?;
         out.push_sql(" WHERE ");
         self.after(&self.unit, out.reborrow())?;
@@ -180,6 +188,7 @@ impl QueryFragment<Pg> for TakeUnit {
 
 #[cfg(test)]
 mod tests {
+    use vestibule_domain::ClientAddress;
     use vestibule_domain::limits::Step;
 
     use super::*;
@@ -199,6 +208,15 @@ mod tests {
             let shares = (0..PARTS).map(|part| u64::from(of_part(&charge(burst), part).quota.burst));
             assert_eq!(shares.sum::<u64>(), u64::from(burst));
         }
+    }
+
+    #[test]
+    fn a_limit_is_found_again_by_the_key_of_any_part() {
+        let limit = charge(1).limit;
+        assert_eq!(parse(&key(&limit, 15)), Some(limit));
+        let alone =
+            Limit { step: Step::Mail, scope: Scope::Address(ClientAddress::of([192, 0, 2, 1].into())) };
+        assert_eq!((key(&alone, 0), parse(&key(&alone, 0))), (alone.to_string(), Some(alone)));
     }
 
     #[test]

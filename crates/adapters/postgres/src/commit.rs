@@ -99,6 +99,9 @@ fn together(changes: Changes, asked: &Asked) -> Together {
         statement
             .add(diesel::insert_into(used_numbers::table).values(used_numbers::digest.eq(digest.0.to_vec())));
     }
+    if let Some(NumberDigest(digest)) = changes.freed_number {
+        statement.add(diesel::delete(used_numbers::table.find(digest.to_vec())));
+    }
     if let Some(Save { value, replaces }) = changes.account {
         save!(statement, replaces, accounts.user_id of AccountRow::of(value, next(replaces)));
     }

@@ -32,8 +32,7 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::future::try_join;
-use time::OffsetDateTime;
-use time::UtcDateTime;
+use time::{OffsetDateTime, UtcDateTime};
 use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::Limit;
 use vestibule_domain::registration::Registration;
@@ -44,7 +43,7 @@ use vestibule_domain::{
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
-    SignedInAccount, Storage, Sweep, Unavailable,
+    SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 use address::Address;
@@ -53,11 +52,11 @@ use listen::Neighbours;
 use migrate::Tables;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable,
+    ResetRow, SessionRow, Unreadable, stamp,
 };
 use schema::{
-    accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, used_numbers,
+    accepted_signatures, accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 use statement::Asked;
 
@@ -320,6 +319,10 @@ impl Storage for Postgres {
         .await
     }
 
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        self.read(async |connection| Ok(budgets::load(connection, of).await?)).await
+    }
+
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
         self.read(async |connection| {
             let row: Option<AccountRow> = accounts::table
@@ -459,6 +462,19 @@ impl Storage for Postgres {
 
     async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
         self.read(async |connection| Ok(spending::load(connection, now).await?)).await
+    }
+
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable> {
+        let row = (
+            accepted_signatures::digest.eq(signature.0.to_vec()),
+            accepted_signatures::forget_at.eq(stamp(forget_at)),
+        );
+        let insert = diesel::insert_into(accepted_signatures::table).values(row).on_conflict_do_nothing();
+        self.write(async |connection| Ok(insert.execute(&mut &*connection).await? == 1)).await
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

@@ -23,7 +23,7 @@ const CLAIM: &str = "
       ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
     UPDATE messages SET due_at = $3, tries = tries + 1, in_doubt_with = NULL FROM due WHERE messages.id = due.id
     RETURNING messages.id, kind, phone, email, attempt, generation, link, locale, queued_at, expires_at, messages.due_at,
-      tries, dead, reason, in_doubt_with, masked, due.doubted";
+      tries, dead, reason, in_doubt_with, masked, merchant, due.doubted";
 
 /// Moves a message from the queue to the record of what became of it, if this is still its lease. If no lease is named, a dead
 /// letter has arrived after all. One that has expired gives back what it has spent, as in [`DIE`].

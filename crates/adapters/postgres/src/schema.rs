@@ -63,6 +63,7 @@ diesel::table! {
         opened_fingerprint -> Nullable<Binary>,
         opened_address -> Nullable<Text>,
         blocked -> Bool,
+        is_test -> Bool,
     }
 }
 
@@ -106,9 +107,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    limits (key, part) {
+    limits (key) {
         key -> Text,
-        part -> SmallInt,
         full_at -> Timestamptz,
     }
 }
@@ -151,6 +151,7 @@ diesel::table! {
         reason -> Nullable<Text>,
         in_doubt_with -> Nullable<Text>,
         masked -> Text,
+        merchant -> Nullable<Text>,
     }
 }
 
@@ -189,6 +190,13 @@ diesel::table! {
         requests_full_at -> Nullable<Timestamptz>,
         guesses_full_at -> Nullable<Timestamptz>,
         attempts -> Text,
+        forget_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    accepted_signatures (digest) {
+        digest -> Binary,
         forget_at -> Timestamptz,
     }
 }

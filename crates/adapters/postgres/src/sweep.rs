@@ -38,14 +38,19 @@ const RESETS: &str = "
       SELECT phone FROM password_resets WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING phone)
     SELECT count(*) AS rows FROM gone";
 
+const SIGNATURES: &str = "
+    WITH gone AS (DELETE FROM accepted_signatures WHERE digest IN (
+      SELECT digest FROM accepted_signatures WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING digest)
+    SELECT count(*) AS rows FROM gone";
+
 const ANSWERS: &str = "
     WITH gone AS (DELETE FROM kept_answers WHERE request IN (
       SELECT request FROM kept_answers WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING request)
     SELECT count(*) AS rows FROM gone";
 
 const LIMITS: &str = "
-    WITH gone AS (DELETE FROM limits WHERE (key, part) IN (
-      SELECT key, part FROM limits WHERE full_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
+    WITH gone AS (DELETE FROM limits WHERE key IN (
+      SELECT key FROM limits WHERE full_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
     SELECT count(*) AS rows FROM gone";
 
 const DELIVERIES: &str = "
@@ -82,6 +87,7 @@ pub(crate) async fn forget(connection: &AsyncPgConnection, sweep: &Sweep) -> Res
         (REGISTRATIONS, now),
         (GUARDS, now),
         (RESETS, now),
+        (SIGNATURES, now),
         (ANSWERS, now),
         (LIMITS, now),
         (DELIVERIES, before),

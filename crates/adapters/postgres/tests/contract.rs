@@ -67,7 +67,7 @@ async fn columns_that_a_newer_version_adds_disturb_nobody() {
         id: MessageId::new(Uuid::from_u128(number)),
         recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
         content: Content::AlreadyRegistered,
-        locale: Locale::new("en"),
+        voice: Locale::new("en").into(),
         queued_at: UtcDateTime::UNIX_EPOCH,
         expires_at: UtcDateTime::UNIX_EPOCH + Duration::from_mins(1),
     };

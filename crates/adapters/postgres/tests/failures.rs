@@ -67,7 +67,7 @@ fn message(number: u32) -> Message {
         id: MessageId::new(id(number)),
         recipient: Recipient::Phone(phone(number)),
         content: Content::SignUpCode { attempt: AttemptId::new(id(number)), generation: 1 },
-        locale: Locale::new("en"),
+        voice: Locale::new("en").into(),
         queued_at: NOW,
         expires_at: NOW + Duration::from_mins(10),
     }

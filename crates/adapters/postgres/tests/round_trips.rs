@@ -15,12 +15,12 @@ use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::quota::Quota;
-use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Registration, Rules, SignUp};
+use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    Account, AttemptId, Claim, ClientAddress, FactId, Generation, OneTimeCode, OneTimeCodes, Origin,
-    PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed, Session, SessionId,
-    SessionLives, UserId,
+    Account, AccountKind, AttemptId, Claim, ClientAddress, FactId, Generation, OneTimeCode, OneTimeCodes,
+    Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed, Session,
+    SessionId, SessionLives, UserId,
 };
 use vestibule_port_storage::{
     Changes, EndSessions, Erasure, NewPassword, NewRefreshToken, NumberDigest, Save, Storage as _,
@@ -124,6 +124,8 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         claim: Claim { attempt: Some(AttemptId::new(id)), origin },
         user: UserId::new(id),
         session: SessionId::new(id),
+        others: Others::Told,
+        kind: AccountKind::Customer,
     };
     let Confirmation::Opened { registration, account, password, session } =
         loaded.value.confirm(&confirm, &OneCode, &RULES, NOW)

@@ -80,6 +80,9 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
             .values(used_numbers::digest.eq(digest.0.as_slice()))
             .execute(connection)?;
     }
+    if let Some(NumberDigest(digest)) = changes.freed_number {
+        diesel::delete(used_numbers::table.find(digest.as_slice())).execute(connection)?;
+    }
     if let Some(Save { value, replaces }) = changes.account {
         save!(connection, replaces, accounts.user_id of AccountRow::of(value, next(replaces)));
     }

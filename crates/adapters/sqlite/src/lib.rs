@@ -35,8 +35,8 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
-    SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, RefreshState,
+    SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
@@ -47,8 +47,8 @@ use rows::{
     ResetRow, SessionRow, Unreadable, bytes, millis, moment,
 };
 use schema::{
-    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, spending, used_numbers,
+    accepted_signatures, accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, spending, used_numbers,
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
@@ -260,6 +260,11 @@ impl Storage for Sqlite {
         self.read(move |connection| load_credentials(connection, &phone, &limits)).await
     }
 
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
+        let of = of.to_vec();
+        self.read(move |connection| load_budgets(connection, &of)).await
+    }
+
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
         self.read(move |connection| {
             let row: Option<AccountRow> = accounts::table
@@ -383,6 +388,19 @@ impl Storage for Sqlite {
         .await
     }
 
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable> {
+        let row = (
+            accepted_signatures::digest.eq(signature.0.to_vec()),
+            accepted_signatures::forget_at.eq(millis(forget_at)),
+        );
+        let insert = diesel::insert_into(accepted_signatures::table).values(row).on_conflict_do_nothing();
+        Ok(self.write(move |connection| Ok(insert.execute(connection)? == 1)).await?)
+    }
+
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
         Ok(self.write(move |connection| sweep::forget(connection, &sweep)).await?)
     }
@@ -455,7 +473,7 @@ fn load_budgets(connection: &mut SqliteConnection, of: &[Limit]) -> Result<Budge
         let budget = limits::table.find(limit.to_string()).select(limits::full_at);
         let full_at: Option<i64> = budget.first(connection).optional()?;
         if let Some(full_at) = full_at {
-            budgets.0.insert(*limit, moment(full_at)?);
+            budgets.0.insert(*limit, Level { full_at: moment(full_at)?, parts: 1 });
         }
     }
     Ok(budgets)

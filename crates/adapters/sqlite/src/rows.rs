@@ -10,10 +10,10 @@ use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{SignInGuard, Throttle};
 use vestibule_domain::{
-    Account, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
-    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, Message, MessageId,
-    Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash, Session,
-    SessionId, SessionRecord, Standing, UserId,
+    Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
+    EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, Locale, MerchantId,
+    Message, MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient,
+    RefreshTokenHash, Session, SessionId, SessionRecord, Standing, UserId, Voice,
 };
 use vestibule_port_storage::archive::{Delivery, QueuedMessage};
 use vestibule_port_storage::{
@@ -89,6 +89,7 @@ pub(crate) struct AccountRow {
     opened_fingerprint: Option<Vec<u8>>,
     opened_address: Option<String>,
     blocked: bool,
+    is_test: bool,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -109,6 +110,7 @@ pub(crate) struct MessageRow {
     dead: bool,
     pub(crate) reason: Option<String>,
     pub(crate) in_doubt_with: Option<String>,
+    merchant: Option<String>,
 }
 
 /// What is kept of a message that has left the queue: nobody can be reached by it.
@@ -446,6 +448,7 @@ impl AccountRow {
             opened_fingerprint: record.opened_from.as_ref().and_then(fingerprint_column),
             opened_address: record.opened_from.map(|origin| address_column(&origin.address)),
             blocked: record.standing == Standing::Blocked,
+            is_test: record.kind == AccountKind::Test,
         }
     }
 
@@ -477,6 +480,7 @@ impl AccountRow {
                 Some(address) => Some(origin(self.opened_fingerprint, &address)?),
                 None => None,
             },
+            kind: if self.is_test { AccountKind::Test } else { AccountKind::Customer },
             standing: if self.blocked { Standing::Blocked } else { Standing::Good },
             mails_full_at: optional_moment(self.mails_full_at)?,
             profile: Profile::restore(ProfileRecord {
@@ -532,7 +536,7 @@ impl MessageRow {
             attempt,
             generation,
             link,
-            locale: message.locale.as_str().to_owned(),
+            locale: message.voice.locale.as_str().to_owned(),
             queued_at: millis(message.queued_at),
             expires_at: millis(message.expires_at),
             due_at: millis(message.queued_at),
@@ -540,7 +544,14 @@ impl MessageRow {
             dead: false,
             reason: None,
             in_doubt_with: None,
+            merchant: message.voice.merchant.map(|merchant| merchant.to_string()),
         }
+    }
+
+    fn voice(&self) -> Result<Voice, Unreadable> {
+        let parse = |id: &String| MerchantId::parse(id).ok_or(Unreadable("a merchant"));
+        let merchant = self.merchant.as_ref().map(parse).transpose()?;
+        Ok(Voice { locale: Locale::new(&self.locale), merchant })
     }
 
     fn recipient(&self) -> Result<Recipient, Unreadable> {
@@ -596,7 +607,7 @@ impl MessageRow {
             id: MessageId::new(uuid(&self.id)?),
             recipient,
             content,
-            locale: Locale::new(&self.locale),
+            voice: self.voice()?,
             queued_at: moment(self.queued_at)?,
             expires_at: moment(self.expires_at)?,
         })

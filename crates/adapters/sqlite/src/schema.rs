@@ -63,6 +63,7 @@ diesel::table! {
         opened_fingerprint -> Nullable<Binary>,
         opened_address -> Nullable<Text>,
         blocked -> Bool,
+        is_test -> Bool,
     }
 }
 
@@ -149,6 +150,7 @@ diesel::table! {
         dead -> Bool,
         reason -> Nullable<Text>,
         in_doubt_with -> Nullable<Text>,
+        merchant -> Nullable<Text>,
     }
 }
 
@@ -187,6 +189,13 @@ diesel::table! {
         requests_full_at -> Nullable<BigInt>,
         guesses_full_at -> Nullable<BigInt>,
         attempts -> Text,
+        forget_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    accepted_signatures (digest) {
+        digest -> Binary,
         forget_at -> BigInt,
     }
 }

@@ -6,8 +6,8 @@ use vestibule_port_storage::Sweep;
 use crate::Failure;
 use crate::rows::millis;
 use crate::schema::{
-    deliveries, facts, kept_answers, limits, messages, password_resets, refresh_tokens, registrations,
-    sessions, sign_in_guards, spending,
+    accepted_signatures, deliveries, facts, kept_answers, limits, messages, password_resets, refresh_tokens,
+    registrations, sessions, sign_in_guards, spending,
 };
 
 /// Deletes up to a batch of the table's rows that the condition is true of; how many that were.
@@ -25,6 +25,7 @@ pub(crate) fn forget(connection: &mut SqliteConnection, sweep: &Sweep) -> Result
         + forget!(connection, sweep, registrations.phone where registrations::forget_at.le(now))
         + forget!(connection, sweep, sign_in_guards.phone where sign_in_guards::forget_at.le(now))
         + forget!(connection, sweep, password_resets.phone where password_resets::forget_at.le(now))
+        + forget!(connection, sweep, accepted_signatures.digest where accepted_signatures::forget_at.le(now))
         + forget!(connection, sweep, kept_answers.request where kept_answers::forget_at.le(now))
         + forget!(connection, sweep, limits.key where limits::full_at.le(now))
         + forget!(connection, sweep, deliveries.id where deliveries::queued_at.lt(before))

@@ -96,7 +96,7 @@ async fn a_message_that_nobody_can_read_holds_up_no_other() {
         id: MessageId::new(Uuid::from_u128(number)),
         recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
         content: Content::AlreadyRegistered,
-        locale: Locale::new("en"),
+        voice: Locale::new("en").into(),
         queued_at: now,
         expires_at: now + Duration::from_mins(1),
     };

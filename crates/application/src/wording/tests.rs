@@ -22,7 +22,7 @@ fn message(locale: &str, content: Content) -> Message {
         id: MessageId::new(Uuid::nil()),
         recipient: Recipient::Phone(PhoneNumber::parse("+447871234567").unwrap()),
         content,
-        locale: Locale::new(locale),
+        voice: Locale::new(locale).into(),
         queued_at: UtcDateTime::UNIX_EPOCH,
         expires_at: UtcDateTime::UNIX_EPOCH,
     }
@@ -52,7 +52,7 @@ fn every_sms_is_one_gsm7_segment_and_ends_in_the_domain_bound_code() {
     let content = Content::SignUpCode { attempt: AttemptId::new(Uuid::nil()), generation: 0 };
     for (tag, _) in LOCALES {
         let text = wording.sms(&message(tag, content), &derivation()).unwrap();
-        let code = derivation().code(AttemptId::new(Uuid::nil()), 0);
+        let code = derivation().codes(None).code(AttemptId::new(Uuid::nil()), 0);
         assert_eq!(
             text.lines().last().unwrap(),
             format!("@a-rather-long-host.registration.example.com #{}", code.expose())
@@ -127,4 +127,42 @@ fn an_unknown_language_or_name_still_says_something() {
         wording.error(&Locale::new("en"), "ALREADY_REGISTERED")
     );
     assert_eq!(wording.error(&Locale::new("en"), "NO_SUCH_ERROR"), "NO_SUCH_ERROR");
+}
+
+#[test]
+fn a_message_of_a_partner_names_its_brand() {
+    let acme = MerchantId::parse("acme");
+    let brands = || HashMap::from([(acme.unwrap(), "Bölt & Co.".to_owned())]);
+    let wording = wording(None).with_brands(brands()).unwrap();
+    let content = Content::SignUpCode { attempt: AttemptId::new(Uuid::nil()), generation: 0 };
+    let link = Content::EmailConfirmation { verification: EmailVerificationId::new(Uuid::nil()) };
+    let to = EmailAddress::parse("anna@example.com").unwrap();
+    for (tag, _) in LOCALES {
+        let by = |content, merchant| {
+            let message = message(tag, content);
+            Message { voice: Voice { merchant, ..message.voice.clone() }, ..message }
+        };
+        for content in [content, Content::ResetCode { attempt: AttemptId::new(Uuid::nil()), generation: 0 }] {
+            let text = wording.sms(&by(content, acme), &derivation()).unwrap();
+            assert!(text.contains(" Bölt & Co."), "{tag}: {text}");
+            // One that was removed from the configuration speaks as we do.
+            let ours = wording.sms(&by(content, None), &derivation()).unwrap();
+            assert_eq!(wording.sms(&by(content, MerchantId::parse("gone")), &derivation()).unwrap(), ours);
+            assert!(!ours.contains("Bölt"), "{tag}: {ours}");
+        }
+        let mail = wording.mail(&by(link, acme), &to, &derivation()).unwrap();
+        assert!(mail.subject.starts_with("Bölt & Co.: "), "{tag}: {}", mail.subject);
+    }
+}
+
+#[test]
+fn a_brand_that_an_sms_has_no_room_for_is_refused() {
+    let url = format!("https://{}.example", "a".repeat(60));
+    let with = |brand: &str| {
+        let brands = HashMap::from([(MerchantId::parse("acme").unwrap(), brand.to_owned())]);
+        Wording::new(&url, None).unwrap().with_brands(brands)
+    };
+    assert!(with("Acme").is_ok());
+    let refusal = with(&"A".repeat(32)).unwrap_err().to_string();
+    assert!(refusal.contains("longer than 160") && refusal.contains("AAA"), "{refusal}");
 }

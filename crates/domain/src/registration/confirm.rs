@@ -4,7 +4,9 @@ use time::UtcDateTime;
 
 use super::{Attempt, Concealed, Confirmed, Opened, Pending, Registration, Rules};
 use crate::verification::{Guess, Ledger, NoCodes, guess, is_first_guess, wait};
-use crate::{Account, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId};
+use crate::{
+    Account, AccountKind, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId,
+};
 
 /// How long a repeat of a confirmation is answered with tokens: the client lost the answer, or autofill submitted twice.
 pub const REPEAT_WINDOW: Duration = Duration::from_mins(2);
@@ -20,6 +22,19 @@ pub struct Confirm {
     pub user: UserId,
     /// The session's identifier, should one be opened.
     pub session: SessionId,
+    /// Whether others may learn that one was opened.
+    pub others: Others,
+    /// Whose account it is, should one be opened.
+    pub kind: AccountKind,
+}
+
+/// What those learn who have attempts of their own for the number when its account is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Their attempts have ended.
+    Told,
+    /// Nothing: their attempts go on, as if the code had been wrong.
+    Untold,
 }
 
 /// What a confirmation led to.
@@ -82,11 +97,11 @@ impl Registration {
     #[must_use]
     pub fn is_first_guess(&self, claim: &Claim, now: UtcDateTime) -> bool {
         match self {
-            Self::Pending(Pending { ledger }) | Self::Concealed(Concealed { ledger, opened: None, .. }) => {
+            Self::Pending(Pending { ledger }) | Self::Concealed(Concealed { ledger, .. }) => {
                 is_first_guess(ledger, claim, now)
             }
-            Self::Confirmed(Confirmed { opened, .. })
-            | Self::Concealed(Concealed { opened: Some(opened), .. }) => opened.wrong_repeats == 0,
+            // Its code is guessed at no more; wrong repeats are counted on their own.
+            Self::Confirmed(_) => true,
         }
     }
 
@@ -118,18 +133,20 @@ impl Registration {
                 },
             },
             Self::Concealed(Concealed { ledger, opened, owner_told_at }) => {
-                let opened = match opened.map(|opened| repeat(opened, confirm, codes, rules, now)) {
+                let counted = match opened.map(|opened| repeat(opened, confirm, codes, rules, now)) {
                     Some(Ok(repeated)) => return repeated,
-                    Some(Err(Some(counted))) => Some(counted),
-                    Some(Err(None)) | None => opened,
+                    Some(Err(counted)) => counted,
+                    None => None,
                 };
+                let unspent = counted.map(|_| ledger.clone());
                 let (spent, refusal) =
                     match guess(ledger, confirm.code.as_ref(), &confirm.claim, &NoCodes(codes), rules, now) {
-                        Guess::Refused(refusal) => (None, refusal),
+                        Guess::Refused(refusal) => (unspent, refusal),
                         Guess::Wrong(ledger, refusal) => (Some(ledger), refusal),
                         // `NoCodes` matches nothing; were it otherwise, no account may come of it.
                         Guess::Right(ledger, _) => (Some(ledger), ConfirmRefusal::NotFound),
                     };
+                let opened = counted.or(opened);
                 let spent = spent.map(|ledger| Self::Concealed(Concealed { ledger, opened, owner_told_at }));
                 Confirmation::Refused { spent, refusal }
             }
@@ -148,16 +165,18 @@ fn open(ledger: Ledger, attempt: Attempt, confirm: &Confirm, now: UtcDateTime) -
         wrong_repeats: 0,
     };
     let origin = confirm.claim.origin;
-    let account = Account::open(confirm.user, ledger.phone.clone(), origin, now);
+    let account = Account::open(confirm.user, ledger.phone.clone(), origin, now).of_kind(confirm.kind);
     let session = Session::open(confirm.session, confirm.user, origin, now);
-    // The other attempts end here: their passwords belong to nobody.
-    let ledger = Ledger { attempts: Vec::new(), ..ledger };
-    Confirmation::Opened {
-        registration: Registration::Confirmed(Confirmed { ledger, opened }),
-        account: Box::new(account),
-        password: attempt.password,
-        session,
-    }
+    // The other attempts end here: their passwords belong to nobody. So do the budgets, which would tell of the account.
+    let fresh = Ledger::new(ledger.phone.clone());
+    let is_foreign = |other: &Attempt| now < other.closes_at() && !other.origin.is_same(&attempt.origin);
+    let is_shared = ledger.attempts.iter().any(is_foreign);
+    let registration = if confirm.others == Others::Untold && is_shared {
+        Registration::Concealed(Concealed { ledger, opened: Some(opened), owner_told_at: None })
+    } else {
+        Registration::Confirmed(Confirmed { ledger: fresh, opened })
+    };
+    Confirmation::Opened { registration, account: Box::new(account), password: attempt.password, session }
 }
 
 /// The tokens' owner if this repeats the confirmation; else what to count, if something must be.

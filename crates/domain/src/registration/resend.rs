@@ -18,8 +18,8 @@ pub struct Resend {
 pub struct Resent {
     /// The state to save.
     pub registration: Registration,
-    /// The message to queue with it; none for a concealed number.
-    pub message: Option<Outgoing>,
+    /// The message to queue with it, which has expired already for a concealed number.
+    pub message: Outgoing,
 }
 
 /// Why nothing is sent.
@@ -61,7 +61,7 @@ impl Registration {
         };
         let attempt = ledger.repeat(&resend.claim, codes, rules, now)?;
         let message = code_message(attempt);
-        Ok(Resent { registration: self, message: (!concealed).then_some(message) })
+        Ok(Resent { registration: self, message: if concealed { message.unsent() } else { message } })
     }
 
     /// The attempt that a resend means, provided that the claim proves it to be the caller's own: who knows no more than a number must not

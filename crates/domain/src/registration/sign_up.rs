@@ -39,8 +39,8 @@ pub struct SignUp {
 pub struct SignedUp {
     /// The state to save.
     pub registration: Registration,
-    /// The message to queue with it; none for a concealed number whose owner has been told lately.
-    pub message: Option<Outgoing>,
+    /// The message to queue with it, which has expired already for a concealed number whose owner has been told lately.
+    pub message: Outgoing,
     /// When the code dies.
     pub expires_at: UtcDateTime,
 }
@@ -117,13 +117,14 @@ impl Registration {
         ledger.attempts.push(attempt);
         if !conceal {
             let registration = Self::Pending(Pending { ledger });
-            return Ok(SignedUp { registration, message: Some(code_message), expires_at });
+            return Ok(SignedUp { registration, message: code_message, expires_at });
         }
         let tell = owner_told_at.is_none_or(|told| wait(now, told + TELL_OWNER_EVERY).is_zero());
         let owner_told_at = if tell { Some(now) } else { owner_told_at };
         let notice = Outgoing { content: Content::AlreadyRegistered, expires_at: now + TELL_OWNER_EVERY };
         let registration = Self::Concealed(Concealed { ledger, opened, owner_told_at });
-        Ok(SignedUp { registration, message: tell.then_some(notice), expires_at })
+        let message = if tell { notice } else { notice.unsent() };
+        Ok(SignedUp { registration, message, expires_at })
     }
 }
 

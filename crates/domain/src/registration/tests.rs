@@ -2,7 +2,7 @@ use time::macros::utc_datetime;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Claim, ClientAddress, Fingerprint, OneTimeCode, OneTimeCodes, PasswordHash};
+use crate::{AccountKind, Claim, ClientAddress, Fingerprint, OneTimeCode, OneTimeCodes, PasswordHash};
 
 const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
 const RULES: Rules = Rules {
@@ -66,21 +66,26 @@ fn signed_up(current: Option<Registration>, number: u128, from: &str, at: UtcDat
     try_sign_up(current, number, from, NumberUse::Unused, at).unwrap().registration
 }
 
-fn code_of(message: Option<Outgoing>) -> (AttemptId, Generation) {
-    match message.unwrap().content {
+fn code_of(message: Outgoing) -> (AttemptId, Generation) {
+    match message.content {
         Content::SignUpCode { attempt, generation } => (attempt, generation),
         other => panic!("{other:?}"),
     }
 }
 
-fn confirm_with(registration: Registration, code: &str, claim: Claim, at: UtcDateTime) -> Confirmation {
-    let confirm = Confirm {
+fn typed(code: &str, claim: Claim) -> Confirm {
+    Confirm {
         code: OneTimeCode::parse(code),
         claim,
         user: UserId::new(Uuid::from_u128(77)),
         session: SessionId::new(Uuid::from_u128(88)),
-    };
-    registration.confirm(&confirm, &PlainCodes, &RULES, at)
+        others: Others::Told,
+        kind: AccountKind::Customer,
+    }
+}
+
+fn confirm_with(registration: Registration, code: &str, claim: Claim, at: UtcDateTime) -> Confirmation {
+    registration.confirm(&typed(code, claim), &PlainCodes, &RULES, at)
 }
 
 /// The refusal, and the registration as it is afterwards.
@@ -187,7 +192,7 @@ fn a_resend_repeats_the_living_code_and_gives_no_guesses() {
     let pending = refused(signed_up(None, 2, "a", NOW), "999999", claim("a"), after(1)).1;
     let resent = pending.resend(&Resend { claim: claim("a") }, &PlainCodes, &RULES, after(60)).unwrap();
     assert_eq!(code_of(resent.message), (id(2), 0));
-    assert_eq!(resent.message.unwrap().expires_at, NOW + RULES.code_ttl);
+    assert_eq!(resent.message.expires_at, NOW + RULES.code_ttl);
     let (refusal, _) = refused(resent.registration, "999999", claim("a"), after(61));
     assert_eq!(refusal, ConfirmRefusal::WrongCode { attempts_left: 3 });
 }
@@ -333,17 +338,11 @@ fn a_foreign_registration_id_is_a_wrong_code() {
 fn guesses_for_one_phone_have_a_ceiling_over_all_codes() {
     let rules = Rules { guesses: Quota { burst: 7, period: Duration::from_hours(24) }, ..RULES };
     let mut registration = signed_up(None, 2, "a", NOW);
-    let confirm = |code: &str| Confirm {
-        code: OneTimeCode::parse(code),
-        claim: claim("a"),
-        user: UserId::new(Uuid::nil()),
-        session: SessionId::new(Uuid::nil()),
-    };
     let mut evaluated = 0;
     for round in 0..4 {
         for _ in 0..6 {
             let at = after(round * 60);
-            let outcome = registration.clone().confirm(&confirm("999999"), &PlainCodes, &rules, at);
+            let outcome = registration.clone().confirm(&typed("999999", claim("a")), &PlainCodes, &rules, at);
             if let Confirmation::Refused { spent: Some(spent), .. } = outcome {
                 registration = spent;
                 evaluated += 1;
@@ -369,7 +368,8 @@ fn a_used_number_is_refused_before_anything_is_counted() {
 #[test]
 fn a_concealed_number_behaves_like_any_other_but_never_opens() {
     let first = try_sign_up(None, 2, "a", NumberUse::UsedAndConcealed, NOW).unwrap();
-    assert_eq!(first.message.unwrap().content, Content::AlreadyRegistered);
+    assert_eq!(first.message.content, Content::AlreadyRegistered);
+    assert!(first.message.expires_at > NOW);
     assert_eq!(first.expires_at, NOW + RULES.code_ttl);
     let mut concealed = first.registration;
     let early =
@@ -377,7 +377,7 @@ fn a_concealed_number_behaves_like_any_other_but_never_opens() {
     assert!(matches!(early, SignUpRefusal::CoolDown { .. }));
     let resent =
         concealed.clone().resend(&Resend { claim: claim("a") }, &PlainCodes, &RULES, after(60)).unwrap();
-    assert_eq!(resent.message, None);
+    assert!(resent.message.expires_at < NOW, "it is never sent");
     for left in (0..5).rev() {
         let (refusal, next) = refused(concealed, "002000", claim("a"), after(1));
         assert_eq!(refusal, ConfirmRefusal::WrongCode { attempts_left: left });
@@ -387,7 +387,7 @@ fn a_concealed_number_behaves_like_any_other_but_never_opens() {
     assert!(matches!(refusal, ConfirmRefusal::Exhausted { .. }));
     // The owner is told once a day.
     let again = try_sign_up(Some(concealed), 4, "a", NumberUse::UsedAndConcealed, after(60)).unwrap();
-    assert_eq!(again.message, None);
+    assert!(again.message.expires_at < NOW, "it is never sent");
 }
 
 #[test]
@@ -396,6 +396,44 @@ fn concealing_does_not_take_the_repeat_from_the_owner() {
     let concealed =
         try_sign_up(Some(confirmed), 4, "b", NumberUse::UsedAndConcealed, after(6)).unwrap().registration;
     assert!(matches!(confirm_with(concealed, "002000", claim("a"), after(7)), Confirmation::Repeated { .. }));
+}
+
+#[test]
+fn wrong_repeats_are_counted_where_accounts_are_concealed_too() {
+    let (_, confirmed) = opened(signed_up(None, 2, "a", NOW), "002000", claim("a"), after(5));
+    let concealed = try_sign_up(Some(confirmed), 4, "b", NumberUse::UsedAndConcealed, after(6)).unwrap();
+    let mut concealed = concealed.registration;
+    // The stranger's attempt has no guesses left that would be counted.
+    for from in ["b"; 5].into_iter().chain(["a"; 5]) {
+        concealed = refused(concealed, "999999", claim(from), after(7)).1;
+    }
+    assert!(matches!(confirm_with(concealed, "002000", claim("a"), after(8)), Confirmation::Refused { .. }));
+}
+
+#[test]
+fn who_watches_an_attempt_of_his_own_does_not_learn_that_the_owner_has_an_account() {
+    let both = signed_up(Some(signed_up(None, 2, "owner", NOW)), 4, "stranger", after(5));
+    let open = |others| {
+        let confirm = Confirm { others, ..typed("002000", claim("owner")) };
+        match both.clone().confirm(&confirm, &PlainCodes, &RULES, after(6)) {
+            Confirmation::Opened { registration, .. } => registration,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(open(Others::Told), "1", claim("stranger"), after(7)).0, ConfirmRefusal::NotFound);
+    let (untold, unopened) = (open(Others::Untold), refused(both.clone(), "1", claim("owner"), after(6)).1);
+    for registration in [&untold, &unopened] {
+        let refusal = refused(registration.clone(), "002000", claim("stranger"), after(7)).0;
+        assert_eq!(refusal, ConfirmRefusal::WrongCode { attempts_left: 4 });
+    }
+    // His own code opens nothing any more.
+    let refusal = refused(untold.clone(), "004000", claim("stranger"), after(7)).0;
+    assert_eq!(refusal, ConfirmRefusal::WrongCode { attempts_left: 4 });
+    let resend = Resend { claim: claim("stranger") };
+    let resent = untold.clone().resend(&resend, &PlainCodes, &RULES, after(65)).unwrap();
+    assert!(resent.message.expires_at < NOW, "it is never sent");
+    let repeated = confirm_with(untold, "002000", claim("owner"), after(8));
+    assert!(matches!(repeated, Confirmation::Repeated { .. }));
 }
 
 #[test]

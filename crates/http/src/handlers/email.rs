@@ -5,6 +5,7 @@ use vestibule_application::EmailLink;
 
 use super::{authenticate, done, in_time, locale};
 use crate::body::{Fields, media_type, read_bytes};
+use crate::partners::voice;
 use crate::problem::Problem;
 use crate::{Http, api, client, page};
 
@@ -34,8 +35,8 @@ pub(crate) async fn add(
 ) -> Result<HttpResponse, Problem> {
     let customer = authenticate(&http, &request).await?;
     let address = Fields::read(&request, payload).await?.text("email")?;
-    let (origin, locale) = (client::origin(&request, &http.trusted_proxies), locale(&http, &request));
-    in_time(http.application.add_email(customer, &address, &origin, &locale)).await??;
+    let (origin, voice) = (client::origin(&request, &http.trusted_proxies), voice(&http, &request));
+    in_time(http.application.add_email(customer, &address, &origin, &voice)).await??;
     Ok(done())
 }
 
@@ -49,8 +50,8 @@ pub(crate) async fn add(
 ))]
 pub(crate) async fn resend(http: Data<Http>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let customer = authenticate(&http, &request).await?;
-    let (origin, locale) = (client::origin(&request, &http.trusted_proxies), locale(&http, &request));
-    in_time(http.application.resend_email(customer, &origin, &locale)).await??;
+    let (origin, voice) = (client::origin(&request, &http.trusted_proxies), voice(&http, &request));
+    in_time(http.application.resend_email(customer, &origin, &voice)).await??;
     Ok(done())
 }
 

@@ -7,8 +7,9 @@ use vestibule_application::{Introspected, SignIn, TokenKind};
 use zeroize::Zeroizing;
 
 use super::phone::origin;
-use super::{done, in_time, locale, tokens};
+use super::{done, in_time, tokens};
 use crate::body::Fields;
+use crate::partners::voice;
 use crate::problem::Problem;
 use crate::{Http, api, client};
 
@@ -41,8 +42,8 @@ pub(crate) async fn token(
         }
         "refresh_token" => {
             let token = presented(&mut fields, "refresh_token")?;
-            let (origin, locale) = (client::origin(&request, &http.trusted_proxies), locale(&http, &request));
-            Ok(tokens(&in_time(http.application.refresh(&token, &origin, &locale)).await??))
+            let (origin, voice) = (client::origin(&request, &http.trusted_proxies), voice(&http, &request));
+            Ok(tokens(&in_time(http.application.refresh(&token, &origin, &voice)).await??))
         }
         _ => Err(Problem::oauth_grant_type()),
     }

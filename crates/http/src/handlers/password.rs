@@ -4,8 +4,9 @@ use vestibule_application::{ChangePassword, CheckResetCode, RequestReset, ResetP
 use vestibule_domain::{ClientAddress, OneTimeCode, Origin};
 
 use super::phone::origin;
-use super::{authenticate, done, in_time, locale, tokens};
+use super::{authenticate, done, in_time, tokens};
 use crate::body::Fields;
+use crate::partners::voice;
 use crate::problem::Problem;
 use crate::{Http, api};
 
@@ -29,7 +30,7 @@ pub(crate) async fn change(
         current: fields.secret("currentPassword")?,
         new: fields.secret("newPassword")?,
         origin: Origin { fingerprint, address: ClientAddress::of(client) },
-        locale: locale(&http, &request),
+        voice: voice(&http, &request),
     };
     in_time(http.application.change_password(&customer, change)).await??;
     Ok(done())
@@ -49,8 +50,8 @@ pub(crate) async fn request_reset(
 ) -> Result<HttpResponse, Problem> {
     let mut fields = Fields::read(&request, payload).await?;
     let (fingerprint, client) = origin(&http, &request, &mut fields)?;
-    let locale = locale(&http, &request);
-    let reset = RequestReset { phone: fields.text("phone")?, fingerprint, client, locale };
+    let voice = voice(&http, &request);
+    let reset = RequestReset { phone: fields.text("phone")?, fingerprint, client, voice };
     in_time(http.application.request_reset(reset)).await??;
     Ok(done())
 }
@@ -88,7 +89,7 @@ pub(crate) async fn reset(
     let mut fields = Fields::read(&request, payload).await?;
     let check = read_check(&http, &request, &mut fields)?;
     let password = fields.secret("password")?;
-    let reset = ResetPassword { check, password, locale: locale(&http, &request) };
+    let reset = ResetPassword { check, password, voice: voice(&http, &request) };
     Ok(tokens(&in_time(http.application.reset_password(reset)).await??))
 }
 

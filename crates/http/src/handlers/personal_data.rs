@@ -10,8 +10,8 @@ use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
-    Account, AccountRecord, EmailAddress, EmailState, Message, Origin, ProfileField, Recipient, Session,
-    SessionRecord,
+    Account, AccountKind, AccountRecord, EmailAddress, EmailState, Message, Origin, ProfileField, Recipient,
+    Session, SessionRecord, Voice,
 };
 
 use super::sessions::rfc3339;
@@ -38,8 +38,18 @@ fn list<T>(all: &[T], shown: impl Fn(&T) -> Value) -> Vec<Value> {
 }
 
 fn account(account: Account) -> Value {
-    let AccountRecord { user, phone, email, profile, kyc, created_at, opened_from, standing, mails_full_at } =
-        account.record();
+    let AccountRecord {
+        user,
+        phone,
+        email,
+        profile,
+        kyc,
+        created_at,
+        opened_from,
+        kind,
+        standing,
+        mails_full_at,
+    } = account.record();
     let (link_expires_at, last_mail_at) = match &email {
         EmailState::None | EmailState::Confirmed { .. } => (None, None),
         EmailState::Unconfirmed { address: _, verification: _, expires_at, last_mail_at } => {
@@ -60,6 +70,7 @@ fn account(account: Account) -> Value {
         "mailsFullAt": mails_full_at.and_then(rfc3339),
         "kycLevel": kyc.as_str(),
         "standing": standing.as_str(),
+        "testAccount": kind == AccountKind::Test,
         "createdAt": rfc3339(created_at),
         "profile": profile,
     });
@@ -154,7 +165,8 @@ fn attempt<P>(attempt: &Attempt<P>) -> Value {
 }
 
 fn message(message: &Message) -> Value {
-    let Message { id: _, recipient, content, locale, queued_at, expires_at } = message;
+    let Message { id: _, recipient, content, voice: Voice { locale, merchant }, queued_at, expires_at } =
+        message;
     let to = match recipient {
         Recipient::Phone(phone) => phone.as_str(),
         Recipient::Email(address) => address.as_str(),
@@ -163,6 +175,7 @@ fn message(message: &Message) -> Value {
         "kind": content.kind(),
         "to": to,
         "language": locale.as_str(),
+        "merchant": merchant.map(|merchant| merchant.to_string()),
         "queuedAt": rfc3339(*queued_at),
         "expiresAt": rfc3339(*expires_at),
     })

@@ -5,8 +5,9 @@ use uuid::Uuid;
 use vestibule_application::{ConfirmPhone, ResendCode, SignUp};
 use vestibule_domain::{AttemptId, Fingerprint, OneTimeCode};
 
-use super::{done, in_time, locale, tokens};
+use super::{done, in_time, tokens};
 use crate::body::Fields;
+use crate::partners::voice;
 use crate::problem::Problem;
 use crate::{Http, api, client};
 
@@ -30,7 +31,7 @@ pub(crate) async fn sign_up(
         password: fields.secret("password")?,
         client,
         fingerprint,
-        locale: locale(&http, &request),
+        voice: voice(&http, &request),
     };
     let signed_up = in_time(http.application.sign_up(sign_up)).await??;
     Ok(HttpResponse::Ok().json(json!({
@@ -83,7 +84,7 @@ pub(crate) async fn resend_code(
     let phone = fields.text("phone")?;
     let registration = registration_id(&mut fields)?;
     let (fingerprint, client) = origin(&http, &request, &mut fields)?;
-    let resend = ResendCode { phone, registration, fingerprint, client, locale: locale(&http, &request) };
+    let resend = ResendCode { phone, registration, fingerprint, client, voice: voice(&http, &request) };
     let resent = in_time(http.application.resend_code(resend)).await??;
     Ok(match resent.delivery {
         Some(delivery) => {

@@ -1,7 +1,7 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
-use vestibule_domain::{ProfileField, ProfilePatch, Requirement};
+use vestibule_domain::{AccountKind, ProfileField, ProfilePatch, Requirement};
 
 use super::{authenticate, in_time};
 use crate::body::{Fields, Member};
@@ -51,6 +51,9 @@ pub(crate) async fn read(http: Data<Http>, request: HttpRequest) -> Result<HttpR
     body.insert("phone".to_owned(), json!(account.phone().as_str()));
     body.extend(account.email().address().map(|address| ("email".to_owned(), json!(address.as_str()))));
     body.insert("confirmedEmail".to_owned(), json!(account.email().confirmed().is_some()));
+    if account.kind() == AccountKind::Test {
+        body.insert("testAccount".to_owned(), json!(true));
+    }
     body.insert("pushEnabled".to_owned(), json!(false));
     body.insert("enabled2FA".to_owned(), json!(false));
     Ok(HttpResponse::Ok().json(body))

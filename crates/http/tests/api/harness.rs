@@ -1,6 +1,6 @@
 //! The whole HTTP crate over the fakes, with verbs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,8 +13,9 @@ use actix_web::test::{self, TestRequest};
 use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
+use time::macros::date;
 use vestibule_application::{
-    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Settings, Wording,
+    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Partner, Settings, Wording,
 };
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::quota::Quota;
@@ -22,10 +23,11 @@ use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::spending::Budget;
 use vestibule_domain::{
-    Content, Country, DeliveryState, EmailRules, MessageId, OneTimeCodes as _, PasswordPolicy, PhoneNumber,
-    Recipient, SessionLives, Zxcvbn,
+    Content, Country, CountryRule, DeliveryState, EmailRules, MerchantId, Message, MessageId, OfNoCountry,
+    OneTimeCode, OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber,
+    TestNumbers, Zxcvbn,
 };
-use vestibule_http::{Http, Services};
+use vestibule_http::{Http, Partners, Services};
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
@@ -35,6 +37,11 @@ use vestibule_port_storage::{Outbox as _, Report, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
+/// A test number that nobody can have.
+pub(crate) const FICTION: &str = "+447700900123";
+/// A test number that somebody may have.
+pub(crate) const TEST_PHONE: &str = "+447400000123";
+pub(crate) const TEST_CODE: &str = "123456";
 pub(crate) const PASSWORD: &str = "correct-horse-7";
 const DAY: Duration = Duration::from_hours(24);
 
@@ -43,10 +50,13 @@ pub(crate) struct Options {
     pub(crate) client_country: Option<&'static str>,
     pub(crate) quotas: Quotas,
     pub(crate) spending: Budget,
+    pub(crate) client_countries: CountryRule,
+    pub(crate) phone_countries: CountryRule,
     /// Whether the queue of passwords to hash is full.
     pub(crate) busy: bool,
     /// Whether a report can be recorded; without it, no provider calls.
     pub(crate) records: Option<bool>,
+    pub(crate) partners: Partners,
     pub(crate) storage: Arc<InMemoryStorage>,
     /// The only one that is known.
     pub(crate) master_key: [u8; 32],
@@ -108,14 +118,29 @@ impl Default for Options {
         Self {
             conceal: false,
             client_country: None,
+            client_countries: rule("", "KP"),
+            phone_countries: rule("", "FR"),
             quotas: quotas(|_| {}),
             spending: Budget::default(),
             busy: false,
             records: None,
             storage: Arc::default(),
             master_key: [1; 32],
+            partners: Partners::default(),
         }
     }
+}
+
+/// A rule that refuses whom no country is known of, if only some are allowed.
+pub(crate) fn rule(allowed: &str, blocked: &str) -> CountryRule {
+    rule_with(allowed, blocked, OfNoCountry::Refused)
+}
+
+pub(crate) fn rule_with(allowed: &str, blocked: &str, of_none: OfNoCountry) -> CountryRule {
+    let countries = |codes: &str| -> Vec<_> {
+        codes.split_whitespace().map(|code| Country::parse(code).unwrap()).collect()
+    };
+    CountryRule::new(countries(allowed), countries(blocked), of_none).unwrap()
 }
 
 /// What stands behind the routes.
@@ -157,6 +182,7 @@ impl Backstage {
             callbacks: options.callbacks(),
             issuer: "https://vestibule.example".to_owned(),
             audience: "app".to_owned(),
+            partners: options.partners.clone(),
             services: Services::new([("billing", "a secret of billing")]),
         };
         Self { clock, storage, hasher, derivation, last_received: Mutex::default(), http: Data::new(http) }
@@ -179,7 +205,7 @@ impl Backstage {
 
     /// What happened to the number, the newest first.
     pub(crate) async fn events(&self, phone: &str) -> Vec<String> {
-        let phone = PhoneNumber::parse(phone).unwrap();
+        let phone = PhoneNumber::restore(phone).unwrap();
         let facts = self.http.application.facts_of_number(&phone, 100).await.unwrap();
         facts.iter().map(|fact| fact.event.as_str().to_owned()).collect()
     }
@@ -192,17 +218,22 @@ impl Backstage {
         (fact.event.as_str(), fact.address.map(|address| address.ip().to_string()))
     }
 
+    /// How many messages to `to` are in the outbox, those included that will not be sent.
+    pub(crate) async fn queued(&self, to: &str) -> usize {
+        let claimed = self.storage.claim(1000, Duration::ZERO, self.clock.now()).await.unwrap();
+        claimed.iter().filter(|claimed| is_for(&claimed.message, to)).count()
+    }
+
     /// The code or the path of the link in the latest message to `to`, which leaves the outbox.
     pub(crate) async fn received(&self, to: &str) -> Option<String> {
         let lease = Duration::from_secs(1);
         let mut latest = None;
         for claimed in self.storage.claim(100, lease, self.clock.now()).await.unwrap() {
             let message = claimed.message;
-            let is_for = match &message.recipient {
-                Recipient::Phone(phone) => phone.as_str() == to,
-                Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
-            };
-            if is_for {
+            if self.clock.now() >= message.expires_at {
+                let dropped = Settlement::Expired { at: self.clock.now() };
+                self.storage.settle(message.id, claimed.tries, dropped).await.unwrap();
+            } else if is_for(&message, to) {
                 let sent = Settlement::Sent { provider: "gateway", reference: None, at: self.clock.now() };
                 self.storage.settle(message.id, claimed.tries, sent).await.unwrap();
                 latest = Some(message);
@@ -215,7 +246,7 @@ impl Backstage {
         *self.last_received.lock().unwrap() = Some(message.id);
         Some(match (message.content, &message.recipient) {
             (Content::SignUpCode { attempt, generation } | Content::ResetCode { attempt, generation }, _) => {
-                self.derivation.code(attempt, generation).expose().to_owned()
+                self.derivation.codes(None).code(attempt, generation).expose().to_owned()
             }
             (Content::EmailConfirmation { verification }, Recipient::Email(email)) => {
                 let token = self.derivation.email_token(verification, email);
@@ -229,12 +260,28 @@ impl Backstage {
     }
 }
 
+fn is_for(message: &Message, to: &str) -> bool {
+    match &message.recipient {
+        Recipient::Phone(phone) => phone.as_str() == to,
+        Recipient::Email(email) => email.as_str().eq_ignore_ascii_case(to),
+    }
+}
+
 /// A hasher whose queue is full.
 fn busy() -> MockPasswordHasher {
     let mut hasher = MockPasswordHasher::new();
     let retry_after = Duration::from_millis(2100);
     hasher.expect_hash().returning(move |_| Err(HashError::Busy { retry_after }));
     hasher
+}
+
+fn test_numbers() -> TestNumbers {
+    let test = TestNumber { code: OneTimeCode::parse(TEST_CODE).unwrap(), last_day: date!(2026 - 11 - 26) };
+    let mut numbers = TestNumbers::default();
+    for number in [FICTION, TEST_PHONE] {
+        numbers.add(number, test.clone()).unwrap();
+    }
+    numbers
 }
 
 fn settings(options: &Options) -> Settings {
@@ -253,8 +300,10 @@ fn settings(options: &Options) -> Settings {
         spending: options.spending.clone(),
         conceal_accounts: options.conceal,
         min_age_years: 18,
-        blocked_client_countries: HashSet::from([Country::parse("KP").unwrap()]),
-        blocked_phone_countries: HashSet::from([Country::parse("FR").unwrap()]),
+        client_countries: options.client_countries.clone(),
+        phone_countries: options.phone_countries.clone(),
+        test_numbers: test_numbers(),
+        partners: HashMap::from([(merchant("acme"), acme())]),
         passwords: PasswordPolicy::new(2, 5, Arc::new(Zxcvbn), None),
         access_ttl: Duration::from_mins(15),
         keep_messages: DAY,
@@ -262,6 +311,16 @@ fn settings(options: &Options) -> Settings {
         sessions: SessionLives { idle: DAY, absolute: DAY * 3 },
         guard: GuardRules { attempts: 3, lock: Duration::from_mins(15) },
     }
+}
+
+/// A partner that serves one country, and not many people there.
+fn acme() -> Partner {
+    let sign_ups = Some(Quota { burst: 2, period: Duration::from_hours(1) });
+    Partner { phone_countries: HashSet::from([Country::parse("GB").unwrap()]), sign_ups }
+}
+
+pub(crate) fn merchant(id: &str) -> MerchantId {
+    MerchantId::parse(id).unwrap()
 }
 
 /// An answer, with everything that a client may look at.
@@ -321,6 +380,12 @@ impl Call {
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.insert_header((name, value));
+        self
+    }
+
+    /// One header more, beside those of that name.
+    pub(crate) fn one_more_header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.append_header((name, value));
         self
     }
 

@@ -4,9 +4,13 @@
 
 mod answer_once;
 mod coming_back;
+mod concealment;
+mod countries;
 mod harness;
 mod limits;
+mod partners;
 mod spending;
+mod test_numbers;
 
 use std::time::Duration;
 
@@ -381,36 +385,6 @@ async fn a_stranger_is_not_told_what_became_of_somebody_elses_message() {
     assert_eq!(named(&json!("nonsense")).send(&routes).await.json()["errorId"], 2);
     backstage.clock.advance(Duration::from_mins(1));
     assert_eq!(from("stranger").send(&routes).await.text, r#"{"result":"ok"}"#);
-}
-
-#[actix_web::test]
-async fn a_concealed_number_is_answered_as_any_other() {
-    let backstage = Backstage::new(&Options { conceal: true, ..Options::default() });
-    let routes = backstage.routes().await;
-    let _owner = customer!(backstage, routes, PHONE);
-    backstage.clock.advance(Duration::from_mins(5));
-    let fresh = "+447400000003";
-    let without_id = |mut body: Value| {
-        if let Some(id) = body.get_mut("registrationId") {
-            *id = json!("…");
-        }
-        body
-    };
-    for step in 0..9 {
-        if step == 3 {
-            backstage.clock.advance(Duration::from_mins(1));
-        }
-        let make = |phone: &str| match step {
-            0 | 1 => sign_up(phone),
-            2 | 3 => resend(phone),
-            _ => confirm(phone, "banana"),
-        };
-        let (concealed, other) = (make(PHONE).send(&routes).await, make(fresh).send(&routes).await);
-        assert_eq!(concealed.status, other.status, "step {step}");
-        assert_eq!(without_id(concealed.json()), without_id(other.json()), "step {step}");
-        assert_eq!(concealed.header("retry-after"), other.header("retry-after"));
-    }
-    assert_eq!(backstage.received(PHONE).await.unwrap(), "already_registered");
 }
 
 #[actix_web::test]

@@ -68,9 +68,18 @@ impl<T> Save<T> {
     }
 }
 
-/// The limits that were ever charged, of those that were asked for, with the moment when each is full again.
+/// What is left of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// When it is full again; of a budget that is kept in parts, the part that has most left.
+    pub full_at: UtcDateTime,
+    /// In how many parts it is kept, each with its share of the burst; 1 if it is whole.
+    pub parts: u32,
+}
+
+/// The limits that were ever charged, of those that were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Budgets(pub HashMap<Limit, UtcDateTime>);
+pub struct Budgets(pub HashMap<Limit, Level>);
 
 impl Budgets {
     /// Whether all the charges would be taken now.
@@ -78,7 +87,11 @@ impl Budgets {
     /// # Errors
     /// The wait for a unit of the first that would not.
     pub fn admit(&self, charges: &[Charge]) -> Result<(), Duration> {
-        charges.iter().try_for_each(|charge| charge.decide(self.0.get(&charge.limit).copied()).map(|_| ()))
+        charges.iter().try_for_each(|charge| {
+            let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else { return Ok(()) };
+            let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
+            of_part.decide(Some(*full_at)).map(|_| ())
+        })
     }
 }
 
@@ -153,6 +166,8 @@ pub struct Changes {
     pub forgotten_passwords: Vec<(UserId, UtcDateTime)>,
     /// A number that counts as used from now on.
     pub used_number: Option<NumberDigest>,
+    /// A number that counts as used no more. Never the one that is used from now on.
+    pub freed_number: Option<NumberDigest>,
     /// Who may try passwords for one phone.
     pub guard: Option<Save<SignInGuard>>,
     /// The password reset of one phone.
@@ -178,6 +193,10 @@ pub struct Changes {
     /// with it, but that one session may be demanded by ending it; and no message may be sent.
     pub erase: Option<Erasure>,
 }
+
+/// What a partner's signature is known by: a hash of whose it is and of what no other has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SignatureDigest(pub [u8; 32]);
 
 /// What is to be forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -305,6 +324,9 @@ pub trait Storage: Send + Sync {
     /// What is known of the phone, in one read: MUST be as it was at one moment.
     async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable>;
 
+    /// What is left of budgets.
+    async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable>;
+
     /// The account.
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable>;
 
@@ -354,7 +376,17 @@ pub trait Storage: Send + Sync {
     /// What was spent in the windows that hold the moment, in no certain order; nothing of purses that have spent nothing.
     async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable>;
 
-    /// Forgets some of what no longer matters: registrations, guards, resets and answers past their `forget_at`, budgets that are full
+    /// Accepts a signature that was not accepted before, and remembers it until `forget_at`; whether it did.
+    ///
+    /// Of any number of callers with one signature exactly one MUST be told true, until a sweep past `forget_at`. MUST be durable
+    /// before it is told.
+    async fn accept_signature(
+        &self,
+        signature: &SignatureDigest,
+        forget_at: UtcDateTime,
+    ) -> Result<bool, Unavailable>;
+
+    /// Forgets some of what no longer matters: registrations, guards, resets, answers and signatures past their `forget_at`, budgets that are full
     /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are
     /// old enough and what was spent as long ago.
     /// Returns how many rows that were; 0 when there is nothing left to forget.

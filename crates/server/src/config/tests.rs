@@ -55,6 +55,18 @@ fn money_is_a_number_or_a_text() {
 }
 
 #[test]
+fn a_partner_speaks_in_its_own_name_unless_it_has_a_brand() {
+    let text = "[partners.acme]\nname = 'Acme Pay'\nphone_countries = 'GB, de'\nsignup_per_hour = 5
+        [partners.Bolt_2]\nname = 'Bolt Financial Services and Sons Limited'\nbrand = 'Bölt & Co.'\nsecrets = 'hush-hush-hush-hush-hush-hush-hush, hush-hush-hush-hush-hush-hush-hash'";
+    let config = load(text).unwrap();
+    assert_eq!(config.partners["acme"].brand(), "Acme Pay");
+    assert_eq!(config.partners["acme"].phone_countries, ["GB", "de"]);
+    assert_eq!(config.partners["Bolt_2"].brand(), "Bölt & Co.");
+    assert_eq!(config.partners["Bolt_2"].secrets.as_ref().unwrap().len(), 2);
+    assert!(!format!("{config:?}").contains("hush"));
+}
+
+#[test]
 fn an_error_names_the_key_and_not_a_secret() {
     for (text, key) in [
         ("[http]\nlistn = '127.0.0.1:1'", "listn"),
@@ -68,6 +80,17 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[registration]\ncode_ttl_seconds = 0", "registration.code_ttl_seconds"),
         ("[registration]\nblocked_phone_countries = ['XX']", "registration.blocked_phone_countries"),
         ("[registration]\nblocked_ip_countries = ['GB']", "registration.ip_country_database"),
+        ("[registration]\nallowed_ip_countries = ['GB']", "registration.ip_country_database"),
+        ("[registration]\nallowed_phone_countries = ['UK']", "registration.allowed_phone_countries"),
+        (
+            "[registration]\nallowed_phone_countries = ['GB']\nblocked_phone_countries = ['gbr']",
+            "registration.allowed_phone_countries: GB is allowed and blocked, see `registration.blocked_phone_countries`",
+        ),
+        (
+            "[registration]\nip_country_database = 'x'\nallowed_ip_countries = 'GB'\nblocked_ip_countries = 'GB'",
+            "registration.allowed_ip_countries: GB is allowed and blocked, see `registration.blocked_ip_countries`",
+        ),
+        ("[registration]\nunknown_ip_country = 'deny'", "registration.unknown_ip_country"),
         ("[password]\nmin_strength = 5", "password.min_strength"),
         ("[sms]\nproviders = ['pigeon']", "sms.providers"),
         ("[sms]\nproviders = ['twilio']", "sms.twilio"),
@@ -96,6 +119,16 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[hashing]\niterations = 17", "hashing.iterations"),
         ("[email]\ntransport = 'smtp'", "email.smtp.url"),
         ("[http]\nlisten = '0.0.0.0:8080'", "http.listen"),
+        ("[http]\nrequire_merchant = true", "http.require_merchant"),
+        ("[partners.'a.b']\nname = 'A'", "partners: `a.b`"),
+        ("[partners.acme]\nbrand = 'A'", "partners.acme.name"),
+        ("[partners.acme]\nname = 'A'\nsecret = 'hush'", "partners.acme.secret"),
+        ("[partners.acme]\nname = ''", "partners: `acme`: its `brand`"),
+        ("[partners.acme]\nname = 'A'\nbrand = 'A\\nB'", "partners: `acme`: its `brand`"),
+        ("[partners.acme]\nname = 'A'\nsecrets = ['hush-hush']", "partners: `acme`: each of its `secrets`"),
+        ("[partners.acme]\nname = 'A'\nsecrets = ''", "partners: `acme`: its `secrets`"),
+        ("[partners.acme]\nname = 'A'\nphone_countries = ['XX']", "partners: `phone_countries`: `XX`"),
+        ("[partners.acme]\nname = 'A'\nsignup_per_hour = 0", "partners.acme.signup_per_hour"),
     ] {
         let error = load(text).expect_err(text);
         assert!(error.contains(key), "{text}: {error}");

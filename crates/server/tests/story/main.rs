@@ -11,9 +11,12 @@
 mod answer_once;
 mod coming_back;
 mod copy;
+mod countries;
 mod failover;
 mod harness;
+mod partners;
 mod providers;
+mod test_numbers;
 mod token_keys;
 mod verifier;
 

@@ -28,6 +28,9 @@ impl State {
         {
             return Err(CommitError::PhoneTaken);
         }
+        if let Some(digest) = changes.freed_number {
+            self.used_numbers.remove(&digest);
+        }
         if let Some(save) = changes.account {
             self.put_account(save)?;
         }

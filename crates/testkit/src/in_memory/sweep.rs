@@ -10,6 +10,7 @@ impl State {
         self.registrations.retain(|_, registration| registration.value.forget_at() > sweep.now);
         self.guards.retain(|_, guard| guard.value.forget_at() > sweep.now);
         self.resets.retain(|_, reset| reset.value.forget_at() > sweep.now);
+        self.signatures.retain(|_, forget_at| *forget_at > sweep.now);
         self.answers.retain(|_, answer| answer.execution.forget_at > sweep.now);
         self.limits.retain(|_, full_at| *full_at > sweep.now);
         self.facts.retain(|fact| fact.at >= sweep.facts_before);
@@ -37,6 +38,7 @@ impl State {
         self.registrations.len()
             + self.guards.len()
             + self.resets.len()
+            + self.signatures.len()
             + self.answers.len()
             + self.limits.len()
             + self.facts.len()

@@ -205,6 +205,24 @@ pub async fn a_number_stays_used_and_an_address_is_free_again<S: Storage>(storag
     assert!(storage.email_confirmed_by_other(&address, user(3)).await.unwrap());
 }
 
+pub async fn a_freed_number_is_used_no_more<S: Storage>(storage: Arc<S>) {
+    for number in 1..3 {
+        everything(&*storage, number).await;
+    }
+    let freeing = |version| Changes { freed_number: Some(digest(1)), ..erasing(1, version) };
+    let is_used = async |number| {
+        let digest = digest(u8::try_from(number).unwrap());
+        storage.sign_up_state(&phone(number), &digest, &[]).await.unwrap().number_used
+    };
+    assert_eq!(storage.commit(freeing(Version(9))).await, Err(CommitError::Conflict));
+    assert!(is_used(1).await, "a refused commit frees nothing");
+    storage.commit(freeing(Version(1))).await.unwrap();
+    assert!(!is_used(1).await && is_used(2).await);
+    let again = Changes { used_number: Some(digest(1)), ..saving_account(Save::new(owner(1))) };
+    storage.commit(again).await.unwrap();
+    assert!(is_used(1).await);
+}
+
 pub async fn an_account_without_anything_is_erased<S: Storage>(storage: Arc<S>) {
     storage.commit(saving_account(Save::new(account(1)))).await.unwrap();
     storage

@@ -8,7 +8,7 @@ use vestibule_domain::password_reset::{Owner, PasswordReset, Request, ResetRecor
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Attempt;
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
-use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, Origin, UserId};
+use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, MerchantId, Origin, UserId};
 use vestibule_port_storage::{Budgets, Changes, CommitError, Credentials, Save, Storage, Version};
 
 use super::{NOW, OneCode, RULES, account, after, id, origin, password, phone, race, saving_account, user};
@@ -169,13 +169,15 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
     let address = origin().address;
     let v6 = ClientAddress::of("2001:db8::1".parse().unwrap());
     let device = Scope::Device(Fingerprint::of("another").unwrap());
+    let merchant = Scope::Merchant(MerchantId::parse("acme").unwrap());
     let blocks = [Scope::Block(AddressBlock::of(address)), Scope::Block(AddressBlock::of(v6))];
-    let scopes =
-        [Scope::Address(address), Scope::Address(v6), device, Scope::Everyone].into_iter().chain(blocks);
+    let scopes = [Scope::Address(address), Scope::Address(v6), device, merchant, Scope::Everyone]
+        .into_iter()
+        .chain(blocks);
     let limits: Vec<_> = scopes.flat_map(|scope| Step::ALL.map(|step| Limit { step, scope })).collect();
     let full_at = async |limit| {
         let budgets = storage.credentials(&phone(1), std::slice::from_ref(limit)).await.unwrap().budgets;
-        budgets.0.get(limit).copied()
+        budgets.0.get(limit).map(|level| level.full_at)
     };
     for (seconds, limit) in (0..).zip(&limits) {
         assert_eq!(full_at(limit).await, None, "{limit:?}");
@@ -184,8 +186,8 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
         let again = Changes { charges: vec![charge], ..Changes::default() };
         assert!(matches!(storage.commit(again).await, Err(CommitError::LimitReached { .. })), "{limit:?}");
     }
-    // Everyone's may be counted in parts; then only a full one says nothing.
-    let alone = |limit: &Limit| limit.scope != Scope::Everyone;
+    // Everyone's and a partner's may be counted in parts; then only a full one says nothing.
+    let alone = |limit: &Limit| ![merchant, Scope::Everyone].contains(&limit.scope);
     for (seconds, limit) in (0..).zip(&limits).filter(|(_, limit)| alone(limit)) {
         assert_eq!(full_at(limit).await, Some(after(60 + seconds)), "{limit:?}");
     }

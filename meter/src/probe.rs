@@ -1,0 +1,54 @@
+use serde_json::{Value, json};
+
+/// Good enough for the policy, so that a sign-up goes all the way.
+const PASSWORD: &str = "correct-horse-7";
+
+/// What a sign-in tries: no account that the meter has prepared has it.
+const WRONG_PASSWORD: &str = "correct-horse-8";
+
+/// The right one once in a million.
+const CODE: &str = "000000";
+
+/// The step that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Probe {
+    /// Signs up with the number.
+    SignUp,
+    /// Asks for the code again.
+    Resend,
+    /// Guesses at the code of a sign-up.
+    Confirm,
+    /// Asks for a new password.
+    Reset,
+    /// Guesses at the code of a reset.
+    CheckReset,
+    /// Tries a password.
+    SignIn,
+}
+
+impl Probe {
+    /// Where it is sent.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::SignUp => "/v2/mobile/signup",
+            Self::Resend => "/v2/mobile/phone/verify/resend",
+            Self::Confirm => "/v2/mobile/phone/confirm",
+            Self::Reset => "/v2/mobile/password/reset",
+            Self::CheckReset => "/v2/mobile/password/reset/confirm/code",
+            Self::SignIn => "/oauth/token",
+        }
+    }
+
+    /// What is sent for the number.
+    pub(crate) fn body(self, phone: &str) -> Value {
+        match self {
+            Self::SignUp => json!({ "phone": phone, "password": PASSWORD }),
+            Self::Resend | Self::Reset => json!({ "phone": phone }),
+            Self::Confirm => json!({ "phone": phone, "smsCode": CODE }),
+            Self::CheckReset => json!({ "phone": phone, "code": CODE }),
+            Self::SignIn => {
+                json!({ "grant_type": "mobile_phone", "number": phone, "password": WRONG_PASSWORD })
+            }
+        }
+    }
+}
