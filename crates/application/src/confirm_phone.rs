@@ -52,7 +52,7 @@ pub enum ConfirmPhoneError {
         /// When a new code can be asked for.
         retry_after: Duration,
     },
-    /// Too many guesses from where it comes from, or altogether. It was not compared.
+    /// Too many guesses from where it comes from, or altogether. Nothing is told of this one.
     #[error("too many guesses")]
     TooMany {
         /// How long to wait.
