@@ -323,7 +323,7 @@ fn opening(loaded: Loaded<Registration>, number: u32) -> Changes {
         kind: AccountKind::Customer,
     };
     match loaded.value.confirm(&confirm, &OneCode, &RULES, after(5)) {
-        Confirmation::Opened { registration, account, password, session } => Changes {
+        Confirmation::Opened { registration, account, password, session, .. } => Changes {
             registration: Some(Save::over(loaded.version, registration)),
             password: Some(NewPassword { user: account.user(), hash: password, set_at: NOW }),
             account: Some(Save::new(*account)),

@@ -127,7 +127,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         others: Others::Told,
         kind: AccountKind::Customer,
     };
-    let Confirmation::Opened { registration, account, password, session } =
+    let Confirmation::Opened { registration, account, password, session, .. } =
         loaded.value.confirm(&confirm, &OneCode, &RULES, NOW)
     else {
         unreachable!("the code is right");
