@@ -98,7 +98,7 @@ impl Application {
         budgets: &Budgets,
     ) -> Result<(), Duration> {
         let Some(Watched { traffic, charges }) = watched else { return Ok(()) };
-        let Err(Objection { limit, reason, retry_after }) = budgets.judge(charges, self.chance()) else {
+        let Err(Objection { limit, reason, retry_after }) = budgets.judge(charges, || self.chance()) else {
             return Ok(());
         };
         let enforced = self.settings.pumping.mode == Mode::Enforce;

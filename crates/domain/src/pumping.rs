@@ -235,15 +235,19 @@ impl PumpingGuard {
 
 /// What one budget has to say of a code that would be charged to it.
 ///
-/// `full_at` is when the budget is full again, `chance` is below 100 and all alike; it is asked only where sign-ups are slowed.
+/// `full_at` is when the budget is full again. `chance` gives numbers below 100, all alike; it is asked only where sign-ups are slowed.
 ///
 /// # Errors
 /// [`Objection`]
-pub fn judge(charge: &Charge, full_at: Option<UtcDateTime>, chance: u8) -> Result<(), Objection> {
+pub fn judge(
+    charge: &Charge,
+    full_at: Option<UtcDateTime>,
+    chance: impl FnOnce() -> u8,
+) -> Result<(), Objection> {
     let objection = |reason, retry_after| Objection { limit: charge.limit, reason, retry_after };
     charge.decide(full_at).map_err(|retry_after| objection(Reason::Stopped, retry_after))?;
     let beyond = charge.used_percent(full_at).saturating_sub(OPEN_PERCENT);
-    if chance < beyond.saturating_mul(2) {
+    if beyond > 0 && chance() < beyond.saturating_mul(2) {
         return Err(objection(Reason::Slowed, SLOWED_FOR));
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BinaryHeap, HashMap};
 use time::UtcDateTime;
 
 use super::{HeldCodes, Mode, PumpingGuard, TracedCode, Traffic, judge};
-use crate::limits::{Limit, Tally};
+use crate::limits::{Charge, Limit, Tally};
 use crate::spending::Money;
 
 /// What another guard would have done with what happened, event by event as time went by.
@@ -94,7 +94,8 @@ impl Replay {
     fn admit(&mut self, traffic: &Traffic, now: UtcDateTime) -> bool {
         self.come_back(now);
         let chance = self.chance();
-        let objects = |charge| judge(charge, self.budgets.get(&charge.limit).copied(), chance).is_err();
+        let objects =
+            |charge: &Charge| judge(charge, self.budgets.get(&charge.limit).copied(), || chance).is_err();
         if self.guard.charges(traffic, now).iter().any(objects) {
             return false;
         }

@@ -61,12 +61,13 @@ fn the_narrowest_budget_comes_first() {
 fn sign_ups_are_slowed_in_the_second_half_of_a_budget_and_stopped_at_its_end() {
     let charge = guard().charge(Scope::Range(traffic(3, 1).range), NOW);
     let unit = charge.quota.unit();
-    let judged = |used: u32, chance| judge(&charge, Some(NOW + unit * used), chance).map_err(|it| it.reason);
+    let judged =
+        |used: u32, chance| judge(&charge, Some(NOW + unit * used), || chance).map_err(|it| it.reason);
     assert_eq!([judged(0, 0), judged(5, 0)], [Ok(()); 2]);
     assert_eq!([judged(6, 19), judged(6, 20)], [Err(Reason::Slowed), Ok(())]);
     assert_eq!([judged(9, 79), judged(9, 80)], [Err(Reason::Slowed), Ok(())]);
     assert_eq!(judged(10, 99), Err(Reason::Stopped));
-    assert_eq!(judge(&charge, Some(NOW + unit * 10), 0).unwrap_err().retry_after, unit);
+    assert_eq!(judge(&charge, Some(NOW + unit * 10), || 0).unwrap_err().retry_after, unit);
 }
 
 #[test]

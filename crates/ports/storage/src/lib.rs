@@ -100,13 +100,13 @@ impl Budgets {
     ///
     /// # Errors
     /// The objection of the first budget that has one.
-    pub fn judge(&self, charges: &[Charge], chance: u8) -> Result<(), Objection> {
+    pub fn judge(&self, charges: &[Charge], chance: impl Fn() -> u8) -> Result<(), Objection> {
         charges.iter().try_for_each(|charge| {
             let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else {
-                return pumping::judge(charge, None, chance);
+                return pumping::judge(charge, None, &chance);
             };
             let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
-            pumping::judge(&of_part, Some(*full_at), chance)
+            pumping::judge(&of_part, Some(*full_at), &chance)
         })
     }
 }
