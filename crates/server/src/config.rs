@@ -644,13 +644,23 @@ pub(crate) struct TestNumber {
 impl Config {
     /// Reads `file`, or `vestibule.toml` if there is one, then the variables `VESTIBULE__SECTION__KEY`.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::read(file, None)
+    }
+
+    /// As [`load`](Self::load), with what another file says over it.
+    pub(crate) fn load_under(file: Option<&Path>, over: &Path) -> Result<Self, ConfigError> {
+        Self::read(file, Some(over))
+    }
+
+    fn read(file: Option<&Path>, over: Option<&Path>) -> Result<Self, ConfigError> {
         let source = match file {
             Some(path) => File::from(path).format(FileFormat::Toml).required(true),
             None => File::new("vestibule.toml", FileFormat::Toml).required(false),
         };
         let variables = Variables::with_prefix("VESTIBULE").prefix_separator("__").separator("__");
-        let read = config::Config::builder().add_source(source).add_source(variables).build();
-        let read = read.map_err(|error| {
+        let over: Vec<_> = over.into_iter().map(|over| File::from(over).format(FileFormat::Toml)).collect();
+        let read = config::Config::builder().add_source(source).add_source(variables).add_source(over);
+        let read = read.build().map_err(|error| {
             let error = without_lines(&error.to_string());
             ConfigError::Form(format!("the configuration cannot be read: {error}"))
         })?;
