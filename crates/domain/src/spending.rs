@@ -9,93 +9,19 @@
 //!
 //! Not here: what a message did cost. That is known to who sends the bill.
 
-use std::collections::HashMap;
+mod budget;
+mod money;
+
 use std::fmt;
 use std::time::Duration;
 
 use time::{Time, UtcDateTime};
 
+use crate::Country;
 use crate::limits::Unit;
-use crate::{Country, PhoneNumber};
 
-/// An amount in millionths of the currency that the operator counts in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Money(u64);
-
-/// The text is no amount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be an amount such as 12 or 0.0079, with at most six decimals")]
-pub struct MoneyError;
-
-impl Money {
-    /// Nothing.
-    pub const ZERO: Self = Self(0);
-
-    /// So many millionths.
-    #[must_use]
-    pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
-    }
-
-    /// In millionths.
-    #[must_use]
-    pub const fn micros(self) -> u64 {
-        self.0
-    }
-
-    /// Reads a decimal number with at most six decimals, up to a billion.
-    ///
-    /// # Errors
-    /// [`MoneyError`]
-    pub fn parse(text: &str) -> Result<Self, MoneyError> {
-        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(whole) || !digits(decimals) || whole.len() > 9 || decimals.len() > 6 {
-            return Err(MoneyError);
-        }
-        let whole: u64 = whole.parse().map_err(|_| MoneyError)?;
-        let decimals: u64 = format!("{decimals:0<6}").parse().map_err(|_| MoneyError)?;
-        Ok(Self(whole * 1_000_000 + decimals))
-    }
-
-    /// The sum; the largest amount there is, where that is less.
-    #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
-    }
-
-    /// What is left of it; nothing, where the other is more.
-    #[must_use]
-    pub const fn less(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
-
-    /// So often.
-    #[must_use]
-    pub const fn times(self, factor: u32) -> Self {
-        Self(self.0.saturating_mul(factor as u64))
-    }
-
-    /// So many hundredths of it, rounded down.
-    #[must_use]
-    pub const fn percent(self, percent: u8) -> Self {
-        Self(self.0 / 100 * percent as u64 + self.0 % 100 * percent as u64 / 100)
-    }
-}
-
-impl fmt::Display for Money {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = format!("{:06}", self.0 % 1_000_000);
-        let significant = decimals.trim_end_matches('0').len().max(2);
-        write!(f, "{}.{}", self.0 / 1_000_000, decimals.get(..significant).unwrap_or(&decimals))
-    }
-}
-
-impl fmt::Debug for Money {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Money({self})")
-    }
-}
+pub use budget::{Audience, Budget, Ceiling, Prices};
+pub use money::{Money, MoneyError};
 
 /// How long a ceiling holds: a whole hour or a whole day, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -190,52 +116,6 @@ pub struct Spent {
     pub amount: Money,
 }
 
-/// The most that may be spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ceiling {
-    /// In an hour; `None`: as much as may be.
-    pub hour: Option<Money>,
-    /// In a day.
-    pub day: Option<Money>,
-}
-
-impl Ceiling {
-    /// In a window of the kind.
-    #[must_use]
-    pub const fn of(&self, window: Window) -> Option<Money> {
-        match window {
-            Window::Hour => self.hour,
-            Window::Day => self.day,
-        }
-    }
-}
-
-/// What a message costs at most, by country, whichever provider carries it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Prices {
-    /// Where nothing more is known.
-    pub otherwise: Money,
-    /// By country.
-    pub countries: HashMap<Country, Money>,
-}
-
-impl Prices {
-    /// What a message to the number costs.
-    #[must_use]
-    pub fn of(&self, to: &PhoneNumber) -> Money {
-        to.country().and_then(|country| self.countries.get(&country)).copied().unwrap_or(self.otherwise)
-    }
-}
-
-/// Whom a message is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
-    /// Anybody who has typed a number.
-    Newcomer,
-    /// Who has an account, and so has proved to hold the number.
-    Customer,
-}
-
 /// A sum to add to what was spent, and the sum that it may not exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spend {
@@ -272,70 +152,6 @@ impl Spend {
     }
 }
 
-/// What messages may cost.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Budget {
-    /// What they cost.
-    pub prices: Prices,
-    /// Of all messages.
-    pub all: Ceiling,
-    /// Of each country that has none of its own.
-    pub each_country: Ceiling,
-    /// Of some countries.
-    pub countries: HashMap<Country, Ceiling>,
-    /// How much of each ceiling is kept for customers; below 100.
-    pub reserve_percent: u8,
-}
-
-impl Budget {
-    /// What a message to the number must find: in the purse of its country, then in that of all, where every commit meets.
-    #[must_use]
-    pub fn spends(&self, to: &PhoneNumber, audience: Audience, unit: Unit, now: UtcDateTime) -> Vec<Spend> {
-        let amount = self.prices.of(to);
-        let purses = to.country().map(Purse::Country).into_iter().chain([Purse::All]);
-        let share = self.share(audience);
-        let in_windows = |purse| {
-            let ceiling = self.ceiling(purse);
-            Window::ALL.into_iter().filter_map(move |window| {
-                let ceiling = ceiling.of(window)?.percent(share);
-                let (start, rest) = (window.start(now), window.rest(now));
-                Some(Spend { purse, window, start, amount, unit, ceiling, rest })
-            })
-        };
-        purses.flat_map(in_windows).collect()
-    }
-
-    /// The whole of a purse's ceiling.
-    #[must_use]
-    pub fn ceiling(&self, purse: Purse) -> Ceiling {
-        match purse {
-            Purse::All => self.all,
-            Purse::Country(country) => *self.countries.get(&country).unwrap_or(&self.each_country),
-        }
-    }
-
-    /// Whether anything is limited.
-    #[must_use]
-    pub fn has_ceilings(&self) -> bool {
-        let mut ceilings = self.countries.values().chain([&self.all, &self.each_country]);
-        ceilings.any(|ceiling| *ceiling != Ceiling::default())
-    }
-
-    const fn share(&self, audience: Audience) -> u8 {
-        match audience {
-            Audience::Newcomer => 100_u8.saturating_sub(self.reserve_percent),
-            Audience::Customer => 100,
-        }
-    }
-
-    /// The most that a day can cost; `None`: there is no end to it.
-    #[must_use]
-    pub fn worst_day(&self) -> Option<Money> {
-        let hours = self.all.hour.map(|hour| hour.times(24));
-        self.all.day.into_iter().chain(hours).min()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use time::macros::utc_datetime;
@@ -353,17 +169,6 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_is_read_as_it_is_written() {
-        for (text, shown) in [("0", "0.00"), ("12", "12.00"), ("0.0079", "0.0079"), ("7.100000", "7.10")] {
-            assert_eq!(money(text).to_string(), shown);
-        }
-        assert_eq!(money("999999999.999999").micros(), 999_999_999_999_999);
-        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1", "1234567890", "0.0000001", "١"] {
-            assert_eq!(Money::parse(text), Err(MoneyError), "{text}");
-        }
-    }
-
-    #[test]
     fn a_purse_is_found_again_by_its_key() {
         for purse in [Purse::All, Purse::Country(country("GB"))] {
             assert_eq!(Purse::parse(&purse.to_string()), Some(purse));
@@ -374,12 +179,6 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_rounded_down_and_never_overflows() {
-        assert_eq!(Money::from_micros(199).percent(80), Money::from_micros(159));
-        assert_eq!(Money::from_micros(u64::MAX).percent(100), Money::from_micros(u64::MAX));
-    }
-
-    #[test]
     fn windows_are_those_of_the_calendar() {
         assert_eq!(Window::Hour.start(NOW), utc_datetime!(2026-11-29 23:00));
         assert_eq!(Window::Day.start(NOW), utc_datetime!(2026-11-29 0:00));
@@ -387,14 +186,6 @@ mod tests {
             assert_eq!(window.rest(NOW), Duration::from_millis(500));
             assert_eq!(window.rest(window.start(NOW)), window.length());
         }
-    }
-
-    #[test]
-    fn a_country_has_its_price() {
-        let prices =
-            Prices { otherwise: money("0.2"), countries: HashMap::from([(country("GB"), money("0.04"))]) };
-        let price = |number| prices.of(&PhoneNumber::parse(number).unwrap());
-        assert_eq!([price("+447871234567"), price("+4915112345678")], [money("0.04"), money("0.2")]);
     }
 
     #[test]
@@ -413,40 +204,5 @@ mod tests {
         let kept = Spend { unit: Unit::Kept, ..spend };
         assert_eq!(kept.decide(money("0.6")), Ok(money("0.6")));
         assert_eq!(kept.decide(money("0.600001")), Err(spend.rest));
-    }
-
-    #[test]
-    fn the_worst_day_is_the_narrower_of_its_ceilings() {
-        let worst = |hour: Option<&str>, day: Option<&str>| {
-            let all = Ceiling { hour: hour.map(money), day: day.map(money) };
-            Budget { all, ..Budget::default() }.worst_day()
-        };
-        assert_eq!(worst(None, None), None);
-        assert_eq!(worst(Some("10"), None), Some(money("240")));
-        assert_eq!(worst(Some("10"), Some("100")), Some(money("100")));
-        assert_eq!(worst(Some("1"), Some("100")), Some(money("24")));
-    }
-
-    #[test]
-    fn newcomers_leave_the_reserve_to_customers() {
-        let to = PhoneNumber::parse("+447871234567").unwrap();
-        let budget = Budget {
-            all: Ceiling { hour: Some(money("10")), day: Some(money("100")) },
-            countries: HashMap::from([(country("GB"), Ceiling { hour: None, day: Some(money("50")) })]),
-            reserve_percent: 20,
-            ..Budget::default()
-        };
-        let ceilings = |audience| {
-            let spends = budget.spends(&to, audience, Unit::Taken, NOW);
-            spends
-                .iter()
-                .map(|spend| format!("{} {} {}", spend.purse, spend.window.as_str(), spend.ceiling))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(ceilings(Audience::Newcomer), ["country:GB day 40.00", "all hour 8.00", "all day 80.00"]);
-        assert_eq!(
-            ceilings(Audience::Customer),
-            ["country:GB day 50.00", "all hour 10.00", "all day 100.00"]
-        );
     }
 }
