@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use vestibule_domain::spending::Audience;
 use vestibule_domain::{Message, Recipient};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::{Clock, Entropy};
@@ -156,7 +157,7 @@ impl Dispatcher {
                     return Try::Hopeless { reason: "there is no SMS of this kind".to_owned() };
                 };
                 let sms = Sms { id: message.id, to: to.clone(), text };
-                self.senders.sms.send(&sms, doubted, &*self.clock).await
+                self.senders.sms.send(&sms, Audience::of(&message.content), doubted, &*self.clock).await
             }
             Recipient::Email(to) => {
                 let Some(mail) = self.wording.mail(message, to, &self.derivation) else {
@@ -166,7 +167,7 @@ impl Dispatcher {
                 let email =
                     Email { to: to.clone(), subject: mail.subject, text: mail.text, html: mail.html, id };
                 match self.senders.email.send(&email).await {
-                    Ok(()) => Try::Sent { provider: self.senders.email.name(), reference: None },
+                    Ok(()) => Try::Sent { provider: self.senders.email.name(), reference: None, cost: None },
                     Err(EmailError::Permanent { reason }) => Try::Hopeless { reason },
                     Err(EmailError::Temporary { reason }) => {
                         Try::Failed { reason, ready_at: self.clock.now() }
@@ -178,9 +179,9 @@ impl Dispatcher {
 
     fn settlement(&self, message: &Message, outcome: Try) -> Settlement {
         match outcome {
-            Try::Sent { provider, reference } => {
+            Try::Sent { provider, reference, cost } => {
                 tracing::info!(provider, reference, "sent");
-                Settlement::Sent { provider, reference, at: self.clock.now() }
+                Settlement::Sent { provider, reference, cost, at: self.clock.now() }
             }
             Try::InDoubt { provider, reason } => {
                 tracing::warn!(reason, "in doubt: its report is waited for");

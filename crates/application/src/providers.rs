@@ -10,6 +10,9 @@
 //! | fewer requests, please | the next provider; this one gets nothing until the moment that it named | success: it works |
 //! | none came | no other provider; see below | failure |
 //!
+//! A provider with a spending ceiling is paid just before it is handed a message, and gives that back where it certainly has not taken it. One whose ceiling
+//! is reached is passed over, as one is that rests; see `payments`.
+//!
 //! When no provider can be tried, the message waits for the first that can. That alone never makes it a dead letter, unless its life ends.
 //!
 //! **Nobody is billed twice for one message, with one exception.** Where a provider's answer was lost, the message may have left, so no other
@@ -23,48 +26,43 @@
 //! instance whose own network is at fault doesn't close the way for the others.
 
 mod breaker;
+mod payments;
+mod provider;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::UtcDateTime;
+use vestibule_domain::spending::{Audience, Budget, Money};
 use vestibule_domain::{Country, PhoneNumber};
 use vestibule_port_security::Clock;
 use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
+use vestibule_port_storage::Storage;
 
-use self::breaker::{Breaker, Change};
+use self::payments::{Payment, Payments};
+use self::provider::Provider;
 
 /// The longest that a provider may take for one message, by the ports' contracts.
 pub(crate) const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a provider gets nothing that asks for fewer requests and does not say for how long; and at most, whatever it says, since a
-/// gateway that names a wrong date must not close itself for ever.
-const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 /// The SMS providers, in the order in which they are tried.
 pub struct Providers {
     default: Vec<Arc<Provider>>,
     by_country: HashMap<Country, Vec<Arc<Provider>>>,
-}
-
-/// A provider, and what this process knows of its health.
-struct Provider {
-    sender: Arc<dyn SmsSender>,
-    health: Mutex<Health>,
-}
-
-struct Health {
-    breaker: Breaker,
-    paused_until: Option<UtcDateTime>,
+    payments: Option<Payments>,
 }
 
 /// What a try came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Try {
     /// A provider has taken it.
-    Sent { provider: &'static str, reference: Option<String> },
+    Sent {
+        provider: &'static str,
+        reference: Option<String>,
+        /// What it costs, if that is another sum than was reserved for it.
+        cost: Option<Money>,
+    },
     /// A provider may have taken it.
     InDoubt { provider: &'static str, reason: String },
     /// Nobody has taken it; `ready_at` is when the first provider may be tried again.
@@ -73,6 +71,14 @@ pub(crate) enum Try {
     Postponed { reason: String, ready_at: UtcDateTime },
     /// Nobody will ever take it.
     Hopeless { reason: String },
+}
+
+/// A provider is not tried now.
+#[derive(Debug, PartialEq, Eq)]
+struct NotNow {
+    why: &'static str,
+    /// When it may be worth asking again.
+    until: UtcDateTime,
 }
 
 impl Providers {
@@ -93,7 +99,14 @@ impl Providers {
         let default = provide(default);
         let by_country =
             by_country.into_iter().map(|(country, senders)| (country, provide(senders))).collect();
-        Self { default, by_country }
+        Self { default, by_country, payments: None }
+    }
+
+    /// Pays them out of the budget, the sums being kept in storage. Without this, they charge what was reserved, and as much as they will.
+    #[must_use]
+    pub fn paid(mut self, storage: Arc<dyn Storage>, budget: Budget) -> Self {
+        self.payments = Some(Payments::new(storage, budget));
+        self
     }
 
     /// The names of all providers, each once, the default ones first.
@@ -111,47 +124,67 @@ impl Providers {
     /// How long one message may take at most, if it is begun now: as long as all providers of a route together that may be tried
     /// until then.
     pub(crate) fn patience(&self, now: UtcDateTime) -> Duration {
-        let times =
-            |providers: usize| PROVIDER_PATIENCE.saturating_mul(u32::try_from(providers).unwrap_or(u32::MAX));
-        let reachable = |route: &Vec<Arc<Provider>>| {
-            let end = now + times(route.len());
-            route.iter().filter(|provider| provider.ready_at(now) <= end).count()
+        let patience = |provider: &Arc<Provider>| {
+            let payments = self.payments.as_ref();
+            PROVIDER_PATIENCE + payments.map_or(Duration::ZERO, |payments| payments.patience(provider.name()))
         };
-        times(self.routes().map(reachable).max().unwrap_or(0))
+        let longest = |route: &Vec<Arc<Provider>>| -> Duration {
+            let end = now + route.iter().map(patience).sum::<Duration>();
+            route.iter().filter(|provider| provider.ready_at(now) <= end).map(patience).sum()
+        };
+        self.routes().map(longest).max().unwrap_or_default()
     }
 
     /// Tries the providers in their order, the doubted one last, until one has taken the message, or may have, or refuses it for good.
-    pub(crate) async fn send(&self, sms: &Sms, doubted: Option<&str>, clock: &dyn Clock) -> Try {
+    pub(crate) async fn send(
+        &self,
+        sms: &Sms,
+        audience: Audience,
+        doubted: Option<&str>,
+        clock: &dyn Clock,
+    ) -> Try {
         let route = self.route(&sms.to);
         let (last, first): (Vec<_>, Vec<_>) =
             route.iter().partition(|provider| doubted == Some(provider.name()));
         let (mut failures, mut closed) = (Vec::new(), Vec::new());
+        let mut waits = HashMap::new();
         for provider in first.into_iter().chain(last) {
             let name = provider.name();
-            if let Err(why) = provider.admit(clock.now()) {
-                closed.push(format!("{name}: {why}"));
-                continue;
-            }
+            let payment = match self.admit(provider, sms, audience, clock.now()).await {
+                Ok(payment) => payment,
+                Err(NotNow { why, until }) => {
+                    closed.push(format!("{name}: {why}"));
+                    waits.insert(name, until);
+                    continue;
+                }
+            };
             let answer = provider.sender.send(sms).await;
             provider.learn(&answer, clock.now());
             match answer {
-                Ok(SmsReceipt { reference }) => {
-                    return Try::Sent { provider: name, reference: Some(reference) };
+                Ok(SmsReceipt { reference, price }) => {
+                    let cost = self.settle(payment, name, &sms.to, price).await;
+                    return Try::Sent { provider: name, reference: Some(reference), cost };
                 }
                 Err(SmsError::Permanent { reason }) => {
+                    self.take_back(payment).await;
                     return Try::Hopeless { reason: format!("{name}: {reason}") };
                 }
+                // It may have to be paid.
                 Err(SmsError::Ambiguous { reason }) => {
                     return Try::InDoubt { provider: name, reason: format!("{name}: {reason}") };
                 }
                 Err(SmsError::Temporary { reason } | SmsError::Throttled { reason, .. }) => {
+                    self.take_back(payment).await;
                     tracing::info!(provider = name, reason, "not taken");
                     failures.push(format!("{name}: {reason}"));
                 }
             }
         }
         let now = clock.now();
-        let ready_at = route.iter().map(|provider| provider.ready_at(now)).min().unwrap_or(now);
+        let ready_at = |provider: &Arc<Provider>| {
+            waits.get(provider.name()).copied().unwrap_or(now).max(provider.ready_at(now))
+        };
+        let ready_at = route.iter().map(ready_at).min().unwrap_or(now);
         if failures.is_empty() && !closed.is_empty() {
             return Try::Postponed { reason: closed.join("; "), ready_at };
         }
@@ -159,6 +192,53 @@ impl Providers {
             failures.push("there is no provider".to_owned());
         }
         Try::Failed { reason: failures.join("; "), ready_at }
+    }
+
+    /// Has a provider tried that is paid for it.
+    async fn admit(
+        &self,
+        provider: &Provider,
+        sms: &Sms,
+        audience: Audience,
+        now: UtcDateTime,
+    ) -> Result<Option<Payment>, NotNow> {
+        let not_now = |why| NotNow { why, until: provider.ready_at(now) };
+        if let Some(why) = provider.objection(now) {
+            return Err(not_now(why));
+        }
+        let payment = match &self.payments {
+            Some(payments) => Some(payments.pay(provider.name(), &sms.to, audience, now).await?),
+            None => None,
+        };
+        // Another message may have been its probe meanwhile.
+        if let Err(why) = provider.admit(now) {
+            self.take_back(payment).await;
+            return Err(not_now(why));
+        }
+        Ok(payment)
+    }
+
+    /// Settles what a message costs that the provider has taken: by its own word, or else by its table.
+    async fn settle(
+        &self,
+        payment: Option<Payment>,
+        provider: &str,
+        to: &PhoneNumber,
+        price: Option<Money>,
+    ) -> Option<Money> {
+        let Some(payments) = &self.payments else { return price };
+        let cost = price.or_else(|| payments.price(provider, to))?;
+        if let Some(payment) = payment {
+            payments.correct(payment, cost).await;
+        }
+        payments.unreserved(to, cost)
+    }
+
+    /// Takes back what was paid for a message that the provider certainly has not taken.
+    async fn take_back(&self, payment: Option<Payment>) {
+        if let (Some(payments), Some(payment)) = (&self.payments, payment) {
+            payments.correct(payment, Money::ZERO).await;
+        }
     }
 
     fn route(&self, to: &PhoneNumber) -> &[Arc<Provider>] {
@@ -173,74 +253,14 @@ impl Providers {
     }
 }
 
-impl Provider {
-    fn new(sender: Arc<dyn SmsSender>) -> Self {
-        Self { sender, health: Mutex::new(Health { breaker: Breaker::new(), paused_until: None }) }
-    }
-
-    fn name(&self) -> &'static str {
-        self.sender.name()
-    }
-
-    /// When it may be tried; not before `now`.
-    fn ready_at(&self, now: UtcDateTime) -> UtcDateTime {
-        let health = self.health();
-        health.breaker.ready_at(now).max(health.paused_until.unwrap_or(now))
-    }
-
-    /// Whether it may be tried now, or why not.
-    fn admit(&self, now: UtcDateTime) -> Result<(), &'static str> {
-        let mut health = self.health();
-        if health.paused_until.is_some_and(|until| now < until) {
-            return Err("it has asked for fewer requests");
-        }
-        let change = health.breaker.admit(now).map_err(|_| "it rests after failures")?;
-        drop(health);
-        self.tell(change);
-        Ok(())
-    }
-
-    fn learn(&self, answer: &Result<SmsReceipt, SmsError>, now: UtcDateTime) {
-        let mut health = self.health();
-        let change = match answer {
-            Ok(_) | Err(SmsError::Permanent { .. }) => health.breaker.succeed(),
-            Err(SmsError::Temporary { .. } | SmsError::Ambiguous { .. }) => health.breaker.fail(now),
-            Err(SmsError::Throttled { retry_after, .. }) => {
-                let until = now + retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
-                health.paused_until = Some(health.paused_until.map_or(until, |earlier| earlier.max(until)));
-                health.breaker.succeed()
-            }
-        };
-        drop(health);
-        self.tell(change);
-    }
-
-    fn tell(&self, change: Option<Change>) {
-        let provider = self.name();
-        match change {
-            None => {}
-            Some(Change::Opened(rest)) => {
-                tracing::warn!(
-                    provider,
-                    seconds = rest.as_secs(),
-                    "the provider fails and is left alone for a while"
-                );
-            }
-            Some(Change::Probed) => tracing::info!(provider, "the provider is tried again with one message"),
-            Some(Change::Closed) => tracing::info!(provider, "the provider works again"),
-        }
-    }
-
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use time::macros::utc_datetime;
+    use vestibule_domain::spending::{Ceiling, ProviderBudget};
     use vestibule_port_sms::MockSmsSender;
+    use vestibule_testkit::InMemoryStorage;
 
+    use super::provider::LONGEST_PAUSE;
     use super::*;
 
     const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
@@ -291,5 +311,18 @@ mod tests {
         let germany = Country::parse("DE").unwrap();
         let by_country = HashMap::from([(germany, senders(["a", "b"]))]);
         assert_eq!(Providers::new(senders(["a"]), by_country).patience(NOW).as_secs(), 20);
+    }
+
+    #[test]
+    fn who_is_paid_before_takes_longer() {
+        let ceiling = Ceiling { hour: None, day: Some(Money::from_micros(1)) };
+        let limited = ProviderBudget { ceiling, ..ProviderBudget::default() };
+        let budgets = HashMap::from([("a".to_owned(), limited), ("b".to_owned(), ProviderBudget::default())]);
+        let budget = Budget { providers: budgets, ..Budget::default() };
+        let providers = Providers::new(senders(["a", "b"]), HashMap::new());
+        let providers = providers.paid(Arc::new(InMemoryStorage::default()), budget);
+        assert_eq!(providers.patience(NOW).as_secs(), 30);
+        throttle(&providers.default[0], 31);
+        assert_eq!(providers.patience(NOW).as_secs(), 10);
     }
 }

@@ -20,14 +20,15 @@ impl Application {
     /// [`Unavailable`]
     pub async fn watch_spending(&self, told: &mut ToldOfSpending) -> Result<(), Unavailable> {
         let budget = &self.settings.spending;
-        if !budget.has_ceilings() {
+        let purses = budget.purses();
+        if purses.is_empty() {
             return Ok(());
         }
         let now = self.clock.now();
         told.0.retain(|(_, window, start), _| *start == window.start(now));
-        for Spent { purse, window, amount } in self.storage.spent(now).await? {
-            let Some(ceiling) = budget.ceiling(purse).of(window) else { continue };
-            let share = told.news((purse, window, window.start(now)), amount, ceiling);
+        for Spent { purse, window, amount } in self.storage.spent(&purses, now).await? {
+            let Some(ceiling) = budget.ceiling(&purse).of(window) else { continue };
+            let share = told.news((purse.clone(), window, window.start(now)), amount, ceiling);
             if let Some(share) = share {
                 let window = window.as_str();
                 tracing::warn!(%purse, window, spent = %amount, %ceiling, "{share} per cent of a ceiling are spent");

@@ -51,7 +51,10 @@ fn provider(
     mock.expect_send().returning(move |sms| {
         handed.send(format!("{name}: {}", sms.text)).unwrap();
         let turn = asked.fetch_add(1, Ordering::SeqCst);
-        answers.get(turn).cloned().unwrap_or_else(|| Ok(SmsReceipt { reference: turn.to_string() }))
+        answers
+            .get(turn)
+            .cloned()
+            .unwrap_or_else(|| Ok(SmsReceipt { reference: turn.to_string(), price: None }))
     });
     Arc::new(mock)
 }

@@ -64,7 +64,7 @@ fn attempt() -> AttemptId {
 
 fn sent() -> Settlement {
     let at = ManualClock::default().now();
-    Settlement::Sent { provider: "gateway", reference: Some("x1".to_owned()), at }
+    Settlement::Sent { provider: "gateway", reference: Some("x1".to_owned()), cost: None, at }
 }
 
 fn failed() -> Delivery {

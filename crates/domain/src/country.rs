@@ -24,6 +24,11 @@ impl Country {
         country.map(|country| Self(country.alpha2)).ok_or(UnknownCountry)
     }
 
+    /// All that there are.
+    pub fn all() -> impl Iterator<Item = Self> {
+        rust_iso3166::ALL.iter().map(|country| Self(country.alpha2))
+    }
+
     /// The alpha-2 code, in upper case.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

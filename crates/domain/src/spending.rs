@@ -2,12 +2,16 @@
 //!
 //! A ceiling is a promise: in its hour or its day of the calendar (UTC), as bills are counted, no more is spent than it says. So the
 //! price of a message is added to what was spent in the commit that queues it, and storage never lets the sum grow over the ceiling. It is
-//! given back only where nobody can have been billed: the sum may say too much, never too little.
+//! given back only where nobody can have been billed, and corrected where the provider has told another price: the sum may say too much,
+//! never too little.
 //!
 //! A part of each ceiling is kept for people who have an account: an attacker who makes strangers' phones ring uses up what is
 //! there for newcomers, and customers still get in.
 //!
-//! Not here: what a message did cost. That is known to who sends the bill.
+//! Who will carry a message is not known when it is queued. So the dearest price of those who may is reserved in the purses of the country and of
+//! all; a provider's own purse is charged just before the message is handed to it, with its own price.
+//!
+//! Not here: who carries a message, and the bill. What a provider is known to have charged comes from its answer.
 
 mod budget;
 mod money;
@@ -20,7 +24,7 @@ use time::{Time, UtcDateTime};
 use crate::Country;
 use crate::limits::Unit;
 
-pub use budget::{Audience, Budget, Ceiling, Prices};
+pub use budget::{Audience, Budget, Ceiling, Prices, ProviderBudget};
 pub use money::{Money, MoneyError};
 
 /// How long a ceiling holds: a whole hour or a whole day, UTC.
@@ -75,12 +79,14 @@ impl Window {
 }
 
 /// What a ceiling is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Purse {
     /// All messages.
     All,
     /// Messages to the numbers of a country.
     Country(Country),
+    /// Messages that were handed to the provider of that name.
+    Provider(String),
 }
 
 /// The key that a purse stands under in storage.
@@ -89,6 +95,7 @@ impl fmt::Display for Purse {
         match self {
             Self::All => f.write_str("all"),
             Self::Country(country) => write!(f, "country:{}", country.as_str()),
+            Self::Provider(name) => write!(f, "provider:{name}"),
         }
     }
 }
@@ -100,13 +107,14 @@ impl Purse {
         match key.split_once(':') {
             None if key == "all" => Some(Self::All),
             Some(("country", code)) => Country::parse(code).ok().map(Self::Country),
+            Some(("provider", name)) if !name.is_empty() => Some(Self::Provider(name.to_owned())),
             _ => None,
         }
     }
 }
 
 /// What was spent in the window that is going on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
     /// Out of which purse.
     pub purse: Purse,
@@ -150,6 +158,36 @@ impl Spend {
             Unit::Kept => spent,
         })
     }
+
+    /// What corrects it, once it is known what was to be paid.
+    #[must_use]
+    pub fn correction(&self, paid: Money) -> Correction {
+        let (purse, window, start) = (self.purse.clone(), self.window, self.start);
+        Correction { purse, window, start, counted: self.amount, paid }
+    }
+}
+
+/// A sum that was added to what was spent and turned out to be another. What was paid counts, whatever the ceiling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correction {
+    /// Whose.
+    pub purse: Purse,
+    /// In which kind of window.
+    pub window: Window,
+    /// The window that it was added in.
+    pub start: UtcDateTime,
+    /// How much was added.
+    pub counted: Money,
+    /// How much it should have been; nothing where nobody was paid.
+    pub paid: Money,
+}
+
+impl Correction {
+    /// What is spent after this, if so much was before.
+    #[must_use]
+    pub const fn apply(&self, spent: Money) -> Money {
+        spent.less(self.counted).plus(self.paid)
+    }
 }
 
 #[cfg(test)]
@@ -170,10 +208,10 @@ mod tests {
 
     #[test]
     fn a_purse_is_found_again_by_its_key() {
-        for purse in [Purse::All, Purse::Country(country("GB"))] {
+        for purse in [Purse::All, Purse::Country(country("GB")), Purse::Provider("a:b".to_owned())] {
             assert_eq!(Purse::parse(&purse.to_string()), Some(purse));
         }
-        for key in ["", "all:", "country", "country:", "country:XX", "provider:a"] {
+        for key in ["", "all:", "country", "country:", "country:XX", "provider", "provider:", "partner:a"] {
             assert_eq!(Purse::parse(key), None, "{key}");
         }
     }
@@ -204,5 +242,19 @@ mod tests {
         let kept = Spend { unit: Unit::Kept, ..spend };
         assert_eq!(kept.decide(money("0.6")), Ok(money("0.6")));
         assert_eq!(kept.decide(money("0.600001")), Err(spend.rest));
+    }
+    #[test]
+    fn what_was_paid_takes_the_place_of_what_was_counted() {
+        let spend = Spend {
+            purse: Purse::All,
+            window: Window::Day,
+            start: Window::Day.start(NOW),
+            amount: money("0.4"),
+            unit: Unit::Taken,
+            ceiling: money("1"),
+            rest: Window::Day.rest(NOW),
+        };
+        let spent = |paid: &str| spend.correction(money(paid)).apply(money("0.9"));
+        assert_eq!([spent("0.1"), spent("0"), spent("1")], ["0.6", "0.5", "1.5"].map(money));
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use vestibule_domain::spending::{Ceiling, Purse, Window};
 
 use crate::config::{Config, ConfigError};
 use crate::{countries, test_numbers, wiring};
@@ -48,14 +49,24 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     countries::describe(config)?.iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
     let (numbers, now) = (&service.application.settings.test_numbers, service.application.clock.now());
     test_numbers::describe(numbers, now).try_for_each(|sentence| writeln!(out, "{sentence}"))?;
+    let (budget, currency) = (&service.application.settings.spending, &config.spending.currency);
     for name in service.dispatcher.senders.sms.names() {
-        writeln!(out, "sms: {name}")?;
+        writeln!(out, "sms: {name}{}", most(budget.ceiling(&Purse::Provider(name.to_owned())), currency))?;
     }
-    let currency = &config.spending.currency;
-    match service.application.settings.spending.worst_day() {
+    for name in config.spending.unused_providers(&config.sms) {
+        writeln!(out, "spending.providers.{name}: has no effect, since `sms` does not use it")?;
+    }
+    match budget.worst_day() {
         Some(worst) => writeln!(out, "worst daily bill: {worst} {currency}")?,
         None => writeln!(out, "worst daily bill: unlimited: set spending.per_day")?,
     }
     writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
     Ok(())
+}
+
+/// The most that may be spent, where there is an end to it.
+fn most(ceiling: Ceiling, currency: &str) -> String {
+    let most = |window: Window| Some(format!("{} {currency} each {}", ceiling.of(window)?, window.as_str()));
+    let most: Vec<_> = Window::ALL.into_iter().filter_map(most).collect();
+    if most.is_empty() { String::new() } else { format!(", at most {}", most.join(" and ")) }
 }

@@ -17,12 +17,13 @@ use time::macros::format_description;
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
 use vestibule_domain::quota::Quota;
-use vestibule_domain::spending::{Budget, Ceiling, Money, MoneyError, Prices};
+use vestibule_domain::spending::{Money, MoneyError};
 use vestibule_domain::{Country, MerchantId};
 
 use crate::countries::CountryRules;
 
 mod prices;
+mod spending;
 
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
@@ -183,6 +184,20 @@ pub(crate) enum SmsProvider {
     Twilio,
     Webhook,
     Smpp,
+}
+
+impl SmsProvider {
+    const ALL: [Self; 4] = [Self::Inbox, Self::Twilio, Self::Webhook, Self::Smpp];
+
+    /// Its name, which its adapter has too.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Twilio => "twilio",
+            Self::Webhook => "webhook",
+            Self::Smpp => "smpp",
+        }
+    }
 }
 
 /// Access to Twilio.
@@ -484,6 +499,17 @@ section! {
         reserve_percent: u8 = 20,
         default_price: Amount = Amount(prices::ELSEWHERE),
         prices: HashMap<String, Amount> = HashMap::new(),
+        providers: HashMap<String, ProviderSpending> = HashMap::new(),
+    }
+}
+
+section! {
+    /// What one provider charges, and may.
+    ProviderSpending {
+        default_price: Option<Amount> = None,
+        prices: HashMap<String, Amount> = HashMap::new(),
+        per_hour: Option<Amount> = None,
+        per_day: Option<Amount> = None,
     }
 }
 
@@ -575,30 +601,6 @@ impl Guard {
             unconfirmed_per_range: self.unconfirmed_per_range,
             unconfirmed_per_block: self.unconfirmed_per_block,
             forget_after: Duration::from_hours(self.forget_hours.into()),
-        })
-    }
-}
-
-impl Spending {
-    /// The ceilings, and the prices: the shipped ones with the operator's over them.
-    pub(crate) fn budget(&self) -> Result<Budget, ConfigError> {
-        let ceiling = |hour: Option<Amount>, day: Option<Amount>| Ceiling {
-            hour: hour.map(|Amount(most)| most),
-            day: day.map(|Amount(most)| most),
-        };
-        let countries = by_country("spending.countries", &self.countries)?;
-        let mut prices = prices::by_country();
-        let own = by_country("spending.prices", &self.prices)?;
-        prices.extend(own.into_iter().map(|(country, Amount(price))| (country, *price)));
-        Ok(Budget {
-            prices: Prices { otherwise: self.default_price.0, countries: prices },
-            all: ceiling(self.per_hour, self.per_day),
-            each_country: ceiling(self.per_country_per_hour, self.per_country_per_day),
-            countries: countries
-                .into_iter()
-                .map(|(country, own)| (country, ceiling(own.per_hour, own.per_day)))
-                .collect(),
-            reserve_percent: self.reserve_percent,
         })
     }
 }
@@ -722,7 +724,7 @@ impl Config {
         if self.spending.reserve_percent >= 100 {
             return refuse("spending.reserve_percent", "must be 0 to 99");
         }
-        self.spending.budget()?;
+        self.spending.budget(&self.sms)?;
         self.guard.rule(self.environment)?;
         if self.password.min_strength > 4 {
             return refuse("password.min_strength", "must be 0 to 4");

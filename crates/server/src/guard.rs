@@ -80,7 +80,10 @@ async fn report(application: &Application, period: &Period, currency: &str) -> a
     let low = application.low_pumping_budgets().await?;
     let mut out = io::stdout().lock();
     let mode = mode(application.settings.pumping.mode);
-    writeln!(out, "The guard is {mode}. Costs are estimates by price, in {currency}.\n")?;
+    writeln!(
+        out,
+        "The guard is {mode}. Costs are by the configured prices, or by what a provider has told, in {currency}.\n"
+    )?;
     table(&mut out, &report)?;
     writeln!(out)?;
     if low.is_empty() {

@@ -80,6 +80,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     if named > 0 {
         tracing::warn!(named, "there are test numbers, whose codes are fixed: `vestibule check` lists them");
     }
+    for provider in config.spending.unused_providers(&config.sms) {
+        tracing::warn!(provider, "`spending.providers` names a provider that is not in use");
+    }
     countries::describe(config)?.iter().for_each(|sentence| tracing::info!("{sentence}"));
     tracing::info!(%address, admin = %admin_address, "serving");
     if config.environment == Environment::Development {

@@ -82,6 +82,7 @@ fn twilio(config: &Config) -> anyhow::Result<Twilio> {
         auth_token: twilio.auth_token.clone(),
         from: twilio.from.clone(),
         public_url: twilio.callbacks.then(|| config.public_url()),
+        currency: config.spending.currency.clone(),
         timeout: vestibule_twilio::TIMEOUT,
     };
     Twilio::new(settings).context("sms.twilio")

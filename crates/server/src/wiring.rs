@@ -105,9 +105,11 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let inbox = || Arc::new(Inbox::new(Arc::clone(clock)).with_reports(Arc::clone(&reports)));
     let inbox = config.uses_inbox().then(inbox);
     let sms = Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock, entropy })?;
+    let providers =
+        sms.providers.paid(Arc::clone(&application.storage), application.settings.spending.clone());
     let dispatcher = Dispatcher {
         outbox,
-        senders: Senders { sms: sms.providers, email: email(config, inbox.as_ref())? },
+        senders: Senders { sms: providers, email: email(config, inbox.as_ref())? },
         wording: Arc::clone(&wording),
         derivation: Arc::clone(&application.derivation),
         clock: Arc::clone(clock),
@@ -241,7 +243,7 @@ fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
             lock: Duration::from_secs(limits.login_lock_seconds),
         },
         quotas: limits.quotas(),
-        spending: config.spending.budget()?,
+        spending: config.spending.budget(&config.sms)?,
         pumping: config.guard.rule(config.environment)?,
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,

@@ -438,7 +438,7 @@ pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
     settle(2, Settlement::InDoubt { provider: "twilio", until: after(60), reason: reason.clone() }).await;
     settle(3, Settlement::Dead { reason: reason.clone() }).await;
     let reference = Some("SM4".to_owned());
-    settle(4, Settlement::Sent { provider: "twilio", reference, at: after(4) }).await;
+    settle(4, Settlement::Sent { provider: "twilio", reference, cost: None, at: after(4) }).await;
     let leased = |number| QueuedMessage { due_at: NOW + lease, tries: 1, ..queued(sms(number)) };
     let in_doubt = QueuedMessage {
         due_at: after(60),

@@ -223,10 +223,18 @@ impl Storage for InMemoryStorage {
         Ok(newest.map(|(_, state)| state))
     }
 
-    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
+    async fn spent(&self, of: &[Purse], now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
         let state = self.up()?;
-        let going_on = state.spending.iter().filter(|((_, window, start), _)| *start == window.start(now));
-        Ok(going_on.map(|(&(purse, window, _), &amount)| Spent { purse, window, amount }).collect())
+        let is_asked =
+            |purse: &Purse, window: Window, start| of.contains(purse) && start == window.start(now);
+        let going_on =
+            state.spending.iter().filter(|((purse, window, start), _)| is_asked(purse, *window, *start));
+        let spent = going_on.map(|((purse, window, _), &amount)| Spent {
+            purse: purse.clone(),
+            window: *window,
+            amount,
+        });
+        Ok(spent.collect())
     }
 
     async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable> {

@@ -142,9 +142,16 @@ macro_rules! storage_contract {
                 the_first_window_without_room_tells_how_long,
                 a_sum_that_is_kept_must_have_room_and_is_not_spent,
                 a_refused_sum_leaves_nothing,
-                what_was_spent_is_told_of_the_present_windows,
+                what_was_spent_is_told_of_the_purses_that_are_asked_for,
                 a_message_that_never_left_gives_its_money_back_once,
                 a_message_that_may_have_left_gives_nothing_back,
+                of_64_charges_of_a_provider_as_many_pass_as_its_ceiling_allows,
+                what_was_paid_counts_whatever_the_ceiling,
+                a_message_is_settled_for_what_it_cost,
+                of_32_messages_that_are_settled_at_once_each_counts_for_what_it_cost,
+                a_message_that_cost_more_than_there_was_ends_all_sending,
+                a_message_that_may_have_been_billed_before_is_settled_for_no_less,
+                a_sent_code_shows_what_it_cost,
                 a_sweep_forgets_past_windows,
             }
             pumping {
@@ -383,7 +390,7 @@ async fn race<S: Storage + 'static>(
 }
 
 fn sent(provider: &'static str, reference: Option<&str>) -> Settlement {
-    Settlement::Sent { provider, reference: reference.map(str::to_owned), at: NOW }
+    Settlement::Sent { provider, reference: reference.map(str::to_owned), cost: None, at: NOW }
 }
 
 /// Queues and leases message `number`, which carries a code of attempt `number`.

@@ -175,7 +175,7 @@ impl SmsSender for Inbox {
     async fn send(&self, sms: &Sms) -> Result<SmsReceipt, SmsError> {
         let state = self.report(sms).await;
         let number = self.keep(("sms", state), sms.to.as_str(), None, &sms.text);
-        Ok(SmsReceipt { reference: number.to_string() })
+        Ok(SmsReceipt { reference: number.to_string(), price: None })
     }
 }
 

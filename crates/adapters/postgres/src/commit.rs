@@ -24,7 +24,7 @@ use crate::schema::{
     accounts, attempts, facts, messages, password_resets, passwords, refresh_tokens, registrations,
     reservations, sent_codes, sessions, sign_in_guards, used_numbers,
 };
-use crate::spending::{self, AddUp, ReservationRow};
+use crate::spending::{self, AddUp, PutRight, ReservationRow};
 use crate::statement::{BUDGET, CEILING, Together, VERSION};
 
 /// How often a commit is written again from another part of a budget.
@@ -139,6 +139,9 @@ fn together(changes: Changes, asked: &Asked) -> Together {
     }
     for spend in &changes.spends {
         statement.demand(CEILING, AddUp::new(spend));
+    }
+    if !changes.corrections.is_empty() {
+        statement.add(PutRight::new(&changes.corrections));
     }
     for message in &changes.messages {
         statement.add(diesel::insert_into(messages::table).values(MessageRow::of(message)));

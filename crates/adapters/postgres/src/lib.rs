@@ -39,7 +39,7 @@ use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::{Limit, Step};
 use vestibule_domain::pumping::{HeldCodes, TracedCode};
 use vestibule_domain::registration::Registration;
-use vestibule_domain::spending::Spent;
+use vestibule_domain::spending::{Purse, Spent};
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
     RefreshTokenHash, Session, SessionId, UserId,
@@ -463,8 +463,8 @@ impl Storage for Postgres {
         .await
     }
 
-    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
-        self.read(async |connection| Ok(spending::load(connection, now).await?)).await
+    async fn spent(&self, of: &[Purse], now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
+        self.read(async |connection| Ok(spending::load(connection, of, now).await?)).await
     }
 
     async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable> {

@@ -12,6 +12,7 @@ use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Sett
 
 use crate::rows::{MessageRow, moment, stamp};
 use crate::schema::messages;
+use crate::spending::micros;
 use crate::statement::Prepared;
 use crate::{Failure, Postgres};
 
@@ -39,6 +40,23 @@ const LEAVE: &str = "
       WHERE spending.purse = owed.purse AND spending.span = owed.span AND spending.start = owed.start)
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
     SELECT id, kind, attempt, masked, $3, $4, $5, tries, queued_at, $6 FROM gone";
+
+/// Moves a leased message to the record as sent, for another cost than was spent for it: less only if every try before is known to have failed. Its code's
+/// record shows the cost too, unless that was never to be sent.
+const LEAVE_AT_COST: &str = "
+    WITH gone AS (DELETE FROM messages WHERE id = $1 AND tries = $2 AND NOT dead RETURNING *),
+    wrong AS MATERIALIZED (
+      SELECT spending.purse, spending.span, spending.start, reservations.amount FROM gone
+      JOIN reservations ON reservations.message = gone.id
+      JOIN spending USING (purse, span, start)
+      WHERE reservations.amount < $6 OR (reservations.amount > $6 AND reservations.tries = $2 - 1)
+      ORDER BY spending.purse = 'all', spending.span = 'day' FOR UPDATE OF spending),
+    corrected AS (UPDATE spending SET amount = greatest(spending.amount - wrong.amount, 0) + $6 FROM wrong
+      WHERE spending.purse = wrong.purse AND spending.span = wrong.span AND spending.start = wrong.start),
+    priced AS (UPDATE sent_codes SET price = $6 FROM gone
+      WHERE sent_codes.at = gone.queued_at AND sent_codes.message = gone.id AND sent_codes.price <> $6)
+    INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
+    SELECT id, kind, attempt, masked, $3, $4, 'sent', tries, queued_at, $5 FROM gone";
 
 /// Gives a message up. What it has spent is given back if every try before is known to have failed, in the order in which commits spend.
 const DIE: &str = "
@@ -181,7 +199,17 @@ async fn settle(
         .filter(messages::tries.eq(i64::from(tries)))
         .filter(messages::dead.eq(false));
     match settlement {
-        Settlement::Sent { provider, reference, at } => {
+        Settlement::Sent { provider, reference, cost: Some(cost), at } => {
+            let leave = sql_query(LEAVE_AT_COST)
+                .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+                .bind::<BigInt, _>(i64::from(tries))
+                .bind::<Text, _>(provider)
+                .bind::<Nullable<Text>, _>(reference)
+                .bind::<Timestamptz, _>(stamp(at))
+                .bind::<BigInt, _>(micros(cost));
+            Prepared(leave).execute(&mut &*connection).await?;
+        }
+        Settlement::Sent { provider, reference, cost: None, at } => {
             let provider = Some(provider);
             leave(connection, id, Some(tries), provider, reference.as_deref(), DeliveryState::Sent, at)
                 .await?;

@@ -5,36 +5,40 @@
 
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{BigInt, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, Insertable, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
 use uuid::Uuid;
 use vestibule_domain::MessageId;
 use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Money, Purse, Spend, Spent, Window};
+use vestibule_domain::spending::{Correction, Money, Purse, Spend, Spent, Window};
 use vestibule_port_storage::CommitError;
 
 use crate::connection::unavailable;
 use crate::rows::stamp;
 use crate::schema::{reservations, spending};
 
-/// What was spent in the windows that are going on. Purses that a newer version knows are passed over.
-pub(crate) async fn load(connection: &AsyncPgConnection, now: UtcDateTime) -> QueryResult<Vec<Spent>> {
-    let mut spent = Vec::new();
-    for window in Window::ALL {
-        let rows: Vec<(String, i64)> = spending::table
-            .filter(spending::span.eq(window.as_str()))
-            .filter(spending::start.eq(stamp(window.start(now))))
-            .select((spending::purse, spending::amount))
-            .load(&mut &*connection)
-            .await?;
-        spent.extend(rows.into_iter().filter_map(|(purse, amount)| {
-            let amount = Money::from_micros(amount.unsigned_abs());
-            Some(Spent { purse: Purse::parse(&purse)?, window, amount })
-        }));
-    }
-    Ok(spent)
+/// What was spent out of the purses in the windows that are going on.
+pub(crate) async fn load(
+    connection: &AsyncPgConnection,
+    of: &[Purse],
+    now: UtcDateTime,
+) -> QueryResult<Vec<Spent>> {
+    let purses: Vec<_> = of.iter().map(Purse::to_string).collect();
+    let starts = Window::ALL.map(|window| stamp(window.start(now)));
+    let rows: Vec<(String, String, OffsetDateTime, i64)> = spending::table
+        .filter(spending::purse.eq_any(purses))
+        .filter(spending::start.eq_any(starts))
+        .load(&mut &*connection)
+        .await?;
+    // An hour that began with the day has the day's start.
+    let spent = |(purse, span, start, amount): (String, String, OffsetDateTime, i64)| {
+        let window = Window::parse(&span).filter(|window| start == stamp(window.start(now)))?;
+        let amount = Money::from_micros(amount.unsigned_abs());
+        Some(Spent { purse: Purse::parse(&purse)?, window, amount })
+    };
+    Ok(rows.into_iter().filter_map(spent).collect())
 }
 
 /// After a commit has found too little: how long to wait for the first window that has less than is asked for.
@@ -115,7 +119,53 @@ impl QueryFragment<Pg> for AddUp {
     }
 }
 
-/// What was spent for a message, to be given back if it never leaves.
+/// Puts what was paid in the place of what was counted, in the order in which commits spend.
+pub(crate) struct PutRight {
+    purses: Vec<String>,
+    spans: Vec<&'static str>,
+    starts: Vec<OffsetDateTime>,
+    counted: Vec<i64>,
+    paid: Vec<i64>,
+}
+
+impl PutRight {
+    pub(crate) fn new(corrections: &[Correction]) -> Self {
+        Self {
+            purses: corrections.iter().map(|correction| correction.purse.to_string()).collect(),
+            spans: corrections.iter().map(|correction| correction.window.as_str()).collect(),
+            starts: corrections.iter().map(|correction| stamp(correction.start)).collect(),
+            counted: corrections.iter().map(|correction| micros(correction.counted)).collect(),
+            paid: corrections.iter().map(|correction| micros(correction.paid)).collect(),
+        }
+    }
+}
+
+impl QueryFragment<Pg> for PutRight {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "UPDATE spending SET amount = greatest(spending.amount - wrong.counted, 0) + wrong.paid FROM (
+               SELECT there.purse, there.span, there.start, counted, paid FROM unnest(",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.purses)?;
+        out.push_sql("::text[], ");
+        out.push_bind_param::<Array<Text>, _>(&self.spans)?;
+        out.push_sql("::text[], ");
+        out.push_bind_param::<Array<Timestamptz>, _>(&self.starts)?;
+        out.push_sql("::timestamptz[], ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.counted)?;
+        out.push_sql("::bigint[], ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.paid)?;
+        out.push_sql(
+            "::bigint[]) AS correction (purse, span, start, counted, paid)
+               JOIN spending AS there USING (purse, span, start)
+               ORDER BY there.purse = 'all', there.span = 'day' FOR UPDATE OF there) AS wrong
+             WHERE spending.purse = wrong.purse AND spending.span = wrong.span AND spending.start = wrong.start",
+        );
+        Ok(())
+    }
+}
+
+/// What was spent for a message, to be corrected when it is known what it cost.
 #[derive(Insertable)]
 #[diesel(table_name = reservations)]
 pub(crate) struct ReservationRow {

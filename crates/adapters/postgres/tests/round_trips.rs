@@ -19,6 +19,7 @@ use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard, SentCode, Traff
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
+use vestibule_domain::spending::{Money, Purse, Spend, Window};
 use vestibule_domain::{
     Account, AccountKind, AttemptId, Claim, ClientAddress, FactId, Generation, MessageId, OneTimeCode,
     OneTimeCodes, Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed,
@@ -171,8 +172,30 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         Changes { account: Some(Save::over(account.version, patched.clone())), ..Changes::default() };
     storage.commit(changes).await.unwrap();
     count("profile, commit");
+    spend(storage, &phone, &mut count).await;
     come_back(storage, &patched, NumberDigest(digest), &mut count).await;
     steps
+}
+
+/// What the money for one message costs. The message itself stays away: others are told of it at a time that nobody knows.
+async fn spend(storage: &Postgres, phone: &PhoneNumber, count: &mut impl FnMut(&'static str)) {
+    let country = Purse::Country(phone.country().unwrap());
+    storage.spent(&[country, Purse::All], NOW).await.unwrap();
+    count("spending, read");
+    let payment = Spend {
+        purse: Purse::Provider("a".to_owned()),
+        window: Window::Day,
+        start: Window::Day.start(NOW),
+        amount: Money::from_micros(9),
+        unit: Unit::Taken,
+        ceiling: Money::from_micros(1_000_000),
+        rest: Window::Day.rest(NOW),
+    };
+    storage.commit(Changes { spends: vec![payment.clone()], ..Changes::default() }).await.unwrap();
+    count("payment, commit");
+    let corrections = vec![payment.correction(Money::ZERO)];
+    storage.commit(Changes { corrections, ..Changes::default() }).await.unwrap();
+    count("payment, correction");
 }
 
 fn guard() -> PumpingGuard {

@@ -158,7 +158,9 @@ impl SmsSender for Smpp {
                 }
             }
         }
-        first.map(|reference| SmsReceipt { reference }).ok_or_else(|| permanent("the text is empty"))
+        first
+            .map(|reference| SmsReceipt { reference, price: None })
+            .ok_or_else(|| permanent("the text is empty"))
     }
 }
 

@@ -136,7 +136,7 @@ async fn outcome(behaviour: SmscBehaviour) -> SmsError {
 async fn a_message_arrives_as_it_was_written() {
     let (smsc, smpp) = pair().await;
     let receipt = smpp.send(&sms()).await.unwrap();
-    assert_eq!(receipt, SmsReceipt { reference: "0000000A".to_owned() });
+    assert_eq!(receipt, SmsReceipt { reference: "0000000A".to_owned(), price: None });
     let expected = AcceptedPart {
         id: "0000000A".to_owned(),
         to: TO.to_owned(),

@@ -4,11 +4,9 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::upsert::excluded;
 use time::UtcDateTime;
-use vestibule_domain::MessageId;
 use vestibule_domain::UserId;
-use vestibule_domain::limits::{Charge, Tally, Unit};
+use vestibule_domain::limits::{Charge, Tally};
 use vestibule_domain::registration::Registration;
-use vestibule_domain::spending::{Money, Spend};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Unavailable, Version,
 };
@@ -21,8 +19,9 @@ use crate::rows::{
 };
 use crate::schema::{
     accounts, attempts, facts, limits, messages, password_resets, passwords, refresh_tokens, registrations,
-    reservations, sent_codes, sessions, sign_in_guards, spending, used_numbers,
+    sent_codes, sessions, sign_in_guards, used_numbers,
 };
+use crate::spending;
 
 /// [`CommitError`], with room for the database's own.
 pub(crate) struct Refused(pub(crate) CommitError);
@@ -121,13 +120,16 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
         correct(connection, tally)?;
     }
     for spend in &changes.spends {
-        add_up(connection, spend)?;
+        spending::add_up(connection, spend)?;
+    }
+    for correction in &changes.corrections {
+        spending::correct(connection, correction)?;
     }
     for message in &changes.messages {
         diesel::insert_into(messages::table).values(MessageRow::of(message)).execute(connection)?;
     }
     if let Some(message) = changes.messages.first() {
-        reserve(connection, message.id, &changes.spends)?;
+        spending::reserve(connection, message.id, &changes.spends)?;
     }
     if let Some(sent) = &changes.sent_code {
         diesel::insert_into(sent_codes::table).values(SentCodeRow::of(sent)).execute(connection)?;
@@ -240,45 +242,6 @@ fn set_full_at(connection: &mut SqliteConnection, key: String, full_at: UtcDateT
         .values((limits::key.eq(key), limits::full_at.eq(millis(full_at))))
         .execute(connection)?;
     Ok(())
-}
-
-fn add_up(connection: &mut SqliteConnection, spend: &Spend) -> Result<(), Refused> {
-    let key = (spend.purse.to_string(), spend.window.as_str(), millis(spend.start));
-    let spent: Option<i64> =
-        spending::table.find(key.clone()).select(spending::amount).first(connection).optional()?;
-    let spent = Money::from_micros(spent.unwrap_or(0).unsigned_abs());
-    let sum =
-        spend.decide(spent).map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
-    let (purse, span, start) = key;
-    diesel::replace_into(spending::table)
-        .values((
-            spending::purse.eq(purse),
-            spending::span.eq(span),
-            spending::start.eq(start),
-            spending::amount.eq(micros(sum)),
-        ))
-        .execute(connection)?;
-    Ok(())
-}
-
-/// Notes what was spent for the message, to be given back if it never leaves.
-fn reserve(connection: &mut SqliteConnection, message: MessageId, spends: &[Spend]) -> Result<(), Refused> {
-    for spend in spends.iter().filter(|spend| spend.unit == Unit::Taken) {
-        let row = (
-            reservations::message.eq(bytes(message.uuid())),
-            reservations::purse.eq(spend.purse.to_string()),
-            reservations::span.eq(spend.window.as_str()),
-            reservations::start.eq(millis(spend.start)),
-            reservations::amount.eq(micros(spend.amount)),
-            reservations::tries.eq(0),
-        );
-        diesel::insert_into(reservations::table).values(row).execute(connection)?;
-    }
-    Ok(())
-}
-
-pub(crate) fn micros(amount: Money) -> i64 {
-    i64::try_from(amount.micros()).unwrap_or(i64::MAX)
 }
 
 fn next(replaces: Option<Version>) -> i64 {

@@ -14,6 +14,7 @@ mod outbox;
 mod pumping;
 mod rows;
 mod schema;
+mod spending;
 mod sweep;
 
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::{Limit, Step};
 use vestibule_domain::pumping::{HeldCodes, TracedCode};
 use vestibule_domain::registration::Registration;
-use vestibule_domain::spending::{Money, Purse, Spent, Window};
+use vestibule_domain::spending::{Purse, Spent};
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber,
     RefreshTokenHash, Session, SessionId, UserId,
@@ -52,8 +53,7 @@ use rows::{
 };
 use schema::{
     accepted_signatures, accounts, attempts, deliveries, facts, held_codes, limits, messages,
-    password_resets, passwords, refresh_tokens, registrations, sessions, sign_in_guards, spending,
-    used_numbers,
+    password_resets, passwords, refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
@@ -373,24 +373,9 @@ impl Storage for Sqlite {
         self.read(move |connection| newest_delivery(connection, &bytes(attempt.uuid()))).await
     }
 
-    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
-        self.read(move |connection| {
-            let mut spent = Vec::new();
-            for window in Window::ALL {
-                let rows: Vec<(String, i64)> = spending::table
-                    .filter(spending::span.eq(window.as_str()))
-                    .filter(spending::start.eq(millis(window.start(now))))
-                    .select((spending::purse, spending::amount))
-                    .load(connection)?;
-                spent.extend(rows.into_iter().filter_map(|(purse, amount)| {
-                    let amount = Money::from_micros(amount.unsigned_abs());
-                    // A purse that a newer version knows is passed over.
-                    Some(Spent { purse: Purse::parse(&purse)?, window, amount })
-                }));
-            }
-            Ok(spent)
-        })
-        .await
+    async fn spent(&self, of: &[Purse], now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
+        let of = of.to_vec();
+        self.read(move |connection| spending::load(connection, &of, now)).await
     }
 
     async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable> {

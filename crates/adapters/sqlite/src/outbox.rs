@@ -3,15 +3,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::dsl::min;
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary};
 use time::UtcDateTime;
 use vestibule_domain::{DeliveryState, MessageId};
 use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
 use crate::rows::{DeliveryRow, MessageRow, bytes, millis, moment};
 use crate::schema::{deliveries, messages};
-use crate::{Failure, Sqlite};
+use crate::{Failure, Sqlite, spending};
 
 #[async_trait]
 impl Outbox for Sqlite {
@@ -73,18 +71,6 @@ impl Outbox for Sqlite {
     }
 }
 
-/// Takes what a leased message has spent out of its windows again, if every try before is known to have failed.
-const GIVE_BACK: &str = "
-    UPDATE spending SET amount = max(spending.amount - reserved.amount, 0)
-    FROM (SELECT reservations.* FROM reservations JOIN messages ON messages.id = reservations.message
-      WHERE messages.id = ?1 AND messages.tries = ?2 AND NOT messages.dead AND reservations.tries = ?2 - 1) AS reserved
-    WHERE spending.purse = reserved.purse AND spending.span = reserved.span AND spending.start = reserved.start";
-
-/// Notes that the leased try has failed as well.
-const KNOWN_TO_HAVE_FAILED: &str = "
-    UPDATE reservations SET tries = ?2 WHERE message = ?1 AND tries = ?2 - 1
-      AND EXISTS (SELECT 1 FROM messages WHERE id = ?1 AND tries = ?2 AND NOT dead)";
-
 fn settle(
     connection: &mut SqliteConnection,
     id: MessageId,
@@ -95,19 +81,9 @@ fn settle(
         .filter(messages::id.eq(bytes(id.uuid())))
         .filter(messages::tries.eq(i64::from(tries)))
         .filter(messages::dead.eq(false));
-    let of_reservations = match &settlement {
-        Settlement::Expired { .. } | Settlement::Dead { .. } => Some(GIVE_BACK),
-        Settlement::Retry { .. } => Some(KNOWN_TO_HAVE_FAILED),
-        Settlement::Sent { .. } | Settlement::InDoubt { .. } => None,
-    };
-    if let Some(statement) = of_reservations {
-        sql_query(statement)
-            .bind::<Binary, _>(bytes(id.uuid()))
-            .bind::<BigInt, _>(i64::from(tries))
-            .execute(connection)?;
-    }
+    spending::settle(connection, id, tries, &settlement)?;
     match settlement {
-        Settlement::Sent { provider, reference, at } => {
+        Settlement::Sent { provider, reference, cost: _, at } => {
             let row = diesel::delete(leased).get_result::<MessageRow>(connection).optional()?;
             keep(connection, row.map(|row| row.left(DeliveryState::Sent, Some(provider), reference, at)))?;
         }

@@ -11,9 +11,9 @@ use vestibule_domain::{AttemptId, Country, MessageId, NumberRange};
 use vestibule_port_storage::{Budgets, Level, Page};
 
 use crate::Failure;
-use crate::commit::micros;
 use crate::rows::{Unreadable, bytes, count, millis, moment, optional_moment, uuid};
 use crate::schema::{deliveries, held_codes, limits, sent_codes};
+use crate::spending::micros;
 
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = sent_codes, treat_none_as_default_value = false)]

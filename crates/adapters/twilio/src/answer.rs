@@ -2,6 +2,7 @@
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use vestibule_domain::spending::Money;
 use vestibule_http_gateway::Answer;
 use vestibule_port_sms::{SmsError, SmsReceipt};
 
@@ -16,6 +17,21 @@ struct Accepted {
     status: Option<String>,
     #[serde(default)]
     error_code: Option<u32>,
+    /// Usually there is none yet. What is billed is shown as less than nothing.
+    #[serde(default)]
+    price: Option<serde_json::Value>,
+    #[serde(default)]
+    price_unit: Option<serde_json::Value>,
+}
+
+impl Accepted {
+    /// The price, if it is told in the currency.
+    fn price(&self, currency: &str) -> Option<Money> {
+        let unit = self.price_unit.as_ref()?.as_str()?;
+        let price = self.price.as_ref()?.as_str()?;
+        let amount = Money::parse(price.strip_prefix('-').unwrap_or(price)).ok();
+        amount.filter(|_| unit.eq_ignore_ascii_case(currency))
+    }
 }
 
 /// What is read of an error's document.
@@ -24,13 +40,13 @@ struct Refused {
     code: u32,
 }
 
-/// Sorts an answer.
-pub(crate) fn judge(answer: &Answer) -> Result<SmsReceipt, SmsError> {
-    if answer.status.is_success() { success(answer) } else { Err(refusal(answer)) }
+/// Sorts an answer. A price is heard in the operator's currency.
+pub(crate) fn judge(answer: &Answer, currency: &str) -> Result<SmsReceipt, SmsError> {
+    if answer.status.is_success() { success(answer, currency) } else { Err(refusal(answer)) }
 }
 
 /// An answer that says yes. Without a SID that can be read, the yes may be a proxy's, or Twilio's after all.
-fn success(answer: &Answer) -> Result<SmsReceipt, SmsError> {
+fn success(answer: &Answer, currency: &str) -> Result<SmsReceipt, SmsError> {
     let message = serde_json::from_slice::<Accepted>(&answer.body).ok();
     let Some(message) = message.filter(|message| is_sid(&message.sid)) else {
         let reason = format!("HTTP {} without the message's SID", answer.status.as_u16());
@@ -39,7 +55,7 @@ fn success(answer: &Answer) -> Result<SmsReceipt, SmsError> {
     if matches!(message.status.as_deref(), Some("failed" | "undelivered")) {
         return Err(by_code(message.error_code, answer));
     }
-    Ok(SmsReceipt { reference: message.sid })
+    Ok(SmsReceipt { price: message.price(currency), reference: message.sid })
 }
 
 fn refusal(answer: &Answer) -> SmsError {
@@ -119,7 +135,7 @@ mod tests {
     #[case(504, "", "ambiguous")]
     #[case(500, r#"{"code":21211}"#, "temporary")]
     fn answers(#[case] status: u16, #[case] body: &str, #[case] outcome: &str) {
-        let name = match judge(&answer(status, body)) {
+        let name = match judge(&answer(status, body), "USD") {
             Ok(receipt) => {
                 assert_eq!(receipt.reference, "SM01");
                 "ok"
@@ -132,12 +148,26 @@ mod tests {
         assert_eq!(name, outcome);
     }
 
+    #[rstest]
+    #[case(r#""price":"-0.00750","price_unit":"USD""#, Some(7_500))]
+    #[case(r#""price":"0.0075","price_unit":"usd""#, Some(7_500))]
+    #[case(r#""price":null,"price_unit":"USD""#, None)]
+    #[case(r#""price":"-0.00750","price_unit":"EUR""#, None)]
+    #[case(r#""price":"-0.00750""#, None)]
+    #[case(r#""price":"free","price_unit":"USD""#, None)]
+    #[case(r#""price":-0.0075,"price_unit":7"#, None)]
+    fn a_price_is_heard_in_the_operators_currency(#[case] price: &str, #[case] micros: Option<u64>) {
+        let body = format!(r#"{{"sid":"SM01","status":"queued",{price}}}"#);
+        let receipt = judge(&answer(201, &body), "USD").unwrap();
+        assert_eq!((receipt.reference.as_str(), receipt.price), ("SM01", micros.map(Money::from_micros)));
+    }
+
     #[test]
     fn a_server_that_asks_to_wait_is_heard() {
         let mut answer = answer(503, "");
         answer.headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
         let reason = "HTTP 503 without a Twilio code".to_owned();
         let retry_after = Some(Duration::from_secs(7));
-        assert_eq!(judge(&answer), Err(SmsError::Throttled { retry_after, reason }));
+        assert_eq!(judge(&answer, "USD"), Err(SmsError::Throttled { retry_after, reason }));
     }
 }

@@ -42,6 +42,8 @@ pub struct Settings {
     /// Where Twilio reaches us: what stands before `/callbacks/sms/twilio`, as seen from outside any proxy. Without it, no
     /// reports are asked for.
     pub public_url: Option<String>,
+    /// The currency that the operator counts in, as ISO 4217 has it: a price in another is not heard.
+    pub currency: String,
     /// How long one message may take, at most 10 s; usually [`TIMEOUT`].
     pub timeout: Duration,
 }
@@ -79,6 +81,7 @@ pub struct Twilio {
     auth_token: SecretString,
     from: Sender,
     callback_url: Option<CallbackUrl>,
+    currency: String,
 }
 
 impl Twilio {
@@ -96,6 +99,7 @@ impl Twilio {
             auth_token: settings.auth_token,
             from,
             callback_url,
+            currency: settings.currency,
         })
     }
 
@@ -122,7 +126,7 @@ impl SmsSender for Twilio {
             .post()
             .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
             .form(&form);
-        answer::judge(&exchange(request).await?)
+        answer::judge(&exchange(request).await?, &self.currency)
     }
 }
 
@@ -196,6 +200,7 @@ mod tests {
             auth_token: SecretString::from("the-token"),
             from: "+15005550006".to_owned(),
             public_url: Some("https://vestibule.example".to_owned()),
+            currency: "USD".to_owned(),
             timeout: TIMEOUT,
         }
     }

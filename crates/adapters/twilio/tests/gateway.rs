@@ -26,6 +26,7 @@ fn settings(gateway: &FakeGateway) -> Settings {
         auth_token: SecretString::from(AUTH_TOKEN),
         from: "+15005550006".to_owned(),
         public_url: None,
+        currency: "USD".to_owned(),
         timeout: PATIENCE,
     }
 }

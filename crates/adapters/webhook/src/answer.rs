@@ -2,7 +2,7 @@
 //!
 //! | answer | meaning |
 //! |---|---|
-//! | 2xx | taken; its `{"reference":"…"}` is kept, or else our own id |
+//! | 2xx | taken; its `{"reference":"…"}` is kept, or else our own id; `{"price":"…"}` is what it costs |
 //! | 422 with `{"error":"undeliverable","reason":"…"}` | refused for good; nobody else is asked |
 //! | 429, and 503 with `Retry-After` | throttled, as long as the receiver says |
 //! | 502 and 504 | in doubt: a proxy asked the receiver, and heard nothing that it understood |
@@ -14,14 +14,19 @@
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
+use vestibule_domain::spending::Money;
 use vestibule_http_gateway::Answer;
 use vestibule_port_sms::{SmsError, SmsReceipt};
 
 use crate::shown_reason;
 
-#[derive(Deserialize)]
+/// One of them that makes no sense takes nothing from the other.
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Accepted {
-    reference: String,
+    reference: Value,
+    price: Value,
 }
 
 #[derive(Deserialize)]
@@ -37,9 +42,23 @@ pub(crate) fn judge(answer: &Answer, id: &str) -> Result<SmsReceipt, SmsError> {
 }
 
 fn receipt(answer: &Answer, id: &str) -> SmsReceipt {
-    let accepted = serde_json::from_slice::<Accepted>(&answer.body).ok();
-    let reference = accepted.map(|accepted| accepted.reference).filter(|text| is_reference(text));
-    SmsReceipt { reference: reference.unwrap_or_else(|| id.to_owned()) }
+    let Accepted { reference, price } = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let reference = reference.as_str().filter(|text| is_reference(text));
+    SmsReceipt { reference: reference.unwrap_or(id).to_owned(), price: amount(&price) }
+}
+
+/// A price, as a text or a number.
+fn amount(price: &Value) -> Option<Money> {
+    let amount = match price {
+        Value::Null => return None,
+        Value::String(text) => Money::parse(text).ok(),
+        Value::Number(number) => Money::parse(&number.to_string()).ok(),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    if amount.is_none() {
+        tracing::warn!("the receiver's `price` is no amount, and is ignored");
+    }
+    amount
 }
 
 fn refusal(answer: &Answer) -> SmsError {
@@ -98,6 +117,23 @@ mod tests {
     #[case(200, "ok", "our-id")]
     fn taken(#[case] status: u16, #[case] body: &str, #[case] reference: &str) {
         assert_eq!(judge(&answer(status, body), "our-id").unwrap().reference, reference);
+    }
+
+    #[rstest]
+    #[case(r#"{"reference":"abc-7","price":"0.0079"}"#, Some(7_900))]
+    #[case(r#"{"price":"0.0079"}"#, Some(7_900))]
+    #[case(r#"{"price":0.0079}"#, Some(7_900))]
+    #[case(r#"{"price":"0"}"#, Some(0))]
+    #[case(r#"{"reference":7,"price":"12"}"#, Some(12_000_000))]
+    #[case(r#"{"reference":"abc-7","price":null}"#, None)]
+    #[case(r#"{"reference":"abc-7","price":"-0.0079"}"#, None)]
+    #[case(r#"{"reference":"abc-7","price":"0.0079 USD"}"#, None)]
+    #[case(r#"{"reference":"abc-7","price":1e30}"#, None)]
+    #[case(r#"{"reference":"abc-7","price":{"amount":"0.0079"}}"#, None)]
+    #[case("", None)]
+    fn what_it_costs(#[case] body: &str, #[case] micros: Option<u64>) {
+        let receipt = judge(&answer(200, body), "our-id").unwrap();
+        assert_eq!(receipt.price, micros.map(Money::from_micros));
     }
 
     #[rstest]

@@ -253,7 +253,12 @@ impl Backstage {
                 let dropped = Settlement::Expired { at: self.clock.now() };
                 self.storage.settle(message.id, claimed.tries, dropped).await.unwrap();
             } else if is_for(&message, to) {
-                let sent = Settlement::Sent { provider: "gateway", reference: None, at: self.clock.now() };
+                let sent = Settlement::Sent {
+                    provider: "gateway",
+                    reference: None,
+                    cost: None,
+                    at: self.clock.now(),
+                };
                 self.storage.settle(message.id, claimed.tries, sent).await.unwrap();
                 latest = Some(message);
             } else {

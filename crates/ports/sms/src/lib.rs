@@ -10,6 +10,7 @@ mod delivery;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use vestibule_domain::spending::Money;
 use vestibule_domain::{MessageId, PhoneNumber};
 
 pub use delivery::{
@@ -44,6 +45,8 @@ impl std::fmt::Debug for Sms {
 pub struct SmsReceipt {
     /// The gateway's own id of the message, for its console and its delivery reports.
     pub reference: String,
+    /// What it says that the message costs, in the operator's currency; `None` where it does not say it, or nothing that makes sense.
+    pub price: Option<Money>,
 }
 
 /// Why a gateway did not take a message.

@@ -25,7 +25,7 @@ use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::pumping::{self, HeldCodes, Objection, SentCode, TracedCode};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
-use vestibule_domain::spending::{Spend, Spent};
+use vestibule_domain::spending::{Correction, Purse, Spend, Spent};
 use vestibule_domain::{
     Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Generation, HeldToken, Message,
     PasswordHash, PhoneNumber, RefreshTokenHash, Session, SessionId, UserId,
@@ -198,9 +198,11 @@ pub struct Changes {
     pub charges: Vec<Charge>,
     /// Budgets to correct whatever is left of them, none of them charged: after the charges, and in the same order in every use case.
     pub tallies: Vec<Tally>,
-    /// What the one message costs, each sum under its ceiling and in a purse and window of its own; in every use case in the same order.
+    /// What the first message costs, each sum under its ceiling and in a purse and window of its own; in every use case in the same order.
     /// What becomes of the message may give it back: see [`Settlement`].
     pub spends: Vec<Spend>,
+    /// What was spent before and turned out to be another sum, in a purse and window of its own each. Windows that were forgotten are left so.
+    pub corrections: Vec<Correction>,
     /// What is to be sent because of all this.
     pub messages: Vec<Message>,
     /// The one message, where it carries a sign-up's code that the guard against pumping keeps an eye on.
@@ -407,8 +409,8 @@ pub trait Storage: Send + Sync {
     /// How far the newest message of the attempt has come; `None` if there is none, or none any more.
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable>;
 
-    /// What was spent in the windows that hold the moment, in no certain order; nothing of purses that have spent nothing.
-    async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable>;
+    /// What was spent out of the purses in the windows that hold the moment, in no certain order; nothing of those that have spent nothing.
+    async fn spent(&self, of: &[Purse], now: UtcDateTime) -> Result<Vec<Spent>, Unavailable>;
 
     /// Budgets of a step that are not full at the moment, the emptiest first, as measured by the time until they are full; no more than `limit`.
     async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable>;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
+use vestibule_domain::spending::Money;
 use vestibule_domain::{DeliveryState, Message, MessageId};
 
 use crate::Unavailable;
@@ -20,7 +21,10 @@ pub struct Claimed {
 /// What came of a try.
 ///
 /// Where a message ends in [`Expired`](Self::Expired) or [`Dead`](Self::Dead) and every try before has been settled with
-/// [`Retry`](Self::Retry), so that nobody can have been billed, what its commit has spent is given back with the settlement.
+/// [`Retry`](Self::Retry), so that nobody can have been billed, what its commit has spent is given back with the settlement. Where it was
+/// [`Sent`](Self::Sent) for another cost than was spent, what was spent is corrected with the settlement, and so is the price of its
+/// [`SentCode`](vestibule_domain::pumping::SentCode): to more in any case, whatever the ceilings; to less only if every try before was settled with
+/// [`Retry`](Self::Retry), since another may have been billed too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// A provider has taken it: it leaves the queue, and what becomes of it is kept without its recipient.
@@ -29,6 +33,8 @@ pub enum Settlement {
         provider: &'static str,
         /// The provider's own id of the message, which its delivery reports may name.
         reference: Option<String>,
+        /// What it cost; `None`: as much as was spent when it was queued, or nobody knows.
+        cost: Option<Money>,
         /// When.
         at: UtcDateTime,
     },

@@ -1,3 +1,6 @@
+use vestibule_domain::PhoneNumber;
+use vestibule_domain::spending::{Budget, Ceiling};
+
 use super::*;
 
 /// The configuration of a file with this text. Variables are the process's own, of which tests set none.
@@ -40,11 +43,16 @@ fn a_country_may_have_an_order_of_its_own() {
     assert_eq!(order("GB"), [SmsProvider::Twilio]);
 }
 
+fn budget(text: &str) -> Budget {
+    let config = load(text).unwrap();
+    config.spending.budget(&config.sms).unwrap()
+}
+
 #[test]
 fn money_is_a_number_or_a_text() {
     let text = "[spending]\nper_hour = 12\nper_day = 100.5\nprices = { DEU = '0.0079', gb = 0.04 }
         [spending.countries]\nDE = { per_day = '7' }";
-    let budget = load(text).unwrap().spending.budget().unwrap();
+    let budget = budget(text);
     let money = |text: &str| Some(Money::parse(text).unwrap());
     assert_eq!(budget.all, Ceiling { hour: money("12"), day: money("100.5") });
     let germany = Country::parse("DE").unwrap();
@@ -52,6 +60,40 @@ fn money_is_a_number_or_a_text() {
     let price = |code: &str| budget.prices.countries.get(&Country::parse(code).unwrap()).copied();
     assert_eq!([price("DE"), price("GB")], [money("0.0079"), money("0.04")]);
     assert!(price("US").is_some(), "the shipped prices stay");
+}
+
+const TWO_PROVIDERS: &str = "[sms]
+    providers = 'twilio, webhook'
+    twilio = { account_sid = 'AC1', auth_token = 'x', from = '+15005550006' }
+    webhook = { url = 'https://x', secrets = 'x' }
+    countries.FR = 'webhook'\n";
+
+#[test]
+fn a_provider_has_its_own_prices_and_else_the_general_ones() {
+    let text = "[spending]\nprices = { DE = 0.1, FR = 0.2 }\ndefault_price = 0.5
+        [spending.providers.twilio]\nprices = { deu = '0.3' }
+        [spending.providers.webhook]\ndefault_price = 0.01\nprices = { DE = 0.02 }\nper_day = 7";
+    let budget = budget(&format!("{TWO_PROVIDERS}{text}"));
+    let to = |number| PhoneNumber::parse(number).unwrap();
+    let (germany, france, chad) = (to("+4915112345678"), to("+33612345678"), to("+23563012345"));
+    let money = |text: &str| Money::parse(text).unwrap();
+    let price = |name: &str, to: &PhoneNumber| budget.providers[name].prices.of(to);
+    let twilio = [&germany, &france, &chad].map(|to| price("twilio", to));
+    assert_eq!(twilio, ["0.3", "0.2", "0.5"].map(money));
+    let webhook = [&germany, &france, &chad].map(|to| price("webhook", to));
+    assert_eq!(webhook, ["0.02", "0.01", "0.01"].map(money));
+    let at_most = [&germany, &france, &chad].map(|to| budget.prices.of(to));
+    assert_eq!(at_most, ["0.3", "0.01", "0.5"].map(money), "only the webhook carries messages to France");
+    assert_eq!(budget.providers["webhook"].ceiling, Ceiling { hour: None, day: Some(money("7")) });
+    assert_eq!(budget.providers.len(), 2);
+}
+
+#[test]
+fn a_provider_that_is_not_in_use_may_keep_its_table() {
+    let config = load("[spending.providers]\nsmpp = { per_day = 1 }\ninbox = { per_day = 2 }").unwrap();
+    assert_eq!(config.spending.unused_providers(&config.sms).collect::<Vec<_>>(), ["smpp"]);
+    let budget = config.spending.budget(&config.sms).unwrap();
+    assert_eq!(budget.providers.keys().collect::<Vec<_>>(), ["inbox"]);
 }
 
 #[test]
@@ -116,6 +158,10 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[spending.prices]\nXX = 1", "spending.prices: `XX`"),
         ("[spending.countries]\nDE = { per_day = 1 }\nDEU = { per_day = 2 }", "spending.countries: DE"),
         ("[spending.countries.DE]\nper_week = 1", "per_week"),
+        ("[spending.providers.pigeon]\nper_day = 1", "spending.providers: `pigeon`"),
+        ("[spending.providers.inbox]\nper_week = 1", "spending.providers.inbox.per_week"),
+        ("[spending.providers.inbox]\nper_day = 'much'", "spending.providers.inbox.per_day"),
+        ("[spending.providers.smpp.prices]\nXX = 1", "spending.providers: `prices`: `XX`"),
         ("[guard]\nmode = 'on'", "guard.mode"),
         ("[guard]\nmin_confirmed_percent = 0", "guard.min_confirmed_percent"),
         ("[guard]\nunconfirmed_per_range = 0", "guard.unconfirmed_per_range"),

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use vestibule_domain::limits::Charge;
-use vestibule_domain::spending::Spend;
+use vestibule_domain::spending::{Correction, Spend};
 use vestibule_domain::{Account, SessionId, UserId};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, Erasure, Loaded, NewPassword, Save, Version,
@@ -63,6 +63,9 @@ impl State {
         for spend in &changes.spends {
             self.add_up(spend)?;
         }
+        for correction in &changes.corrections {
+            self.correct(correction);
+        }
         self.sent_codes.extend(changes.sent_code.map(|sent| (sent, None)));
         if let Some((attempt, at)) = changes.codes_back {
             let codes = self.sent_codes.iter_mut().filter(|(sent, _)| sent.attempt == attempt);
@@ -102,9 +105,17 @@ impl State {
     }
 
     fn add_up(&mut self, spend: &Spend) -> Result<(), CommitError> {
-        let spent = self.spending.entry((spend.purse, spend.window, spend.start)).or_default();
+        let window = (spend.purse.clone(), spend.window, spend.start);
+        let spent = self.spending.entry(window).or_default();
         *spent = spend.decide(*spent).map_err(|retry_after| CommitError::LimitReached { retry_after })?;
         Ok(())
+    }
+
+    pub(super) fn correct(&mut self, correction: &Correction) {
+        let window = (correction.purse.clone(), correction.window, correction.start);
+        if let Some(spent) = self.spending.get_mut(&window) {
+            *spent = correction.apply(*spent);
+        }
     }
 
     fn end_sessions(&mut self, end: EndSessions) -> Result<(), CommitError> {

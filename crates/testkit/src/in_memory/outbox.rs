@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::UtcDateTime;
 use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::Spend;
+use vestibule_domain::spending::{Correction, Money, Spend};
 use vestibule_domain::{AttemptId, DeliveryState, Message, MessageId};
 use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
@@ -62,22 +62,20 @@ impl Outbox for InMemoryStorage {
             state.settlements_to_refuse = left;
             return Err(Unavailable("refused by a test".to_owned()));
         }
-        let State { messages, deliveries, spending, .. } = &mut *state;
         let leased =
             |queued: &Queued| queued.message.id == id && queued.tries == tries && queued.dead.is_none();
-        let Some(at_index) = messages.iter().position(leased) else {
+        let Some(at_index) = state.messages.iter().position(leased) else {
             return Ok(());
         };
-        if let Settlement::Expired { .. } | Settlement::Dead { .. } = settlement
-            && let Some(queued) = messages.get(at_index)
-            && queued.failed + 1 == tries
-        {
-            for spend in &queued.spends {
-                if let Some(spent) = spending.get_mut(&(spend.purse, spend.window, spend.start)) {
-                    *spent = spent.less(spend.amount);
-                }
-            }
+        let corrections = state.messages.get(at_index).map(|queued| queued.corrections(&settlement));
+        for correction in corrections.unwrap_or_default() {
+            state.correct(&correction);
         }
+        if let Settlement::Sent { cost: Some(cost), .. } = settlement {
+            let codes = state.sent_codes.iter_mut().map(|(sent, _)| sent).filter(|sent| sent.message == id);
+            codes.filter_map(|sent| sent.price.as_mut()).for_each(|price| *price = cost);
+        }
+        let State { messages, deliveries, .. } = &mut *state;
         if let Settlement::Sent { .. } | Settlement::Expired { .. } = settlement {
             deliveries.push(messages.remove(at_index).left(match settlement {
                 Settlement::Sent { provider, reference, .. } => {
@@ -175,6 +173,19 @@ impl Queued {
             spends: taken.cloned().collect(),
             failed: 0,
         }
+    }
+
+    /// What becomes of the money for it, if the try that is going on ends so.
+    fn corrections(&self, settlement: &Settlement) -> Vec<Correction> {
+        let is_first_bill = self.failed + 1 == self.tries;
+        let paid = match settlement {
+            Settlement::Expired { .. } | Settlement::Dead { .. } => Some(Money::ZERO),
+            Settlement::Sent { cost, .. } => *cost,
+            Settlement::Retry { .. } | Settlement::InDoubt { .. } => None,
+        };
+        let Some(paid) = paid else { return Vec::new() };
+        let wrong = self.spends.iter().filter(|spend| is_first_bill || paid > spend.amount);
+        wrong.map(|spend| spend.correction(paid)).collect()
     }
 
     fn left(

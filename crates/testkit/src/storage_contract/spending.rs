@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::limits::Unit;
+use vestibule_domain::pumping::{SentCode, Traffic};
 use vestibule_domain::spending::{Money, Purse, Spend, Spent, Window};
-use vestibule_domain::{Country, MessageId};
-use vestibule_port_storage::{Changes, CommitError, Outbox, Save, Settlement, Storage, Sweep};
+use vestibule_domain::{AttemptId, ClientAddress, Country, MessageId};
+use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Save, Settlement, Storage, Sweep};
 
 use super::{NOW, after, id, message, phone, race, sent, sign_up};
 
@@ -37,7 +38,10 @@ pub async fn of_64_messages_as_many_are_queued_as_the_ceiling_allows<S: Storage 
     let (all, country) = (Purse::All, Purse::Country(Country::parse("GB").unwrap()));
     let (won, lost) = race(&storage, |number| Changes {
         registration: Some(Save::new(sign_up(None, number, number, NOW))),
-        spends: vec![spend(country, Window::Day, 30, 1000), spend(all, Window::Hour, 30, 329)],
+        spends: vec![
+            spend(country.clone(), Window::Day, 30, 1000),
+            spend(all.clone(), Window::Hour, 30, 329),
+        ],
         messages: vec![message(number, NOW)],
         ..Changes::default()
     })
@@ -47,7 +51,7 @@ pub async fn of_64_messages_as_many_are_queued_as_the_ceiling_allows<S: Storage 
     assert!(lost.iter().all(|error| *error == CommitError::LimitReached { retry_after }), "{lost:?}");
     assert_eq!(storage.claim(99, Duration::from_secs(1), NOW).await.unwrap().len(), 10);
     // What was refused has spent nothing from the other purse.
-    storage.commit(spending(&[spend(country, Window::Day, 700, 1000)])).await.unwrap();
+    storage.commit(spending(&[spend(country.clone(), Window::Day, 700, 1000)])).await.unwrap();
     assert_eq!(storage.commit(spending(&[spend(country, Window::Day, 1, 1000)])).await, refused(Window::Day));
 }
 
@@ -56,6 +60,8 @@ pub async fn a_purse_has_its_own_sum_in_every_window<S: Storage>(storage: Arc<S>
     let full = [
         spend(germany, Window::Hour, 5, 5),
         spend(france, Window::Hour, 5, 5),
+        spend(Purse::Provider("all".to_owned()), Window::Hour, 5, 5),
+        spend(Purse::Provider("DE".to_owned()), Window::Hour, 5, 5),
         spend(Purse::All, Window::Hour, 5, 5),
         spend(Purse::All, Window::Day, 5, 5),
     ];
@@ -96,17 +102,32 @@ pub async fn a_sum_that_is_kept_must_have_room_and_is_not_spent<S: Storage>(stor
     storage.commit(spending(&[Spend { amount: Money::from_micros(1), ceiling, ..taken }])).await.unwrap();
 }
 
-pub async fn what_was_spent_is_told_of_the_present_windows<S: Storage>(storage: Arc<S>) {
-    let germany = Purse::Country(Country::parse("DE").unwrap());
-    let spends = [spend(germany, Window::Day, 2, 9), spend(Purse::All, Window::Hour, 3, 9)];
+pub async fn what_was_spent_is_told_of_the_purses_that_are_asked_for<S: Storage>(storage: Arc<S>) {
+    let [germany, france] = ["DE", "FR"].map(|code| Purse::Country(Country::parse(code).unwrap()));
+    let provider = Purse::Provider("a".to_owned());
+    let spends = [
+        spend(germany.clone(), Window::Day, 2, 9),
+        spend(provider.clone(), Window::Hour, 1, 9),
+        spend(Purse::All, Window::Hour, 3, 9),
+    ];
     storage.commit(spending(&spends)).await.unwrap();
-    let day = Spent { purse: germany, window: Window::Day, amount: Money::from_micros(2) };
-    let hour = Spent { purse: Purse::All, window: Window::Hour, amount: Money::from_micros(3) };
-    let mut spent = storage.spent(after(3599)).await.unwrap();
-    spent.sort_by_key(|spent| spent.amount);
-    assert_eq!(spent, [day, hour]);
-    assert_eq!(storage.spent(after(3600)).await.unwrap(), [day]);
-    assert_eq!(storage.spent(NOW + Duration::from_hours(24)).await.unwrap(), []);
+    let day = Spent { purse: germany.clone(), window: Window::Day, amount: Money::from_micros(2) };
+    let hour = |purse: &Purse, amount| Spent {
+        purse: purse.clone(),
+        window: Window::Hour,
+        amount: Money::from_micros(amount),
+    };
+    let spent = async |of: &[Purse], at| {
+        let mut spent = storage.spent(of, at).await.unwrap();
+        spent.sort_by_key(|spent| spent.amount);
+        spent
+    };
+    let all = [Purse::All, germany.clone(), provider.clone(), france.clone()];
+    assert_eq!(spent(&all, after(3599)).await, [hour(&provider, 1), day.clone(), hour(&Purse::All, 3)]);
+    assert_eq!(spent(&[Purse::All, france], after(3599)).await, [hour(&Purse::All, 3)]);
+    assert_eq!(spent(&[], after(3599)).await, []);
+    assert_eq!(spent(&all, after(3600)).await, [day]);
+    assert_eq!(spent(&all, NOW + Duration::from_hours(24)).await, []);
 }
 
 pub async fn a_refused_sum_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) {
@@ -184,6 +205,167 @@ pub async fn a_message_that_may_have_left_gives_nothing_back<S: Storage + Outbox
     lease(&*storage, after(2)).await;
     storage.settle(abandoned, 2, Settlement::Expired { at: NOW }).await.unwrap();
     assert_eq!(left(&*storage).await, 0);
+}
+
+pub async fn of_64_charges_of_a_provider_as_many_pass_as_its_ceiling_allows<S: Storage + 'static>(
+    storage: Arc<S>,
+) {
+    let hour = spend(Purse::Provider("a".to_owned()), Window::Hour, 30, 329);
+    let day = spend(Purse::Provider("a".to_owned()), Window::Day, 30, 1000);
+    let charges = [hour.clone(), day.clone()];
+    let (won, lost) = race(&storage, |_| spending(&charges)).await;
+    assert_eq!((won, lost.len()), (10, 54));
+    assert!(lost.iter().all(|error| refused(Window::Hour) == Err(error.clone())), "{lost:?}");
+    // All of them have failed, and at the same time others try.
+    let (won, lost) = race(&storage, |number| match number {
+        0..10 => Changes {
+            corrections: charges.iter().map(|spend| spend.correction(Money::ZERO)).collect(),
+            ..Changes::default()
+        },
+        _ => spending(&charges),
+    })
+    .await;
+    assert!(won >= 10, "{lost:?}");
+    let left = 10 - (won - 10);
+    for _ in 0..left {
+        storage.commit(spending(&charges)).await.unwrap();
+    }
+    assert_eq!(storage.commit(spending(&charges)).await, refused(Window::Hour));
+}
+
+pub async fn what_was_paid_counts_whatever_the_ceiling<S: Storage>(storage: Arc<S>) {
+    let [hour, day] = Window::ALL.map(|window| spend(Purse::Provider("a".to_owned()), window, 3, 9));
+    storage.commit(spending(&[hour.clone(), day.clone()])).await.unwrap();
+    let correcting = |spends: &[&Spend], paid| Changes {
+        corrections: spends.iter().map(|spend| spend.correction(Money::from_micros(paid))).collect(),
+        ..Changes::default()
+    };
+    let spent = async |window| {
+        let purse = Purse::Provider("a".to_owned());
+        let spent = storage.spent(&[purse], NOW).await.unwrap();
+        spent.iter().find(|spent| spent.window == window).map(|spent| spent.amount.micros())
+    };
+    storage.commit(correcting(&[&hour, &day], 1)).await.unwrap();
+    assert_eq!((spent(Window::Hour).await, spent(Window::Day).await), (Some(1), Some(1)));
+    storage.commit(spending(std::slice::from_ref(&hour))).await.unwrap();
+    storage.commit(correcting(&[&hour], 10)).await.unwrap();
+    assert_eq!((spent(Window::Hour).await, spent(Window::Day).await), (Some(11), Some(1)));
+    assert_eq!(storage.commit(spending(std::slice::from_ref(&hour))).await, refused(Window::Hour));
+    // Never below nothing, and nothing of a window that nobody knows.
+    storage.commit(correcting(&[&day], 0)).await.unwrap();
+    assert_eq!(spent(Window::Day).await, Some(0));
+    let unknown = Spend { start: Window::Hour.start(after(3600)), ..hour };
+    storage.commit(correcting(&[&unknown], 7)).await.unwrap();
+    let later = storage.spent(std::slice::from_ref(&unknown.purse), after(3600)).await.unwrap();
+    assert!(later.iter().all(|spent| spent.window == Window::Day), "{later:?}");
+}
+
+fn sent_for(cost: u64) -> Settlement {
+    let cost = Some(Money::from_micros(cost));
+    Settlement::Sent { provider: "a", reference: None, cost, at: NOW }
+}
+
+/// What was spent out of the purse of all, in the hour and in the day.
+async fn spent<S: Storage>(storage: &S) -> (u64, u64) {
+    let spent = storage.spent(&[Purse::All], NOW).await.unwrap();
+    let [hour, day] = Window::ALL.map(|window| {
+        let in_window = spent.iter().filter(|spent| spent.window == window);
+        in_window.map(|spent| spent.amount.micros()).sum()
+    });
+    (hour, day)
+}
+
+pub async fn a_message_is_settled_for_what_it_cost<S: Storage + Outbox>(storage: Arc<S>) {
+    for (number, cost, is_spent) in [(1, 1, 1), (2, 3, 4), (3, 5, 9)] {
+        let bought = bought(&*storage, number).await;
+        storage.settle(bought, 1, sent_for(cost)).await.unwrap();
+        assert_eq!(spent(&*storage).await, (is_spent, is_spent));
+        storage.settle(bought, 1, sent_for(cost)).await.unwrap();
+        assert_eq!(spent(&*storage).await, (is_spent, is_spent), "a late settlement corrects nothing");
+    }
+    let one = [spend(Purse::All, Window::Hour, 1, 9)];
+    assert_eq!(storage.commit(spending(&one)).await, refused(Window::Hour));
+}
+
+pub async fn of_32_messages_that_are_settled_at_once_each_counts_for_what_it_cost<
+    S: Storage + Outbox + 'static,
+>(
+    storage: Arc<S>,
+) {
+    let queue = |number| Changes {
+        spends: Window::ALL.map(|window| spend(Purse::All, window, 3, 999)).to_vec(),
+        messages: vec![message(number, NOW)],
+        ..Changes::default()
+    };
+    for number in 0..32 {
+        storage.commit(queue(number)).await.unwrap();
+    }
+    assert_eq!(storage.claim(99, Duration::from_mins(1), NOW).await.unwrap().len(), 32);
+    // Meanwhile others are queued.
+    let settlements = (0..32).map(|number| {
+        let (storage, cost) = (Arc::clone(&storage), if number % 2 == 0 { 1 } else { 7 });
+        let changes = queue(100 + number);
+        tokio::spawn(async move {
+            storage.settle(MessageId::new(id(number)), 1, sent_for(cost)).await.unwrap();
+            storage.commit(changes).await
+        })
+    });
+    for settlement in settlements.collect::<Vec<_>>() {
+        assert_eq!(settlement.await.unwrap(), Ok(()));
+    }
+    let all = 16 + 16 * 7 + 32 * 3;
+    assert_eq!(spent(&*storage).await, (all, all));
+}
+
+pub async fn a_message_that_cost_more_than_there_was_ends_all_sending<S: Storage + Outbox>(storage: Arc<S>) {
+    let dear = bought(&*storage, 1).await;
+    storage.settle(dear, 1, sent_for(100)).await.unwrap();
+    assert_eq!(spent(&*storage).await, (100, 100));
+    assert_eq!(
+        storage.commit(spending(&[spend(Purse::All, Window::Day, 0, 99)])).await,
+        refused(Window::Day)
+    );
+}
+
+pub async fn a_message_that_may_have_been_billed_before_is_settled_for_no_less<S: Storage + Outbox>(
+    storage: Arc<S>,
+) {
+    let busy = || Settlement::Retry { at: NOW, reason: "busy".to_owned() };
+    let doubt = || {
+        let reason = "no answer".to_owned();
+        Settlement::InDoubt { provider: "b", until: NOW, reason }
+    };
+    for (number, before, cost, counts) in [(1, busy(), 1, 1), (2, doubt(), 1, 3), (3, doubt(), 4, 4)] {
+        let (earlier, _) = spent(&*storage).await;
+        let bought = bought(&*storage, number).await;
+        storage.settle(bought, 1, before).await.unwrap();
+        lease(&*storage, NOW).await;
+        storage.settle(bought, 2, sent_for(cost)).await.unwrap();
+        assert_eq!(spent(&*storage).await.0 - earlier, counts, "message {number}");
+    }
+}
+
+pub async fn a_sent_code_shows_what_it_cost<S: Storage + Outbox>(storage: Arc<S>) {
+    let code = |number: u32, price: Option<u64>| {
+        let traffic = Traffic::new(&phone(number), ClientAddress::of([192, 0, 2, 1].into()));
+        let (message, attempt) = (MessageId::new(id(number)), AttemptId::new(id(number)));
+        SentCode { message, attempt, traffic, price: price.map(Money::from_micros), at: NOW }
+    };
+    for (number, price) in [(1, Some(3)), (2, Some(3)), (3, None), (4, Some(3))] {
+        let sent_code = Some(code(number, price));
+        let messages = vec![message(number, NOW)];
+        storage.commit(Changes { messages, sent_code, ..Changes::default() }).await.unwrap();
+    }
+    storage.claim(9, Duration::from_secs(1), NOW).await.unwrap();
+    for (number, settlement) in [(1, sent_for(1)), (2, sent("a", None)), (3, sent_for(1))] {
+        storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
+    }
+    // Somebody else has the message now.
+    storage.settle(MessageId::new(id(4)), 7, sent_for(1)).await.unwrap();
+    let page = Page { since: NOW, after: None, limit: 9 };
+    let codes = storage.sent_codes(page).await.unwrap();
+    let prices: Vec<_> = codes.iter().map(|code| code.sent.price.map(Money::micros)).collect();
+    assert_eq!(prices, [Some(1), Some(3), None, Some(3)]);
 }
 
 pub async fn a_sweep_forgets_past_windows<S: Storage>(storage: Arc<S>) {

@@ -1,0 +1,96 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use time::UtcDateTime;
+use vestibule_port_sms::{SmsError, SmsReceipt, SmsSender};
+
+use super::breaker::{Breaker, Change};
+
+/// How long a provider gets nothing that asks for fewer requests and does not say for how long; and at most, whatever it says, since a
+/// gateway that names a wrong date must not close itself for ever.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// Why nothing is sent while the breaker is open.
+const RESTS: &str = "it rests after failures";
+
+/// A provider, and what this process knows of its health.
+pub(super) struct Provider {
+    pub(super) sender: Arc<dyn SmsSender>,
+    health: Mutex<Health>,
+}
+
+struct Health {
+    breaker: Breaker,
+    paused_until: Option<UtcDateTime>,
+}
+
+impl Provider {
+    pub(super) fn new(sender: Arc<dyn SmsSender>) -> Self {
+        Self { sender, health: Mutex::new(Health { breaker: Breaker::new(), paused_until: None }) }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.sender.name()
+    }
+
+    /// When it may be tried; not before `now`.
+    pub(super) fn ready_at(&self, now: UtcDateTime) -> UtcDateTime {
+        let health = self.health();
+        health.breaker.ready_at(now).max(health.paused_until.unwrap_or(now))
+    }
+
+    /// Why it may not be tried now, if it may not.
+    pub(super) fn objection(&self, now: UtcDateTime) -> Option<&'static str> {
+        let health = self.health();
+        if health.paused_until.is_some_and(|until| now < until) {
+            return Some("it has asked for fewer requests");
+        }
+        (health.breaker.ready_at(now) > now).then_some(RESTS)
+    }
+
+    /// Has it tried now, or tells why it may not be.
+    pub(super) fn admit(&self, now: UtcDateTime) -> Result<(), &'static str> {
+        if let Some(why) = self.objection(now) {
+            return Err(why);
+        }
+        let change = self.health().breaker.admit(now).map_err(|_| RESTS)?;
+        self.tell(change);
+        Ok(())
+    }
+
+    pub(super) fn learn(&self, answer: &Result<SmsReceipt, SmsError>, now: UtcDateTime) {
+        let mut health = self.health();
+        let change = match answer {
+            Ok(_) | Err(SmsError::Permanent { .. }) => health.breaker.succeed(),
+            Err(SmsError::Temporary { .. } | SmsError::Ambiguous { .. }) => health.breaker.fail(now),
+            Err(SmsError::Throttled { retry_after, .. }) => {
+                let until = now + retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
+                health.paused_until = Some(health.paused_until.map_or(until, |earlier| earlier.max(until)));
+                health.breaker.succeed()
+            }
+        };
+        drop(health);
+        self.tell(change);
+    }
+
+    fn tell(&self, change: Option<Change>) {
+        let provider = self.name();
+        match change {
+            None => {}
+            Some(Change::Opened(rest)) => {
+                tracing::warn!(
+                    provider,
+                    seconds = rest.as_secs(),
+                    "the provider fails and is left alone for a while"
+                );
+            }
+            Some(Change::Probed) => tracing::info!(provider, "the provider is tried again with one message"),
+            Some(Change::Closed) => tracing::info!(provider, "the provider works again"),
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
