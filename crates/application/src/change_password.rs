@@ -1,20 +1,16 @@
 use std::time::Duration;
 
 use vestibule_domain::audit::Event;
-use vestibule_domain::{
-    Account, AccountKind, Content, Message, Origin, Password, Recipient, Violations, Voice,
-};
+use vestibule_domain::{Content, Origin, Password, Violations, Voice};
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Save, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
 use crate::facts::Scene;
+use crate::notices::Notices;
 use crate::prove_password::{Presented, ProofError, is_newest};
 use crate::{Application, Customer, MAX_ROUNDS, contended, undecided};
-
-/// How long the owner may be told of what has happened to the account.
-const NOTICE_LIFE: Duration = Duration::from_hours(24);
 
 /// A customer wants another password.
 pub struct ChangePassword {
@@ -91,6 +87,7 @@ impl Application {
             let session = signed_in.ok_or(ChangePasswordError::Unauthorized)?.session;
             let scene =
                 Scene { session: Some(customer.session), origin: Some(&origin), ..Scene::of(&account.value) };
+            let Notices { messages, spends } = self.notices(&account.value, &voice, Content::PasswordChanged);
             let changes = Changes {
                 password: Some(Self::newest_password(user, hash.clone(), &credentials.passwords, now)),
                 forgotten_passwords: self.forgotten(&credentials.passwords).collect(),
@@ -98,10 +95,11 @@ impl Application {
                 end_sessions: Some(EndSessions::AllBut(user, Some(customer.session))),
                 session: Some(Save::over(session.version, session.value)),
                 facts: vec![self.fact(Event::PasswordChanged, &scene)],
-                messages: self.notices(&account.value, &voice, Content::PasswordChanged),
+                messages,
+                spends,
                 ..Changes::default()
             };
-            match self.storage.commit(changes).await {
+            match self.commit_with_notices(changes).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {
                     credentials = self.storage.credentials(phone, &[]).await?;
@@ -110,18 +108,6 @@ impl Application {
             }
         }
         Err(contended().into())
-    }
-
-    /// What the owner is told by SMS, unless it is a test account, and by mail where an address is confirmed.
-    pub(crate) fn notices(&self, account: &Account, voice: &Voice, content: Content) -> Vec<Message> {
-        let outgoing =
-            vestibule_domain::registration::Outgoing { content, expires_at: self.clock.now() + NOTICE_LIFE };
-        let by_sms = match account.kind() {
-            AccountKind::Customer => Some(Recipient::Phone(account.phone().clone())),
-            AccountKind::Test => None,
-        };
-        let by_mail = account.email().confirmed().cloned().map(Recipient::Email);
-        by_sms.into_iter().chain(by_mail).map(|to| self.message(to, voice, outgoing)).collect()
     }
 }
 

@@ -20,6 +20,7 @@ mod erase_account;
 mod export_account;
 mod facts;
 mod introspect;
+mod notices;
 mod partners;
 mod patch_profile;
 mod prove_password;
@@ -50,7 +51,7 @@ use time::UtcDateTime;
 use tokio::sync::Semaphore;
 use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::spending::{Audience, Spend};
+use vestibule_domain::spending::{Audience, Money, Spend};
 use vestibule_domain::{
     Account, AccountKind, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient, Voice,
 };
@@ -176,6 +177,24 @@ impl Application {
         let Some(message) = message else { return Vec::new() };
         let unit = if message.expires_at <= message.queued_at { Unit::Kept } else { Unit::Taken };
         self.settings.spending.spends(to, audience, unit, now)
+    }
+
+    /// Whether there is money for a message that spends this, for who wants to know before anything is decided. The inner error is how long to
+    /// wait.
+    async fn admit_spends(
+        &self,
+        spends: &[Spend],
+        now: UtcDateTime,
+    ) -> Result<Result<(), Duration>, Unavailable> {
+        if spends.is_empty() {
+            return Ok(Ok(()));
+        }
+        let purses: Vec<_> = spends.iter().map(|spend| spend.purse.clone()).collect();
+        let spent = self.storage.spent(&purses, now).await?;
+        Ok(spends.iter().try_for_each(|spend| {
+            let mut of = spent.iter().filter(|of| (&of.purse, of.window) == (&spend.purse, spend.window));
+            spend.decide(of.next().map_or(Money::ZERO, |of| of.amount)).map(drop)
+        }))
     }
 
     /// What bears a step from the origin.

@@ -5,6 +5,7 @@ use vestibule_port_storage::{
 };
 
 use crate::facts::Scene;
+use crate::notices::Notices;
 use crate::{Application, MAX_ROUNDS, TokenPair, contended, undecided};
 
 /// Why there are no new tokens.
@@ -52,16 +53,19 @@ impl Application {
                 Refreshed::Reused => {
                     let scene =
                         Scene { session: Some(id), origin: Some(origin), ..Scene::of(&account.value) };
+                    let Notices { messages, spends } =
+                        self.notices(&account.value, voice, Content::SessionStolen);
                     let changes = Changes {
                         end_sessions: Some(EndSessions::One(user, id)),
                         facts: vec![self.fact(Event::RefreshTokenReused, &scene)],
-                        messages: self.notices(&account.value, voice, Content::SessionStolen),
+                        messages,
+                        spends,
                         ..Changes::default()
                     };
                     (changes, Err(RefreshError::Invalid))
                 }
             };
-            match self.storage.commit(changes).await {
+            match self.commit_with_notices(changes).await {
                 Ok(()) => return answer,
                 // Somebody else presented a token of the session, or it has ended.
                 Err(CommitError::Conflict) => {}

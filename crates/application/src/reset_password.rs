@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
 use crate::facts::Scene;
+use crate::notices::Notices;
 use crate::request_reset::owner;
 use crate::{Application, MAX_ROUNDS, TokenPair, contended, undecided};
 
@@ -218,6 +219,7 @@ impl Application {
             let session = Session::open(id, account.user(), origin, now);
             let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
             let scene = Scene { session: Some(id), origin: Some(&origin), ..Scene::of(&account) };
+            let Notices { messages, spends } = self.notices(&account, voice, Content::PasswordChanged);
             let changes = Changes {
                 password: Some(Self::newest_password(account.user(), hash.clone(), &passwords, now)),
                 forgotten_passwords: self.forgotten(&passwords).collect(),
@@ -227,10 +229,11 @@ impl Application {
                 session: Some(Save::new(session)),
                 refresh_token: Some(refresh_token),
                 facts: vec![self.fact(Event::PasswordReset, &scene)],
-                messages: self.notices(&account, voice, Content::PasswordChanged),
+                messages,
+                spends,
                 ..Changes::default()
             };
-            match self.storage.commit(changes).await {
+            match self.commit_with_notices(changes).await {
                 Ok(()) => return Ok(pair),
                 Err(CommitError::Conflict) => {
                     credentials = self.storage.credentials(phone, &[]).await?;

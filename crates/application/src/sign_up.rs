@@ -106,13 +106,17 @@ impl Application {
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let digest = self.derivation.number_digest(&phone);
         let now = self.clock.now();
-        let watched = self.watched(&phone, origin.address, &self.sign_up_codes(&phone, now), now);
+        let codes = self.sign_up_codes(&phone, now);
+        let watched = self.watched(&phone, origin.address, &codes, now);
         let mut limits = self.sign_up_limits(&origin, merchant);
         limits.extend(watched.iter().flat_map(Watched::limits));
         let state = self.storage.sign_up_state(&phone, &digest, &limits).await?;
         self.admit_sign_up(&state, &origin, merchant)?;
         let passed = self.pass_guard(watched.as_ref(), &phone, &state.budgets);
         passed.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
+        let spends = self.settings.spending.spends(&phone, Audience::Newcomer, Unit::Kept, now);
+        let admitted = self.admit_spends(&codes.sent(spends).unwrap_or_default(), now).await?;
+        admitted.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
         let password = self.hasher.hash(password).await.map_err(|error| match error {
             HashError::Busy { retry_after } => SignUpError::Busy { retry_after },
             HashError::Unavailable(reason) => SignUpError::Unavailable(Unavailable(reason)),

@@ -8,7 +8,11 @@ use std::time::Duration;
 use actix_web::http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use vestibule_domain::limits::Unit;
+use vestibule_domain::spending::{Budget, Ceiling, Money, Prices, Purse, Spend, Window};
 use vestibule_domain::{PhoneNumber, Standing};
+use vestibule_port_security::Clock as _;
+use vestibule_port_storage::{Changes, Storage as _};
 
 use crate::harness::{
     Answer, Backstage, Call, Options, PASSWORD, PHONE, ask_reset, call, check_reset, confirm, erase, quotas,
@@ -99,24 +103,32 @@ proptest! {
     #[test]
     fn whatever_a_stranger_does_a_number_with_a_past_is_answered_as_a_fresh_one(
         past in past(),
+        // Nothing of the money, all that newcomers may have, or all of it.
+        spent_percent in prop_oneof![Just(0), Just(80), Just(100)],
         deeds in proptest::collection::vec(deed(), 1..40),
     ) {
-        actix_web::rt::System::new().block_on(walk(past, &deeds))?;
+        actix_web::rt::System::new().block_on(walk(past, spent_percent, &deeds))?;
     }
 }
 
 /// Takes the steps in both services.
-async fn walk(past: Past, deeds: &[Deed]) -> Result<(), TestCaseError> {
+async fn walk(past: Past, spent_percent: u8, deeds: &[Deed]) -> Result<(), TestCaseError> {
     let quotas = quotas(|quotas| {
         quotas.sign_up.address.burst = 6;
         quotas.resend.address.burst = 8;
         quotas.code_guess.address.burst = 8;
     });
-    let service = || Backstage::new(&Options { conceal: true, quotas, ..Options::default() });
+    let spending = a_thousand_messages();
+    let ceiling = spending.all.hour.unwrap();
+    let options = || Options { conceal: true, quotas, spending: spending.clone(), ..Options::default() };
+    let service = || Backstage::new(&options());
     let (known, fresh) = (service(), service());
     let routes = (known.routes().await, fresh.routes().await);
     live(&known, past, PHONE).await;
     live(&fresh, past, "+447400000003").await;
+    for backstage in [&known, &fresh] {
+        spend(backstage, ceiling.percent(spent_percent)).await;
+    }
     let before = known.events(PHONE).await.len();
     let mut named = (Value::Null, Value::Null);
     for (at, Deed { step, from, seconds_later }) in deeds.iter().enumerate() {
@@ -136,6 +148,30 @@ async fn walk(past: Past, deeds: &[Deed]) -> Result<(), TestCaseError> {
     let since = known.events(PHONE).await.len() - before;
     prop_assert_eq!(since, fresh.events(PHONE).await.len(), "what is on record");
     Ok(())
+}
+
+/// An hour has more messages than any walk, with a fifth kept for customers.
+fn a_thousand_messages() -> Budget {
+    let hour = Some(Money::from_micros(1000));
+    let prices = Prices { otherwise: Money::from_micros(1), ..Prices::default() };
+    Budget { prices, all: Ceiling { hour, day: None }, reserve_percent: 20, ..Budget::default() }
+}
+
+/// Lets as much be spent in the present hour, whatever was before.
+async fn spend(backstage: &Backstage, amount: Money) {
+    let (now, window) = (backstage.clock.now(), Window::Hour);
+    let already = backstage.storage.spent(&[Purse::All], now).await.unwrap();
+    let already = already.first().map_or(Money::ZERO, |spent| spent.amount);
+    let spend = Spend {
+        purse: Purse::All,
+        window,
+        start: window.start(now),
+        amount: amount.less(already),
+        unit: Unit::Taken,
+        ceiling: Money::from_micros(1000),
+        rest: window.rest(now),
+    };
+    backstage.storage.commit(Changes { spends: vec![spend], ..Changes::default() }).await.unwrap();
 }
 
 /// Gives the number its past.

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use actix_web::http::Method;
 use serde_json::json;
-use vestibule_domain::spending::{Budget, Ceiling, Money, Prices};
+use vestibule_domain::spending::{Budget, Ceiling, Money, Prices, Purse};
+use vestibule_port_security::Clock as _;
+use vestibule_port_storage::Storage as _;
 
-use crate::harness::{Backstage, Options, PHONE, ask_reset, confirm, resend, sign_up};
+use crate::harness::{
+    Backstage, Options, PASSWORD, PHONE, TEST_CODE, TEST_PHONE, add_email, ask_reset, call, change_password,
+    confirm, refresh, resend, reset, sign_in, sign_up,
+};
 
 fn phone(number: u32) -> String {
     format!("+4474000001{number:02}")
@@ -86,4 +92,123 @@ async fn a_concealed_number_is_refused_like_any_other_and_costs_what_it_is_sent(
     let (used, unused) = (sign_up(PHONE).send(&routes).await, sign_up(&phone(3)).send(&routes).await);
     assert_eq!(used.status, 429);
     assert_eq!(used.shown(), unused.shown());
+}
+
+/// A service whose hasher is busy, with the same storage: who is hashed for is answered 503.
+fn without_hasher(options: &Options) -> Backstage {
+    let Options { conceal, spending, storage, .. } = options;
+    let (spending, storage) = (spending.clone(), storage.clone());
+    Backstage::new(&Options { busy: true, conceal: *conceal, spending, storage, ..Options::default() })
+}
+
+#[actix_web::test]
+async fn who_finds_no_money_is_refused_before_anything_is_hashed() {
+    for conceal in [false, true] {
+        let options = Options { conceal, spending: five_messages(), ..Options::default() };
+        let (backstage, busy) = (Backstage::new(&options), without_hasher(&options));
+        let (routes, busy_routes) = (backstage.routes().await, busy.routes().await);
+        assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
+        let code = backstage.received(PHONE).await.unwrap();
+        assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
+        for number in 1..4 {
+            assert_eq!(sign_up(&phone(number + 50)).send(&busy_routes).await.status, 503, "there is money");
+            assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
+        }
+        let refused = sign_up(&phone(4)).send(&busy_routes).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (429, Some("3600")));
+        if conceal {
+            assert_eq!(sign_up(PHONE).send(&busy_routes).await.shown(), refused.shown());
+        } else {
+            assert_eq!(sign_up(PHONE).send(&busy_routes).await.status, 403);
+        }
+        // A test number is sent nothing.
+        assert_eq!(sign_up(TEST_PHONE).send(&busy_routes).await.status, 503);
+    }
+}
+
+/// What was spent in the hour, in messages.
+async fn messages_spent(backstage: &Backstage) -> u64 {
+    let spent = backstage.storage.spent(&[Purse::All], backstage.clock.now()).await.unwrap();
+    spent.iter().map(|spent| spent.amount.micros() / 1_000_000).sum()
+}
+
+const MAIL: &str = "anna@example.com";
+const ANOTHER: &str = "another-horse-8";
+const A_THIRD: &str = "a-third-horse-9";
+
+/// A customer with a confirmed address; the refresh token.
+async fn customer(backstage: &Backstage) -> (String, String) {
+    let routes = backstage.routes().await;
+    assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    let tokens = confirm(PHONE, &code).send(&routes).await;
+    let token = tokens.text_of("access_token");
+    assert_eq!(add_email(&token, MAIL).send(&routes).await.status, 200);
+    let link = backstage.received(MAIL).await.unwrap();
+    assert_eq!(call(Method::GET, &link).send(&routes).await.status, 200);
+    (token, tokens.text_of("refresh_token"))
+}
+
+#[actix_web::test]
+async fn a_notice_costs_what_a_message_costs_and_mail_nothing() {
+    let backstage = Backstage::new(&Options { spending: five_messages(), ..Options::default() });
+    let routes = backstage.routes().await;
+    let (token, refresh_token) = customer(&backstage).await;
+    assert_eq!(messages_spent(&backstage).await, 1);
+    assert_eq!(change_password(&token, PASSWORD, ANOTHER).send(&routes).await.status, 200);
+    assert_eq!(messages_spent(&backstage).await, 2);
+    let next = refresh(&refresh_token).send(&routes).await.text_of("refresh_token");
+    assert_eq!(refresh(&next).send(&routes).await.status, 200);
+    assert_eq!(messages_spent(&backstage).await, 2);
+    assert_eq!(refresh(&refresh_token).send(&routes).await.status, 400);
+    assert_eq!(messages_spent(&backstage).await, 3, "the session was stolen");
+    backstage.clock.advance(Duration::from_mins(1));
+    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    assert_eq!(reset(PHONE, &code, A_THIRD).send(&routes).await.status, 200);
+    assert_eq!(messages_spent(&backstage).await, 5);
+    for to in [PHONE, MAIL] {
+        assert_eq!(backstage.received(to).await.as_deref(), Some("password_changed"), "{to}");
+    }
+}
+
+#[actix_web::test]
+async fn without_money_for_a_notice_what_it_tells_of_is_done_and_mail_tells_it() {
+    let backstage = Backstage::new(&Options { spending: five_messages(), ..Options::default() });
+    let routes = backstage.routes().await;
+    let (token, refresh_token) = customer(&backstage).await;
+    for number in 1..4 {
+        assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
+    }
+    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    assert_eq!(messages_spent(&backstage).await, 5);
+
+    assert_eq!(change_password(&token, PASSWORD, ANOTHER).send(&routes).await.status, 200);
+    assert_eq!(sign_in(PHONE, PASSWORD).send(&routes).await.status, 400);
+    assert_eq!(backstage.queued(PHONE).await, 0);
+    assert_eq!(backstage.received(MAIL).await.as_deref(), Some("password_changed"));
+
+    let next = refresh(&refresh_token).send(&routes).await.text_of("refresh_token");
+    assert_eq!(refresh(&next).send(&routes).await.status, 200);
+    assert_eq!(refresh(&refresh_token).send(&routes).await.status, 400);
+    assert_eq!(call(Method::GET, "/v2/customer/profile").token(&token).send(&routes).await.status, 401);
+    assert_eq!(backstage.queued(PHONE).await, 0);
+    assert_eq!(backstage.received(MAIL).await.as_deref(), Some("session_stolen"));
+
+    assert_eq!(reset(PHONE, &code, A_THIRD).send(&routes).await.status, 200);
+    assert_eq!(sign_in(PHONE, A_THIRD).send(&routes).await.status, 200);
+    assert_eq!(backstage.queued(PHONE).await, 0);
+    assert_eq!(backstage.received(MAIL).await.as_deref(), Some("password_changed"));
+    assert_eq!(messages_spent(&backstage).await, 5);
+}
+
+#[actix_web::test]
+async fn a_test_account_is_told_nothing_by_sms_and_costs_nothing() {
+    let backstage = Backstage::new(&Options { spending: five_messages(), ..Options::default() });
+    let routes = backstage.routes().await;
+    assert_eq!(sign_up(TEST_PHONE).send(&routes).await.status, 200);
+    let token = confirm(TEST_PHONE, TEST_CODE).send(&routes).await.text_of("access_token");
+    assert_eq!(change_password(&token, PASSWORD, ANOTHER).send(&routes).await.status, 200);
+    assert_eq!(messages_spent(&backstage).await, 0);
 }
