@@ -17,6 +17,7 @@ mod harness;
 mod partners;
 mod providers;
 mod pumping;
+mod spending;
 mod test_numbers;
 mod token_keys;
 mod verifier;
