@@ -32,6 +32,7 @@ pub(crate) const RULES: Rules = Rules {
     max_messages: 5,
     sign_ups: QUOTA,
     guesses: QUOTA,
+    places: 20,
 };
 
 /// Everybody's password, and one that is nobody's.

@@ -183,6 +183,7 @@ const RULES: Rules = Rules {
     max_messages: 5,
     sign_ups: Quota { burst: 10, period: Duration::from_hours(24) },
     guesses: Quota { burst: 30, period: Duration::from_hours(24) },
+    places: 20,
 };
 const EMAIL_RULES: EmailRules = EmailRules {
     link_ttl: Duration::from_hours(24),

@@ -38,6 +38,7 @@ const RULES: Rules = Rules {
     max_messages: 5,
     sign_ups: QUOTA,
     guesses: QUOTA,
+    places: 20,
 };
 
 const LIVES: SessionLives =

@@ -294,6 +294,7 @@ fn settings(options: &Options) -> Settings {
             max_messages: 5,
             sign_ups: quota(10),
             guesses: quota(30),
+            places: 20,
         },
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
         quotas: options.quotas,
