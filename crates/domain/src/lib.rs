@@ -19,6 +19,7 @@ mod kyc;
 pub mod limits;
 mod merchant;
 mod message;
+pub mod odds;
 mod origin;
 mod password;
 pub mod password_reset;
