@@ -38,6 +38,7 @@ mod sign_in;
 mod sign_up;
 mod sweep;
 mod tokens;
+mod watch_limits;
 mod watch_spending;
 mod wording;
 
@@ -86,6 +87,7 @@ pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
 pub use vestibule_port_storage::{Execution, SignatureDigest, Unavailable};
+pub use watch_limits::ToldOfLimits;
 pub use watch_spending::ToldOfSpending;
 pub use wording::{MailText, Wording, WordingError};
 

@@ -247,6 +247,12 @@ impl Quotas {
         charges
     }
 
+    /// Everyone's budget of the step, and where it stands.
+    #[must_use]
+    pub const fn everyones(&self, step: Step) -> (Limit, Quota) {
+        (Limit { step, scope: Scope::Everyone }, self.of(step).everyone)
+    }
+
     const fn of(&self, step: Step) -> &StepQuotas {
         match step {
             Step::SignUp => &self.sign_up,

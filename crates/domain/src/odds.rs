@@ -1,8 +1,7 @@
 //! How likely it is that somebody who cannot read messages gets a code right.
 //!
 //! Codes are independent and evenly spread, so that each comparison is right once in ten to the number of digits. What bounds the
-//! comparisons are the limits: here they are added up for a day that finds every budget full, which is the worst there is. Twice as
-//! likely is each while two master keys are accepted: then every code has two values.
+//! comparisons are the limits: here they are added up for a day that finds every budget full, which is the worst there is.
 //!
 //! Not here: what a right guess is worth, and who else stands in the way (the owner, who is told; the operator, who is warned).
 
@@ -19,6 +18,8 @@ const DAY: Duration = Duration::from_hours(24);
 pub struct GuessBounds<'a> {
     /// Digits of a code.
     pub code_digits: u8,
+    /// Values that are accepted for each code: two while a key is rotated that codes are derived from. At least 1.
+    pub values_per_code: u32,
     /// The limits of one number.
     pub rules: &'a Rules,
     /// The limits of everyone.
@@ -75,7 +76,8 @@ impl GuessBounds<'_> {
     }
 
     fn odds(&self, guesses: u64) -> Odds {
-        Odds { guesses, of: 10_u64.saturating_pow(self.code_digits.into()) }
+        let values = 10_u64.saturating_pow(self.code_digits.into());
+        Odds { guesses, of: values / u64::from(self.values_per_code.max(1)) }
     }
 }
 
@@ -148,7 +150,7 @@ mod tests {
     }
 
     fn bounds(quotas: &Quotas) -> GuessBounds<'_> {
-        GuessBounds { code_digits: 6, rules: &RULES, quotas, paid_messages: None }
+        GuessBounds { code_digits: 6, values_per_code: 1, rules: &RULES, quotas, paid_messages: None }
     }
 
     #[test]
@@ -157,7 +159,7 @@ mod tests {
         let guesses = |blocks| bounds(&quotas).one_number(blocks).guesses;
         // The budget, and what grows back of it within the day.
         assert_eq!([guesses(0), guesses(1), guesses(20), guesses(1000)], [60, 65, 160, 160]);
-        assert_eq!(bounds(&quotas).one_number(20).to_string(), "1 in 6,251");
+        assert_eq!(bounds(&quotas).one_number(20).to_string(), "1 in 6,250");
     }
 
     #[test]
@@ -171,6 +173,8 @@ mod tests {
         assert_eq!(bounds.all_numbers().to_string(), "1 in 1.3");
         let paid = GuessBounds { paid_messages: Some(10_000), ..bounds };
         assert_eq!(paid.all_numbers().guesses, 35_000, "no code without a message that is paid for");
+        let rotating = GuessBounds { values_per_code: 2, ..paid };
+        assert_eq!(rotating.all_numbers().of, 500_000);
         let longer = GuessBounds { code_digits: 8, ..paid };
         assert_eq!(longer.all_numbers().to_string(), "1 in 2,858");
     }

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_full_budget_gives_within_a_time_its_burst_and_what_grows_back() {
-        let within = |minutes| QUOTA.most_within(Duration::from_secs(60 * minutes));
+        let within = |minutes: u64| QUOTA.most_within(Duration::from_secs(60 * minutes));
         assert_eq!([within(0), within(1), within(10)], [3, 6, 33]);
         assert_eq!(Quota { burst: 0, ..QUOTA }.most_within(Duration::from_hours(24)), 0);
     }

@@ -11,6 +11,7 @@ mod follow;
 mod inbox_routes;
 mod keys;
 mod machine;
+mod odds;
 mod serve;
 mod sms;
 mod telemetry;
