@@ -268,7 +268,7 @@ mod tests {
     use std::collections::HashSet;
 
     use time::UtcDateTime;
-    use vestibule_domain::{Fingerprint, UserId};
+    use vestibule_domain::{ClientAddress, Fingerprint, Origin, UserId};
     use vestibule_testkit::CountingEntropy;
 
     use crate::IdempotencyKey;
@@ -348,7 +348,8 @@ mod tests {
     }
 
     fn request<'a>(key: &'a IdempotencyKey, target: [&'a str; 2], asker: Asker) -> KeyedRequest<'a> {
-        KeyedRequest { key, target, asker, merchant: None, payload: &[] }
+        let origin = Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) };
+        KeyedRequest { key, target, asker, merchant: None, origin, payload: &[] }
     }
 
     #[test]

@@ -27,12 +27,21 @@ pub enum Step {
     Reset,
     /// A confirmation mail.
     Mail,
+    /// A request that names itself by a key, so that its answer is kept.
+    KeyedRequest,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::SignUp, Self::Resend, Self::CodeGuess, Self::PasswordGuess, Self::Reset, Self::Mail];
+    pub const ALL: [Self; 7] = [
+        Self::SignUp,
+        Self::Resend,
+        Self::CodeGuess,
+        Self::PasswordGuess,
+        Self::Reset,
+        Self::Mail,
+        Self::KeyedRequest,
+    ];
 
     /// Its name in storage.
     #[must_use]
@@ -44,6 +53,7 @@ impl Step {
             Self::PasswordGuess => "password-guess",
             Self::Reset => "reset",
             Self::Mail => "mail",
+            Self::KeyedRequest => "keyed-request",
         }
     }
 
@@ -209,6 +219,8 @@ pub struct Quotas {
     pub reset: StepQuotas,
     /// Of [`Step::Mail`].
     pub mail: StepQuotas,
+    /// Of [`Step::KeyedRequest`].
+    pub keyed_request: StepQuotas,
 }
 
 impl Quotas {
@@ -261,6 +273,7 @@ impl Quotas {
             Step::PasswordGuess => &self.password_guess,
             Step::Reset => &self.reset,
             Step::Mail => &self.mail,
+            Step::KeyedRequest => &self.keyed_request,
         }
     }
 }
@@ -317,6 +330,7 @@ mod tests {
             password_guess: step,
             reset: step,
             mail: step,
+            keyed_request: step,
         };
         let origin = Origin { fingerprint: Fingerprint::of("a"), address: address("192.0.2.7") };
         let keys = |origin| {

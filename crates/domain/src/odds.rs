@@ -146,6 +146,7 @@ mod tests {
             password_guess: sent,
             reset: sent,
             mail: sent,
+            keyed_request: sent,
         }
     }
 

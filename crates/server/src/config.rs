@@ -396,6 +396,10 @@ section! {
         mails_per_ip_per_hour: Rate = Rate(60),
         mails_per_block_per_hour: Rate = Rate(600),
         mails_per_hour: Rate = Rate(20_000),
+        keyed_requests_per_device_per_hour: Rate = Rate(300),
+        keyed_requests_per_ip_per_hour: Rate = Rate(1_200),
+        keyed_requests_per_block_per_hour: Rate = Rate(12_000),
+        keyed_requests_per_hour: Rate = Rate(100_000),
     }
 }
 
@@ -444,6 +448,12 @@ impl Limits {
                 self.mails_per_ip_per_hour,
                 self.mails_per_block_per_hour,
                 self.mails_per_hour,
+            ),
+            keyed_request: step(
+                self.keyed_requests_per_device_per_hour,
+                self.keyed_requests_per_ip_per_hour,
+                self.keyed_requests_per_block_per_hour,
+                self.keyed_requests_per_hour,
             ),
         }
     }

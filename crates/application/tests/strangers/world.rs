@@ -146,6 +146,7 @@ fn settings(conceal_accounts: bool) -> Settings {
             password_guess: step,
             reset: step,
             mail: step,
+            keyed_request: step,
         },
         spending: Budget::default(),
         guard: GuardRules { attempts: 10, lock: Duration::from_mins(15) },

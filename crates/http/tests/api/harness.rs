@@ -73,6 +73,7 @@ pub(crate) fn quotas(change: impl FnOnce(&mut Quotas)) -> Quotas {
         password_guess: step,
         reset: step,
         mail: step,
+        keyed_request: step,
     };
     quotas.password_guess.address.burst = 20;
     quotas.reset.address.burst = 20;

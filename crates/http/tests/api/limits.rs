@@ -16,14 +16,14 @@ fn phone(number: u32) -> String {
 }
 
 /// Where the second of two requests comes from, if it shares the budget with the first, and if it does not.
-const SHARING: [(&str, &str, &str); 4] = [
+pub(crate) const SHARING: [(&str, &str, &str); 4] = [
     ("address", "192.0.2.1", "192.0.2.2"),
     ("address", "192.0.2.1", "2001:db8::1"),
     ("block", "192.0.2.200", "192.0.3.1"),
     ("everyone", "203.0.113.9", ""),
 ];
 
-fn narrow(step: &mut StepQuotas, scope: &str, burst: u32) {
+pub(crate) fn narrow(step: &mut StepQuotas, scope: &str, burst: u32) {
     match scope {
         "device" => step.device.burst = burst,
         "address" => step.address.burst = burst,

@@ -81,7 +81,7 @@ async fn the_five_steps() {
 #[actix_web::test]
 async fn every_refusal_of_a_sign_up() {
     let backstage = Backstage::new(&Options {
-        quotas: quotas(|quotas| quotas.sign_up.address.burst = 8),
+        quotas: quotas(|quotas| quotas.sign_up.address.burst = 7),
         ..Options::default()
     });
     let routes = backstage.routes().await;
@@ -109,7 +109,7 @@ async fn every_refusal_of_a_sign_up() {
         assert_eq!(from(origin).send(&routes).await.status, 200);
     }
     refused!("167_living_codes", from("e"), routes);
-    for number in 0..4 {
+    for number in 0..3 {
         assert_eq!(sign_up(&format!("+44740000000{number}")).send(&routes).await.status, 200);
     }
     refused!("167_client", sign_up("+447400000009"), routes);
