@@ -93,6 +93,11 @@ impl Odds {
 
 /// In plain words: `1 in 33,334`.
 impl fmt::Display for Odds {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is 1 at least, and a cast saturates"
+    )]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let one_in = 1.0 / self.probability();
         if !one_in.is_finite() {
@@ -101,12 +106,14 @@ impl fmt::Display for Odds {
         if one_in < 10.0 {
             return write!(f, "1 in {one_in:.1}");
         }
-        write!(f, "1 in {}", grouped(&format!("{one_in:.0}")))
+        write!(f, "1 in {}", grouped(one_in.round() as u64))
     }
 }
 
-/// Digits with commas between the thousands.
-fn grouped(digits: &str) -> String {
+/// The number with commas between the thousands.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at) % 3 == 0 {

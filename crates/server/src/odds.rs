@@ -1,7 +1,7 @@
 //! The odds of guessing a code, in sentences.
 
 use vestibule_application::Settings;
-use vestibule_domain::odds::GuessBounds;
+use vestibule_domain::odds::{GuessBounds, grouped};
 
 /// What `check` says of a guesser, under the present configuration.
 pub(crate) fn describe(settings: &Settings, code_digits: u8, values_per_code: u32) -> [String; 2] {
@@ -23,7 +23,7 @@ pub(crate) fn describe(settings: &Settings, code_digits: u8, values_per_code: u3
              first guess at each of {} codes",
             bounds.all_numbers_after_the_first(),
             bounds.all_numbers(),
-            bounds.codes(),
+            grouped(bounds.codes()),
         ),
     ]
 }

@@ -125,8 +125,9 @@ pub async fn a_forgotten_request_is_new<S: Answers>(storage: Arc<S>) {
 }
 
 /// So many requests an hour from an address, and in all, of which nobody else takes any.
-fn charges(burst: u32, seconds: u64) -> [Charge; 2] {
-    [Scope::Address(origin().address), Scope::Everyone].map(|scope| Charge {
+fn charges(of_address: u32, of_everyone: u32, seconds: u64) -> [Charge; 2] {
+    let scopes = [(Scope::Address(origin().address), of_address), (Scope::Everyone, of_everyone)];
+    scopes.map(|(scope, burst)| Charge {
         limit: Limit { step: Step::KeyedRequest, scope },
         quota: Quota { burst, period: Duration::from_hours(1) },
         unit: Unit::Taken,
@@ -139,13 +140,13 @@ pub async fn what_begins_is_charged_and_what_is_repeated_is_not<S: Answers + Sto
         request: RequestDigest([number; 32]),
         ..execution(number.into(), seconds)
     };
-    let begin = async |number, seconds| storage.begin(&at(number, seconds), &charges(2, seconds)).await;
+    let begin = async |number, seconds| storage.begin(&at(number, seconds), &charges(2, 1000, seconds)).await;
     assert_eq!(begin(1, 0).await, Ok(Beginning::Begun));
     storage.keep_answer(&at(1, 0), vec![1]).await.unwrap();
     let other = Execution { payload: PayloadDigest([9; 32]), ..at(1, 0) };
     for _ in 0..4 {
         assert_eq!(begin(1, 0).await, Ok(answered(id(1), &[1])));
-        assert_eq!(storage.begin(&other, &charges(2, 0)).await, Ok(Beginning::OtherPayload));
+        assert_eq!(storage.begin(&other, &charges(2, 1000, 0)).await, Ok(Beginning::OtherPayload));
     }
     assert_eq!(begin(2, 0).await, Ok(Beginning::Begun));
     assert_eq!(begin(2, 0).await, Ok(Beginning::Running));
@@ -156,14 +157,14 @@ pub async fn what_begins_is_charged_and_what_is_repeated_is_not<S: Answers + Sto
     let early = begin(3, 1799).await;
     assert_eq!(early, Err(BeginError::LimitReached { retry_after: Duration::from_secs(1) }));
     assert_eq!(begin(3, 1800).await, Ok(Beginning::Begun), "nothing was left of it");
-    let none = storage.begin(&at(4, 9999), &charges(0, 9999)).await;
+    let none = storage.begin(&at(4, 9999), &charges(0, 1000, 9999)).await;
     assert!(matches!(none, Err(BeginError::LimitReached { .. })));
 }
 
 pub async fn a_refused_beginning_charges_nobody<S: Answers + Storage>(storage: Arc<S>) {
     let at = |number: u8| Execution { request: RequestDigest([number; 32]), ..execution(number.into(), 0) };
     // The second of the two is empty.
-    let [mut first, everyones] = charges(1, 0);
+    let [mut first, everyones] = charges(1, 1, 0);
     first.quota.burst = 2;
     storage.begin(&at(1), &[everyones]).await.unwrap();
     for _ in 0..3 {
@@ -184,7 +185,7 @@ pub async fn of_32_beginnings_at_once_as_many_begin_as_there_are_units<S: Answer
         .map(|number| {
             let storage = Arc::clone(&storage);
             let execution = Execution { request: RequestDigest([number; 32]), ..execution(number.into(), 0) };
-            tokio::spawn(async move { storage.begin(&execution, &charges(21, 0)).await })
+            tokio::spawn(async move { storage.begin(&execution, &charges(21, 21, 0)).await })
         })
         .collect();
     let mut begun = 0;
