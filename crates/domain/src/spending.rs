@@ -443,7 +443,7 @@ mod tests {
                 countries: HashMap::from([(country("US"), money("0.02"))]),
             };
             let all = Ceiling { hour: None, day: day.map(money) };
-            Budget { all, prices, ..Budget::default() }.most_messages()
+            Budget { prices, all, ..Budget::default() }.most_messages()
         };
         assert_eq!(most(Some("10"), "0.35"), Some(500));
         assert_eq!(most(Some("10"), "0.01"), Some(1000));

@@ -112,7 +112,7 @@ impl<'a> Owner<'a> {
             let sign_up = SignUp {
                 phone: PHONE.to_owned(),
                 password: PASSWORD.to_owned().into(),
-                client: self.client(),
+                client: client(),
                 fingerprint: self.fingerprint(),
                 voice: voice(),
             };
@@ -144,7 +144,7 @@ impl<'a> Owner<'a> {
                 code: if mistyped { OneTimeCode::parse("99999999") } else { Some(code) },
                 registration: self.habits.names_attempt.then_some(attempt),
                 fingerprint: self.fingerprint(),
-                client: self.client(),
+                client: client(),
             };
             let next = match self.world.application.confirm_phone(confirm).await {
                 Ok(pair) => return pair,
@@ -174,7 +174,7 @@ impl<'a> Owner<'a> {
                 phone: PHONE.to_owned(),
                 registration: self.habits.names_attempt.then_some(attempt),
                 fingerprint: self.fingerprint(),
-                client: self.client(),
+                client: client(),
                 voice: voice(),
             };
             match self.world.application.resend_code(resend).await {
@@ -196,7 +196,7 @@ impl<'a> Owner<'a> {
                 phone: PHONE.to_owned(),
                 password: password.to_owned().into(),
                 fingerprint: self.fingerprint(),
-                client: self.client(),
+                client: client(),
             };
             match self.world.application.sign_in(sign_in).await {
                 Ok(pair) => return pair,
@@ -209,7 +209,7 @@ impl<'a> Owner<'a> {
 
     async fn sign_out(&mut self, pair: &TokenPair) {
         let customer = self.world.application.authenticate(pair.access_token.expose()).await.unwrap();
-        let origin = Origin { fingerprint: self.fingerprint(), address: ClientAddress::of(self.client()) };
+        let origin = Origin { fingerprint: self.fingerprint(), address: ClientAddress::of(client()) };
         self.world.application.sign_out(&customer, &origin).await.unwrap();
     }
 
@@ -220,7 +220,7 @@ impl<'a> Owner<'a> {
             let request = RequestReset {
                 phone: PHONE.to_owned(),
                 fingerprint: self.fingerprint(),
-                client: self.client(),
+                client: client(),
                 voice: voice(),
             };
             match self.world.application.request_reset(request).await {
@@ -249,7 +249,7 @@ impl<'a> Owner<'a> {
                 phone: PHONE.to_owned(),
                 code: if mistyped { OneTimeCode::parse("99999999") } else { Some(code) },
                 fingerprint: self.fingerprint(),
-                client: self.client(),
+                client: client(),
             };
             let reset = ResetPassword { check, password: NEW_PASSWORD.to_owned().into(), voice: voice() };
             let next = match self.world.application.reset_password(reset).await {
@@ -285,8 +285,9 @@ impl<'a> Owner<'a> {
     fn fingerprint(&self) -> Option<Fingerprint> {
         self.habits.names_device.then(|| Fingerprint::of("the owner's").unwrap())
     }
+}
 
-    fn client(&self) -> IpAddr {
-        [192, 0, 2, 7].into()
-    }
+/// Where she is, in a block that no stranger is in.
+fn client() -> IpAddr {
+    [192, 0, 2, 7].into()
 }
