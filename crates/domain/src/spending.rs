@@ -334,6 +334,14 @@ impl Budget {
         let hours = self.all.hour.map(|hour| hour.times(24));
         self.all.day.into_iter().chain(hours).min()
     }
+
+    /// The most messages that can be paid for in a day, at the lowest of the prices; `None`: there is no end to them.
+    #[must_use]
+    pub fn most_messages(&self) -> Option<u64> {
+        let prices = self.prices.countries.values().chain([&self.prices.otherwise]);
+        let cheapest = prices.map(|price| price.micros()).min()?;
+        self.worst_day()?.micros().checked_div(cheapest)
+    }
 }
 
 #[cfg(test)]
@@ -425,6 +433,22 @@ mod tests {
         assert_eq!(worst(Some("10"), None), Some(money("240")));
         assert_eq!(worst(Some("10"), Some("100")), Some(money("100")));
         assert_eq!(worst(Some("1"), Some("100")), Some(money("24")));
+    }
+
+    #[test]
+    fn the_most_messages_are_those_at_the_lowest_price() {
+        let most = |day: Option<&str>, otherwise: &str| {
+            let prices = Prices {
+                otherwise: money(otherwise),
+                countries: HashMap::from([(country("US"), money("0.02"))]),
+            };
+            let all = Ceiling { hour: None, day: day.map(money) };
+            Budget { prices, all, ..Budget::default() }.most_messages()
+        };
+        assert_eq!(most(Some("10"), "0.35"), Some(500));
+        assert_eq!(most(Some("10"), "0.01"), Some(1000));
+        assert_eq!(most(Some("10"), "0"), None, "what costs nothing has no end");
+        assert_eq!(most(None, "0.35"), None);
     }
 
     #[test]

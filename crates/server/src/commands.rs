@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::config::{Config, ConfigError};
-use crate::{countries, test_numbers, wiring};
+use crate::{countries, odds, test_numbers, wiring};
 
 /// Ends with status 2: a setting makes no sense.
 pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
@@ -55,6 +55,11 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     match service.application.settings.spending.worst_day() {
         Some(worst) => writeln!(out, "worst daily bill: {worst} {currency}")?,
         None => writeln!(out, "worst daily bill: unlimited: set spending.per_day")?,
+    }
+    let (settings, values) =
+        (&service.application.settings, service.application.derivation.values_per_code());
+    for sentence in odds::describe(settings, config.registration.code_length, values) {
+        writeln!(out, "{sentence}")?;
     }
     writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
     Ok(())
