@@ -18,6 +18,7 @@ mod migrate;
 mod outbox;
 mod rows;
 mod schema;
+mod shared;
 mod spending;
 mod statement;
 mod sweep;
@@ -58,12 +59,14 @@ use schema::{
     accepted_signatures, accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords,
     refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
+use shared::Shared;
 use statement::Asked;
 
 /// The storage port on PostgreSQL.
 pub struct Postgres {
     writes: Connections,
     reads: Connections,
+    short_reads: Shared,
     neighbours: Arc<Neighbours>,
     /// Commits so far.
     turn: AtomicUsize,
@@ -150,7 +153,8 @@ impl Postgres {
         migrate::prepare(&address, migrate).await?;
         Ok(Self {
             writes: Connections::new(&address, pool_size),
-            reads: Connections::new(&address, pool_size.div_ceil(2)),
+            reads: Connections::new(&address, pool_size.div_ceil(4)),
+            short_reads: Shared::new(&address, pool_size.div_ceil(4)),
             neighbours: Neighbours::meet(address),
             turn: AtomicUsize::new(0),
         })
@@ -161,6 +165,18 @@ impl Postgres {
         read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
     ) -> Result<T, Unavailable> {
         on(&self.reads, read).await
+    }
+
+    /// A read that is over soon: see [`Shared`].
+    async fn read_shortly<T>(
+        &self,
+        read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Unavailable> {
+        self.short_reads.read(read).await.map_err(|failure| match failure {
+            Failure::Database(error) => unavailable(&error),
+            Failure::Unreadable(unreadable) => unreadable.into(),
+            Failure::Unavailable(unavailable) => unavailable,
+        })
     }
 
     async fn write<T>(
@@ -184,6 +200,7 @@ async fn on<T>(
                     unavailable(&error)
                 }
                 Failure::Unreadable(unreadable) => unreadable.into(),
+                Failure::Unavailable(unavailable) => unavailable,
             })
         })
         .await
@@ -193,6 +210,13 @@ async fn on<T>(
 enum Failure {
     Database(diesel::result::Error),
     Unreadable(Unreadable),
+    Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for Failure {
+    fn from(error: Unavailable) -> Self {
+        Self::Unavailable(error)
+    }
 }
 
 impl From<diesel::result::Error> for Failure {
@@ -256,7 +280,7 @@ impl Storage for Postgres {
         limits: &[Limit],
     ) -> Result<SignUpState, Unavailable> {
         let used = used_numbers::table.find(digest.0.to_vec());
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             // All leave at once and run in this order: a registration that is confirmed in between is seen as it was before,
             // with a number that is used already, and never the other way round.
             let registration = load_registration(connection, phone);
@@ -270,7 +294,7 @@ impl Storage for Postgres {
     }
 
     async fn registration(&self, phone: &PhoneNumber) -> Result<Option<Loaded<Registration>>, Unavailable> {
-        self.read(async |connection| load_registration(connection, phone).await).await
+        self.read_shortly(async |connection| load_registration(connection, phone).await).await
     }
 
     async fn account_of_session(
@@ -278,7 +302,7 @@ impl Storage for Postgres {
         user: UserId,
         session: SessionId,
     ) -> Result<Option<SignedInAccount>, Unavailable> {
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             let rows: Option<(AccountRow, SessionRow)> = accounts::table
                 .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
                 .filter(sessions::id.eq(session.uuid()))
@@ -293,7 +317,7 @@ impl Storage for Postgres {
     }
 
     async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable> {
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             let rows: Option<(RefreshTokenRow, AccountRow, SessionRow)> = refresh_tokens::table
                 .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
                 .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
@@ -311,7 +335,7 @@ impl Storage for Postgres {
     }
 
     async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable> {
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             let budgets = async { Ok(budgets::load(connection, limits).await?) };
             let (credentials, budgets) = try_join(load_credentials(connection, phone), budgets).await?;
             Ok(Credentials { budgets, ..credentials })
@@ -320,7 +344,7 @@ impl Storage for Postgres {
     }
 
     async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
-        self.read(async |connection| Ok(budgets::load(connection, of).await?)).await
+        self.read_shortly(async |connection| Ok(budgets::load(connection, of).await?)).await
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {
