@@ -32,6 +32,7 @@ pub(crate) const RULES: Rules = Rules {
     max_messages: 5,
     sign_ups: QUOTA,
     guesses: QUOTA,
+    places: 20,
 };
 
 /// Everybody's password, and one that is nobody's.
@@ -157,7 +158,7 @@ impl People {
         };
         let outcome =
             self.registration(number)?.confirm(&confirm, &self.derivation.codes(None), &RULES, self.now);
-        let Confirmation::Opened { registration, account, password, session } = outcome else {
+        let Confirmation::Opened { registration, account, password, session, .. } = outcome else {
             anyhow::bail!("a code was refused");
         };
         let refresh_token = NewRefreshToken {

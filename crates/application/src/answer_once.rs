@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use vestibule_domain::{Fingerprint, MerchantId, UserId};
-use vestibule_port_storage::{Beginning, Execution, Unavailable};
+use vestibule_domain::limits::{Step, Unit};
+use vestibule_domain::{Fingerprint, MerchantId, Origin, UserId};
+use vestibule_port_storage::{BeginError, Beginning, Execution, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::Application;
@@ -64,6 +65,8 @@ pub struct KeyedRequest<'a> {
     pub asker: Asker,
     /// The partner whose app asks: what one was answered is not repeated to another.
     pub merchant: Option<MerchantId>,
+    /// Where it comes from, which bears what its answer takes of storage.
+    pub origin: Origin,
     /// All that it carries.
     pub payload: &'a [&'a [u8]],
 }
@@ -85,9 +88,24 @@ pub enum AnswerOnceError {
     /// The key belongs to a request that carried something else.
     #[error("the key was used for another request")]
     OtherPayload,
+    /// Too many answers are kept already that were given to where it comes from, or altogether.
+    #[error("too many requests with a key")]
+    TooMany {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// Storage does not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+impl From<BeginError> for AnswerOnceError {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::LimitReached { retry_after } => Self::TooMany { retry_after },
+            BeginError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+        }
+    }
 }
 
 impl Application {
@@ -113,8 +131,9 @@ impl Application {
             leased_until: now + LEASE,
             forget_at: now + KEPT_FOR,
         };
+        let charges = self.settings.quotas.charges(Step::KeyedRequest, &request.origin, Unit::Taken, now);
         for _ in 0..MAX_BEGINNINGS {
-            match self.answers.begin(&execution).await? {
+            match self.answers.begin(&execution, &charges).await? {
                 Beginning::Begun => return Ok(Turn::First(execution)),
                 Beginning::Running => return Err(AnswerOnceError::Running),
                 Beginning::OtherPayload => return Err(AnswerOnceError::OtherPayload),

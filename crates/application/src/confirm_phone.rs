@@ -121,7 +121,7 @@ impl Application {
                         session: Some(session.id()),
                         ..Scene::at(&phone, &origin)
                     };
-                    let watched = self.watched(&phone, attempt.address, &codes, now);
+                    let watched = self.watched(&phone, attempt.address, 0, &codes, now);
                     let events = match account.kind() {
                         AccountKind::Customer => &[Event::PhoneConfirmed][..],
                         AccountKind::Test => &[Event::PhoneConfirmed, Event::TestAccountOpened],

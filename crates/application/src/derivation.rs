@@ -146,6 +146,12 @@ impl Derivation {
         self.generations().find_map(|subkeys| subkeys.answers.open(&place(to), sealed))
     }
 
+    /// How many values are accepted for each code that is derived: one, or two while the key before is accepted too.
+    #[must_use]
+    pub fn values_per_code(&self) -> u32 {
+        if self.previous.is_some() { 2 } else { 1 }
+    }
+
     fn generations(&self) -> impl Iterator<Item = &Subkeys> {
         std::iter::once(&self.active).chain(&self.previous)
     }
@@ -262,7 +268,7 @@ mod tests {
     use std::collections::HashSet;
 
     use time::UtcDateTime;
-    use vestibule_domain::{Fingerprint, UserId};
+    use vestibule_domain::{ClientAddress, Fingerprint, Origin, UserId};
     use vestibule_testkit::CountingEntropy;
 
     use crate::IdempotencyKey;
@@ -300,6 +306,7 @@ mod tests {
         assert!(derivation(2, Some(1)).codes(None).matches(attempt(1), 0, &code));
         assert!(!derivation(2, None).codes(None).matches(attempt(1), 0, &code));
         assert_ne!(derivation(2, Some(1)).codes(None).code(attempt(1), 0), code);
+        assert_eq!([derivation(1, None), derivation(2, Some(1))].map(|keys| keys.values_per_code()), [1, 2]);
     }
 
     #[test]
@@ -341,7 +348,8 @@ mod tests {
     }
 
     fn request<'a>(key: &'a IdempotencyKey, target: [&'a str; 2], asker: Asker) -> KeyedRequest<'a> {
-        KeyedRequest { key, target, asker, merchant: None, payload: &[] }
+        let origin = Origin { fingerprint: None, address: ClientAddress::of([192, 0, 2, 1].into()) };
+        KeyedRequest { key, target, asker, merchant: None, origin, payload: &[] }
     }
 
     #[test]

@@ -77,11 +77,12 @@ impl Application {
             let now = self.clock.now();
             let delivery = self.known_delivery(&loaded.value, &resend.claim, now).await?;
             let codes = self.sign_up_codes(&phone, now);
+            let sent_before = loaded.value.messages(now);
             let step = loaded
                 .value
                 .resend(&resend, &codes, &self.settings.registration, now)
                 .map_err(|refusal| refused(refusal, delivery))?;
-            let watched = self.watched(&phone, origin.address, &codes, now);
+            let watched = self.watched(&phone, origin.address, sent_before, &codes, now);
             if let Some(watched) = &watched {
                 let limits: Vec<_> = watched.limits().collect();
                 let budgets = self.storage.budgets(&limits).await?;

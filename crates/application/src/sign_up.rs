@@ -107,7 +107,7 @@ impl Application {
         let digest = self.derivation.number_digest(&phone);
         let now = self.clock.now();
         let codes = self.sign_up_codes(&phone, now);
-        let watched = self.watched(&phone, origin.address, &codes, now);
+        let watched = self.watched(&phone, origin.address, 0, &codes, now);
         let mut limits = self.sign_up_limits(&origin, merchant);
         limits.extend(watched.iter().flat_map(Watched::limits));
         let state = self.storage.sign_up_state(&phone, &digest, &limits).await?;
@@ -139,13 +139,14 @@ impl Application {
                 Some(loaded) => (Some(loaded.value), Some(loaded.version)),
                 None => (None, None),
             };
+            let sent_before = current.as_ref().map_or(0, |current: &Registration| current.messages(now));
             let number = self.number_use(state.number_used);
             let rules = &self.settings.registration;
             let codes = self.sign_up_codes(&sign_up.phone, now);
             let step = Registration::sign_up(current, number, sign_up.clone(), &codes, rules, now)?;
             let to = Recipient::Phone(sign_up.phone.clone());
             let message = codes.sent(step.message).map(|message| self.message(to, voice, message));
-            let watched = self.watched(&sign_up.phone, sign_up.origin.address, &codes, now);
+            let watched = self.watched(&sign_up.phone, sign_up.origin.address, sent_before, &codes, now);
             let mut charges = self.sign_up_charges(&sign_up.origin, voice.merchant, Unit::Taken, now);
             charges.extend(self.guard_charges(watched.as_ref()));
             let changes = Changes {

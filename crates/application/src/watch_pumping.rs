@@ -64,6 +64,7 @@ impl Waiting {
 pub(crate) struct Watched {
     traffic: Traffic,
     charges: Vec<Charge>,
+    sent_before: u32,
 }
 
 impl Watched {
@@ -73,11 +74,12 @@ impl Watched {
 }
 
 impl Application {
-    /// What a code to the number is held against; nothing where none is sent, for a test number, or the guard is off.
+    /// What a code to the number is held against, to which so many were sent within a day; nothing where none is sent, for a test number, or the guard is off.
     pub(crate) fn watched(
         &self,
         to: &PhoneNumber,
         from: ClientAddress,
+        sent_before: u32,
         codes: &Codes<'_>,
         now: UtcDateTime,
     ) -> Option<Watched> {
@@ -86,7 +88,7 @@ impl Application {
             return None;
         }
         let traffic = Traffic::new(to, from);
-        Some(Watched { traffic, charges: guard.charges(&traffic, now) })
+        Some(Watched { traffic, charges: guard.charges(&traffic, sent_before, now), sent_before })
     }
 
     /// Whether the guard lets a code pass that finds the budgets so. What it holds back is recorded, and so is what it would if it did not only
@@ -100,7 +102,7 @@ impl Application {
         to: &PhoneNumber,
         budgets: &Budgets,
     ) -> Result<(), Duration> {
-        let Some(Watched { traffic, charges }) = watched else { return Ok(()) };
+        let Some(Watched { traffic, charges, .. }) = watched else { return Ok(()) };
         let Err(Objection { limit, reason, retry_after }) = budgets.judge(charges, || self.chance()) else {
             return Ok(());
         };
@@ -135,7 +137,8 @@ impl Application {
     /// What a code that goes out is counted as, where nobody is refused.
     pub(crate) fn guard_tallies(&self, watched: Option<&Watched>, now: UtcDateTime) -> Vec<Tally> {
         let observed = watched.filter(|_| self.settings.pumping.mode == Mode::Observe);
-        observed.map(|watched| self.settings.pumping.sent(&watched.traffic, now)).unwrap_or_default()
+        let sent = |watched: &Watched| self.settings.pumping.sent(&watched.traffic, watched.sent_before, now);
+        observed.map(sent).unwrap_or_default()
     }
 
     /// What codes that come back return, after so many messages.

@@ -20,6 +20,7 @@ pub mod limits;
 mod merchant;
 mod message;
 mod number_range;
+pub mod odds;
 mod origin;
 mod password;
 pub mod password_reset;

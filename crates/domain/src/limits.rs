@@ -27,19 +27,22 @@ pub enum Step {
     Reset,
     /// A confirmation mail.
     Mail,
+    /// A request that names itself by a key, so that its answer is kept.
+    KeyedRequest,
     /// A code for a sign-up, until it comes back: see [`pumping`](crate::pumping).
     Code,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SignUp,
         Self::Resend,
         Self::CodeGuess,
         Self::PasswordGuess,
         Self::Reset,
         Self::Mail,
+        Self::KeyedRequest,
         Self::Code,
     ];
 
@@ -53,6 +56,7 @@ impl Step {
             Self::PasswordGuess => "password-guess",
             Self::Reset => "reset",
             Self::Mail => "mail",
+            Self::KeyedRequest => "keyed-request",
             Self::Code => "code",
         }
     }
@@ -270,6 +274,8 @@ pub struct Quotas {
     pub reset: StepQuotas,
     /// Of [`Step::Mail`].
     pub mail: StepQuotas,
+    /// Of [`Step::KeyedRequest`].
+    pub keyed_request: StepQuotas,
 }
 
 impl Quotas {
@@ -308,6 +314,12 @@ impl Quotas {
         charges
     }
 
+    /// Everyone's budget of the step, if there is one, and where it stands.
+    #[must_use]
+    pub fn everyones(&self, step: Step) -> Option<(Limit, Quota)> {
+        Some((Limit { step, scope: Scope::Everyone }, self.of(step)?.everyone))
+    }
+
     const fn of(&self, step: Step) -> Option<&StepQuotas> {
         Some(match step {
             Step::SignUp => &self.sign_up,
@@ -316,6 +328,7 @@ impl Quotas {
             Step::PasswordGuess => &self.password_guess,
             Step::Reset => &self.reset,
             Step::Mail => &self.mail,
+            Step::KeyedRequest => &self.keyed_request,
             Step::Code => return None,
         })
     }
@@ -378,6 +391,7 @@ mod tests {
             password_guess: step,
             reset: step,
             mail: step,
+            keyed_request: step,
         };
         let origin = Origin { fingerprint: Fingerprint::of("a"), address: address("192.0.2.7") };
         let keys = |origin| {

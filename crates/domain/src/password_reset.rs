@@ -86,9 +86,9 @@ impl PasswordReset {
             message(ledger.repeat(&claim, codes, rules, now)?)
         } else {
             let too_many = |retry_after| ResendRefusal::TooMany { retry_after };
-            let full_at = rules.sign_ups.charge(ledger.attempts_full_at, now).map_err(too_many)?;
-            ledger.admit_live(now).map_err(too_many)?;
-            ledger.attempts_full_at = Some(full_at);
+            let full_at = ledger.charge_attempt(&origin, rules, now).map_err(too_many)?;
+            ledger.admit_live(&origin, rules, now).map_err(too_many)?;
+            ledger.attempts_full_at = full_at;
             let attempt = ledger.distinct(Attempt::begin(attempt, (), origin, rules, now), codes, now);
             let message = message(&attempt);
             ledger.attempts.push(attempt);

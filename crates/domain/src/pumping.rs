@@ -33,6 +33,10 @@ const SLOWED_FOR: Duration = Duration::from_mins(1);
 /// How much of a budget may be used, in hundredths, before sign-ups are slowed.
 const OPEN_PERCENT: u8 = 50;
 
+/// Codes to one number within a day that are held against its range and its country. Further ones are held against the block that asks alone: or
+/// else who signs up one number again and again would close its range, and keep its owner out.
+pub const CODES_PER_NUMBER: u32 = 10;
+
 /// What becomes of what the guard finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -182,15 +186,17 @@ impl PumpingGuard {
         country.and_then(|country| self.countries.get(&country)).copied().unwrap_or(self.norm)
     }
 
-    /// The budgets that a code is held against, the narrowest first; none if the guard is off. They are what must have a unit where the guard enforces.
+    /// The budgets that a code is held against, the narrowest first; none if the guard is off. Each must have a unit where the guard
+    /// enforces. `sent_before` are the codes that were sent to the number within a day: see [`CODES_PER_NUMBER`].
     #[must_use]
-    pub fn charges(&self, traffic: &Traffic, now: UtcDateTime) -> Vec<Charge> {
+    pub fn charges(&self, traffic: &Traffic, sent_before: u32, now: UtcDateTime) -> Vec<Charge> {
         if self.mode == Mode::Off {
             return Vec::new();
         }
-        let narrow = [Scope::Block(traffic.block), Scope::Range(traffic.range)];
-        let scopes = narrow.into_iter().chain(traffic.country.map(Scope::Country));
-        scopes.map(|scope| self.charge(scope, now)).collect()
+        let numbers = [Some(Scope::Range(traffic.range)), traffic.country.map(Scope::Country)];
+        let unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
+        let numbers = numbers.into_iter().flatten().map(|scope| Charge { unit, ..self.charge(scope, now) });
+        std::iter::once(self.charge(Scope::Block(traffic.block), now)).chain(numbers).collect()
     }
 
     /// The charge of a budget, whatever the mode.
@@ -216,21 +222,22 @@ impl PumpingGuard {
 
     /// What a code that goes out changes, where the guard only observes.
     #[must_use]
-    pub fn sent(&self, traffic: &Traffic, now: UtcDateTime) -> Vec<Tally> {
-        self.tallies(traffic, 1, 0, now)
+    pub fn sent(&self, traffic: &Traffic, sent_before: u32, now: UtcDateTime) -> Vec<Tally> {
+        let charges = self.charges(traffic, sent_before, now).into_iter();
+        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| tally(charge, 1, 0)).collect()
     }
 
     /// What changes when a code comes back that took so many messages.
     #[must_use]
     pub fn returned(&self, traffic: &Traffic, messages: u32, now: UtcDateTime) -> Vec<Tally> {
         let percent = u32::from(self.norm(traffic.country).confirmed_percent.clamp(1, 100));
-        self.tallies(traffic, 0, messages.saturating_mul(100) / percent, now)
+        let units = messages.saturating_mul(100) / percent;
+        self.charges(traffic, 0, now).into_iter().map(|charge| tally(charge, 0, units)).collect()
     }
+}
 
-    fn tallies(&self, traffic: &Traffic, taken: u32, returned: u32, now: UtcDateTime) -> Vec<Tally> {
-        let tally = |Charge { limit, quota, .. }| Tally { limit, quota, taken, returned, now };
-        self.charges(traffic, now).into_iter().map(tally).collect()
-    }
+const fn tally(Charge { limit, quota, now, .. }: Charge, taken: u32, returned: u32) -> Tally {
+    Tally { limit, quota, taken, returned, now }
 }
 
 /// What one budget has to say of a code that would be charged to it.

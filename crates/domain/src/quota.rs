@@ -43,6 +43,16 @@ impl Quota {
         self.burst.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
     }
 
+    /// The most units that can be taken within so long, of a budget that is full at first.
+    #[must_use]
+    pub fn most_within(&self, span: Duration) -> u64 {
+        if self.burst == 0 {
+            return 0;
+        }
+        let grown_back = span.as_micros() / self.unit().as_micros().max(1);
+        u64::from(self.burst).saturating_add(u64::try_from(grown_back).unwrap_or(u64::MAX))
+    }
+
     /// How long one unit takes to grow back, in whole microseconds, as databases count.
     #[must_use]
     pub fn unit(&self) -> Duration {
@@ -86,6 +96,13 @@ mod tests {
             arrival = Some(QUOTA.charge(arrival, now).unwrap());
         }
         assert!(QUOTA.charge(arrival, now).is_err());
+    }
+
+    #[test]
+    fn a_full_budget_gives_within_a_time_its_burst_and_what_grows_back() {
+        let within = |minutes: u64| QUOTA.most_within(Duration::from_secs(60 * minutes));
+        assert_eq!([within(0), within(1), within(10)], [3, 6, 33]);
+        assert_eq!(Quota { burst: 0, ..QUOTA }.most_within(Duration::from_hours(24)), 0);
     }
 
     #[test]

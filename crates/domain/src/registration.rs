@@ -55,6 +55,10 @@ pub struct Rules {
     pub sign_ups: Quota,
     /// Guesses for one phone, over all attempts.
     pub guesses: Quota,
+    /// Blocks of addresses whose first origin has, for a day, a share of its own at the phone: sign-ups within `max_messages` and the
+    /// first guess at each code are not refused for what others have used up. Who has fewer blocks than that can't keep the
+    /// phone's owner out; it adds at most `max_messages` messages and as many guesses for each.
+    pub places: u32,
 }
 
 /// Everything that is known of one phone number that someone signed up with.
@@ -139,6 +143,12 @@ impl Registration {
             | Self::Confirmed(Confirmed { ledger, .. })
             | Self::Concealed(Concealed { ledger, .. }) => ledger,
         }
+    }
+
+    /// Messages to the number within a day, those of attempts that have ended by a confirmation not included.
+    #[must_use]
+    pub fn messages(&self, now: UtcDateTime) -> u32 {
+        self.ledger().open(now).map(|attempt| attempt.messages).sum()
     }
 
     /// When nothing of it matters any more and storage may forget it: no attempt can be continued, the confirmation

@@ -243,6 +243,7 @@ mod tests {
         assert_eq!(kept.decide(money("0.6")), Ok(money("0.6")));
         assert_eq!(kept.decide(money("0.600001")), Err(spend.rest));
     }
+
     #[test]
     fn what_was_paid_takes_the_place_of_what_was_counted() {
         let spend = Spend {

@@ -19,7 +19,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 use vestibule_application::{Asker, Execution, IdempotencyKey, KeyedRequest, Turn};
-use vestibule_domain::MerchantId;
+use vestibule_domain::{MerchantId, Origin};
 use zeroize::Zeroizing;
 
 use crate::finish::{Written, write_problem};
@@ -58,7 +58,8 @@ pub(crate) async fn answer_once(
     let Some(asker) = asker(takes, &http, &request) else {
         return next.call(request).await;
     };
-    let keyed = match read(asker, &mut request).await {
+    let origin = client::origin(request.request(), &http.trusted_proxies);
+    let keyed = match read(asker, origin, &mut request).await {
         Ok(keyed) => keyed,
         Err(problem) => return Ok(request.error_response(problem)),
     };
@@ -83,6 +84,7 @@ struct Keyed {
     key: IdempotencyKey,
     asker: Asker,
     merchant: Option<MerchantId>,
+    origin: Origin,
     method: Method,
     path: String,
     /// The query, the media type and the body.
@@ -93,8 +95,9 @@ impl Keyed {
     async fn begin(&self, http: &Http) -> Result<Turn, Problem> {
         let payload: Vec<&[u8]> = self.payload.iter().map(AsRef::as_ref).collect();
         let target = [self.method.as_str(), self.path.as_str()];
-        let Self { key, asker, merchant, .. } = self;
-        let request = KeyedRequest { key, target, asker: *asker, merchant: *merchant, payload: &payload };
+        let Self { key, asker, merchant, origin, .. } = self;
+        let (asker, merchant, origin) = (*asker, *merchant, *origin);
+        let request = KeyedRequest { key, target, asker, merchant, origin, payload: &payload };
         Ok(http.application.begin_request(&request).await?)
     }
 }
@@ -110,7 +113,7 @@ fn asker(takes: Takes, http: &Http, request: &ServiceRequest) -> Option<Asker> {
 }
 
 /// Reads the key and the body, which the handler then finds as it was.
-async fn read(asker: Asker, request: &mut ServiceRequest) -> Result<Keyed, Problem> {
+async fn read(asker: Asker, origin: Origin, request: &mut ServiceRequest) -> Result<Keyed, Problem> {
     let key = key::parse(request.headers()).ok_or_else(|| Problem::field(IDEMPOTENCY_KEY))?;
     let payload = request.extract::<Payload>().await.map_err(|_| Problem::body())?;
     let body = body::read_bytes(request.request(), payload).await?.freeze();
@@ -123,6 +126,7 @@ async fn read(asker: Asker, request: &mut ServiceRequest) -> Result<Keyed, Probl
         key,
         asker,
         merchant: request.extensions().get().copied(),
+        origin,
         method: request.method().clone(),
         path: request.path().to_owned(),
         payload: [query, media_type.unwrap_or_default(), body],

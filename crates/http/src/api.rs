@@ -490,6 +490,14 @@ impl Modify for Repeats {
             );
             responses
                 .insert("422".to_owned(), refusal("9006 (the key was used for a request that is different)"));
+            let too_many = "9008 (too many new requests with a key), with `Retry-After`";
+            match responses.entry("429".to_owned()).or_insert_with(|| refusal(too_many)) {
+                RefOr::T(response) if response.description != too_many => {
+                    response.description.push_str("; ");
+                    response.description.push_str(too_many);
+                }
+                RefOr::T(_) | RefOr::Ref(_) => {}
+            }
         }
     }
 }

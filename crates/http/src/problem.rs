@@ -150,6 +150,10 @@ impl Problem {
         Self::waiting(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_IN_USE", 9007, NEARLY_THERE)
     }
 
+    fn too_many_keys(wait: Duration) -> Self {
+        Self::too_many("RATE_LIMIT_IDEMPOTENCY_KEY", 9008, wait)
+    }
+
     /// A partner that is none, and those whose signature is not what it should be.
     pub(crate) fn unknown_merchant() -> Self {
         Self::new(StatusCode::FORBIDDEN, "UNKNOWN_MERCHANT", 9010)
@@ -398,6 +402,7 @@ impl From<AnswerOnceError> for Problem {
         match error {
             AnswerOnceError::Running => Self::key_in_use(),
             AnswerOnceError::OtherPayload => Self::key_reused(),
+            AnswerOnceError::TooMany { retry_after } => Self::too_many_keys(retry_after),
             AnswerOnceError::Unavailable(cause) => Self::unavailable(&cause),
         }
     }

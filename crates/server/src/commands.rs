@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use vestibule_domain::spending::{Ceiling, Purse, Window};
 
 use crate::config::{Config, ConfigError};
-use crate::{countries, test_numbers, wiring};
+use crate::{countries, odds, test_numbers, wiring};
 
 /// Ends with status 2: a setting makes no sense.
 pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
@@ -59,6 +59,11 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     match budget.worst_day() {
         Some(worst) => writeln!(out, "worst daily bill: {worst} {currency}")?,
         None => writeln!(out, "worst daily bill: unlimited: set spending.per_day")?,
+    }
+    let (settings, values) =
+        (&service.application.settings, service.application.derivation.values_per_code());
+    for sentence in odds::describe(settings, config.registration.code_length, values) {
+        writeln!(out, "{sentence}")?;
     }
     writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
     Ok(())

@@ -390,6 +390,7 @@ section! {
         login_lock_seconds: u64 = 900,
         signup_per_phone_per_day: u32 = 10,
         guesses_per_phone_per_day: u32 = 30,
+        blocks_per_phone_per_day: u32 = 20,
         mails_per_account_per_day: u32 = 10,
         signup_per_device_per_hour: Rate = Rate(10),
         signup_per_ip_per_hour: Rate = Rate(30),
@@ -415,6 +416,10 @@ section! {
         mails_per_ip_per_hour: Rate = Rate(60),
         mails_per_block_per_hour: Rate = Rate(600),
         mails_per_hour: Rate = Rate(20_000),
+        keyed_requests_per_device_per_hour: Rate = Rate(300),
+        keyed_requests_per_ip_per_hour: Rate = Rate(1_200),
+        keyed_requests_per_block_per_hour: Rate = Rate(12_000),
+        keyed_requests_per_hour: Rate = Rate(100_000),
     }
 }
 
@@ -463,6 +468,12 @@ impl Limits {
                 self.mails_per_ip_per_hour,
                 self.mails_per_block_per_hour,
                 self.mails_per_hour,
+            ),
+            keyed_request: step(
+                self.keyed_requests_per_device_per_hour,
+                self.keyed_requests_per_ip_per_hour,
+                self.keyed_requests_per_block_per_hour,
+                self.keyed_requests_per_hour,
             ),
         }
     }
@@ -570,11 +581,14 @@ impl Guard {
         if !(1..=100).contains(&self.min_confirmed_percent) {
             return refuse("guard.min_confirmed_percent", "must be 1 to 100");
         }
-        let mode = match self.mode {
-            Some(GuardMode::Off) => Mode::Off,
-            Some(GuardMode::Enforce) => Mode::Enforce,
-            None if environment == Environment::Production => Mode::Enforce,
-            Some(GuardMode::Observe) | None => Mode::Observe,
+        let by_default = match environment {
+            Environment::Development => GuardMode::Observe,
+            Environment::Production => GuardMode::Enforce,
+        };
+        let mode = match self.mode.unwrap_or(by_default) {
+            GuardMode::Off => Mode::Off,
+            GuardMode::Observe => Mode::Observe,
+            GuardMode::Enforce => Mode::Enforce,
         };
         let norm = CountryNorm {
             confirmed_percent: self.min_confirmed_percent,
@@ -698,6 +712,7 @@ impl Config {
             ("database.pool_size", self.database.pool_size.into(), 1024),
             ("limits.signup_per_phone_per_day", self.limits.signup_per_phone_per_day.into(), 1_000_000),
             ("limits.guesses_per_phone_per_day", self.limits.guesses_per_phone_per_day.into(), 1_000_000),
+            ("limits.blocks_per_phone_per_day", self.limits.blocks_per_phone_per_day.into(), 1000),
             ("limits.mails_per_account_per_day", self.limits.mails_per_account_per_day.into(), 1_000_000),
             ("hashing.threads", self.hashing.threads.unwrap_or(1) as u64, 1024),
             ("hashing.queue", self.hashing.queue as u64, 1_000_000),

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use vestibule_application::{Application, ToldOfSpending};
+use vestibule_application::{Application, ToldOfLimits, ToldOfSpending};
 use vestibule_domain::MerchantId;
 use vestibule_http::{Http, Partners, Services};
 
@@ -21,7 +21,7 @@ use crate::{countries, inbox_routes, wiring};
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// How often it is looked how much money is left.
-const WATCH_SPENDING_EVERY: Duration = Duration::from_secs(30);
+const WATCH_BUDGETS_EVERY: Duration = Duration::from_secs(30);
 
 /// How often it is recorded what the guard against pumping has held back.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
-    let watching = tokio::spawn(watch_spending(Arc::clone(&service.application)));
+    let watching = tokio::spawn(watch_budgets(Arc::clone(&service.application)));
     let application = Arc::clone(&service.application);
     let recording = tokio::spawn(record_held_back(Arc::clone(&application)));
     let sweeping = tokio::spawn(sweep(service.application));
@@ -174,14 +174,17 @@ async fn record_held_back(application: Arc<Application>) {
     }
 }
 
-/// Tells the operator of ceilings that come near.
-async fn watch_spending(application: Arc<Application>) {
-    let mut interval = tokio::time::interval(WATCH_SPENDING_EVERY);
-    let mut told = ToldOfSpending::default();
+/// Tells the operator of ceilings that come near, and of budgets of everyone's that are spent.
+async fn watch_budgets(application: Arc<Application>) {
+    let mut interval = tokio::time::interval(WATCH_BUDGETS_EVERY);
+    let (mut told_of_spending, mut told_of_limits) = (ToldOfSpending::default(), ToldOfLimits::default());
     loop {
         interval.tick().await;
-        if let Err(error) = application.watch_spending(&mut told).await {
+        if let Err(error) = application.watch_spending(&mut told_of_spending).await {
             tracing::warn!(%error, "cannot read what was spent");
+        }
+        if let Err(error) = application.watch_limits(&mut told_of_limits).await {
+            tracing::warn!(%error, "cannot read what is left of everyone's budgets");
         }
     }
 }

@@ -232,6 +232,7 @@ fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
             max_messages: registration.max_messages,
             sign_ups: Quota { burst: limits.signup_per_phone_per_day, period: DAY },
             guesses: Quota { burst: limits.guesses_per_phone_per_day, period: DAY },
+            places: limits.blocks_per_phone_per_day,
         },
         email: EmailRules {
             link_ttl: Duration::from_secs(registration.email_ttl_seconds),

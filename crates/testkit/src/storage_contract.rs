@@ -183,6 +183,9 @@ macro_rules! storage_contract {
                 of_32_executions_at_once_one_begins,
                 an_answer_is_repeated_as_it_was_kept,
                 a_request_with_another_payload_is_refused,
+                what_begins_is_charged_and_what_is_repeated_is_not,
+                a_refused_beginning_charges_nobody,
+                of_32_beginnings_at_once_as_many_begin_as_there_are_units,
                 an_execution_that_died_is_begun_again_once,
                 only_the_last_execution_answers_or_forgets,
                 a_forgotten_request_is_new,
@@ -209,6 +212,7 @@ const RULES: Rules = Rules {
     max_messages: 5,
     sign_ups: Quota { burst: 10, period: Duration::from_hours(24) },
     guesses: Quota { burst: 30, period: Duration::from_hours(24) },
+    places: 20,
 };
 const EMAIL_RULES: EmailRules = EmailRules {
     link_ttl: Duration::from_hours(24),

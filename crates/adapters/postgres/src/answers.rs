@@ -1,40 +1,91 @@
-use async_trait::async_trait;
-use diesel::sql_types::{Binary, Bool, Timestamptz};
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, sql_query};
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use uuid::Uuid;
-use vestibule_port_storage::{Answers, Beginning, Execution, RequestDigest, Unavailable};
+use std::sync::atomic::Ordering;
 
+use async_trait::async_trait;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_types::{Binary, Timestamptz};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use time::OffsetDateTime;
+use uuid::Uuid;
+use vestibule_domain::limits::Charge;
+use vestibule_port_storage::{Answers, BeginError, Beginning, Execution, RequestDigest, Unavailable};
+
+use crate::Postgres;
+use crate::budgets::{self, Asked, TakeUnit};
+use crate::connection::{discard_on, is_rivalry, unavailable};
 use crate::rows::stamp;
 use crate::schema::kept_answers;
-use crate::statement::Prepared;
-use crate::{Failure, Postgres};
+use crate::statement::{BUDGET, Prepared, Together};
 
-/// Begins what is new, past, or left behind by who has died. Who comes second waits here for the first, and then finds its row.
-const BEGIN: &str = "
-    WITH begun AS (
-      INSERT INTO kept_answers AS known (request, payload, execution, leased_until, forget_at) VALUES ($1, $2, $3, $4, $5)
-      ON CONFLICT (request) DO UPDATE SET payload = excluded.payload, execution = excluded.execution,
-        leased_until = excluded.leased_until, answer = NULL, forget_at = excluded.forget_at
-      WHERE known.forget_at <= $6
-        OR (known.answer IS NULL AND known.leased_until <= $6 AND known.payload = excluded.payload)
-      RETURNING request)
-    SELECT EXISTS (SELECT FROM begun) AS yes";
+/// The constraint that `vestibule_demand` names when a request is known already.
+const BEGUN: &str = "begun";
 
-/// How often a request is looked for that was there when it was to be begun, and was forgotten before it was read.
-const MAX_LOOKS: usize = 8;
+/// How often a request is begun again that was there, and was forgotten before it was read; or that found a part of a budget empty.
+const MAX_LOOKS: usize = 16;
 
-#[derive(diesel::QueryableByName)]
-struct Answer {
-    #[diesel(sql_type = Bool)]
-    yes: bool,
+/// Begins what is new, past, or left behind by who has died. Who comes second waits here for the first, and then finds its row. Returns a
+/// row when it has begun.
+struct Begin {
+    request: Vec<u8>,
+    payload: Vec<u8>,
+    execution: Uuid,
+    leased_until: OffsetDateTime,
+    forget_at: OffsetDateTime,
+    now: OffsetDateTime,
+}
+
+impl Begin {
+    fn new(execution: &Execution) -> Self {
+        Self {
+            request: execution.request.0.to_vec(),
+            payload: execution.payload.0.to_vec(),
+            execution: execution.id,
+            leased_until: stamp(execution.leased_until),
+            forget_at: stamp(execution.forget_at),
+            now: stamp(execution.now),
+        }
+    }
+}
+
+impl QueryFragment<Pg> for Begin {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO kept_answers AS known (request, payload, execution, leased_until, forget_at) VALUES (",
+        );
+        out.push_bind_param::<Binary, _>(&self.request)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.payload)?;
+        out.push_sql(", ");
+        out.push_bind_param::<diesel::sql_types::Uuid, _>(&self.execution)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.leased_until)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.forget_at)?;
+        out.push_sql(
+            ") ON CONFLICT (request) DO UPDATE SET payload = excluded.payload, execution = excluded.execution,
+              leased_until = excluded.leased_until, answer = NULL, forget_at = excluded.forget_at
+            WHERE known.forget_at <= ",
+        );
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(
+            " OR (known.answer IS NULL AND known.payload = excluded.payload AND known.leased_until <= ",
+        );
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(") RETURNING request");
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl Answers for Postgres {
-    async fn begin(&self, execution: &Execution) -> Result<Beginning, Unavailable> {
-        let begun = self.write(async |connection| begin(connection, execution).await).await?;
-        begun.ok_or_else(|| Unavailable("a request is begun and forgotten all the time".to_owned()))
+    async fn begin(&self, execution: &Execution, charges: &[Charge]) -> Result<Beginning, BeginError> {
+        if let Some(Charge { quota, .. }) = charges.iter().find(|charge| charge.quota.burst == 0) {
+            return Err(BeginError::LimitReached { retry_after: quota.period });
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.writes.lend(async |connection| begin(connection, execution, charges, turn).await).await
     }
 
     async fn keep_answer(&self, execution: &Execution, sealed: Vec<u8>) -> Result<(), Unavailable> {
@@ -61,35 +112,58 @@ impl Answers for Postgres {
     }
 }
 
-/// `None` when the request was forgotten each time before it could be read.
-async fn begin(connection: &AsyncPgConnection, execution: &Execution) -> Result<Option<Beginning>, Failure> {
+/// Begins and charges in one statement. Whether the request is new is decided first in it: a known one waits for no budget.
+async fn begin(
+    connection: &mut AsyncPgConnection,
+    execution: &Execution,
+    charges: &[Charge],
+    turn: usize,
+) -> Result<Beginning, BeginError> {
+    let mut asked = Asked::in_turn(turn);
     for _ in 0..MAX_LOOKS {
-        let begin = sql_query(BEGIN)
-            .bind::<Binary, _>(execution.request.0.to_vec())
-            .bind::<Binary, _>(execution.payload.0.to_vec())
-            .bind::<diesel::sql_types::Uuid, _>(execution.id)
-            .bind::<Timestamptz, _>(stamp(execution.leased_until))
-            .bind::<Timestamptz, _>(stamp(execution.forget_at))
-            .bind::<Timestamptz, _>(stamp(execution.now));
-        let Answer { yes } = Prepared(begin).get_result(&mut &*connection).await?;
-        if yes {
-            return Ok(Some(Beginning::Begun));
+        let mut statement = Together::default();
+        statement.demand(BEGUN, Begin::new(execution));
+        for charge in charges {
+            statement.demand(BUDGET, TakeUnit::new(charge, &asked));
         }
-        // A statement of its own: the one before does not see what others have committed since it began.
-        let known: Option<(Vec<u8>, Uuid, Option<Vec<u8>>)> = kept_answers::table
-            .find(execution.request.0.to_vec())
-            .select((kept_answers::payload, kept_answers::execution, kept_answers::answer))
-            .first(&mut &*connection)
-            .await
-            .optional()?;
-        match known {
-            Some((payload, _, _)) if payload != execution.payload.0 => {
-                return Ok(Some(Beginning::OtherPayload));
+        let Err(error) = statement.execute(&mut *connection).await else {
+            return Ok(Beginning::Begun);
+        };
+        discard_on(&error, connection);
+        match violated(&error) {
+            Some(BEGUN) => {
+                let known = known(connection, execution).await;
+                if let Some(known) = known.map_err(|error| unavailable(&error))? {
+                    return Ok(known);
+                }
             }
-            Some((_, by, Some(sealed))) => return Ok(Some(Beginning::Answered { by, sealed })),
-            Some((_, _, None)) => return Ok(Some(Beginning::Running)),
-            None => {}
+            Some(BUDGET) => asked = budgets::with_units(connection, charges, turn).await?,
+            _ if is_rivalry(&error) => {}
+            _ => return Err(unavailable(&error).into()),
         }
     }
-    Ok(None)
+    Err(Unavailable("a request is begun and forgotten all the time".to_owned()).into())
+}
+
+fn violated(error: &Error) -> Option<&str> {
+    match error {
+        Error::DatabaseError(DatabaseErrorKind::UniqueViolation, violated) => violated.constraint_name(),
+        _ => None,
+    }
+}
+
+/// What is known of the request by now: a statement of its own, since the one before does not see what others have committed after it
+/// began. `None` when it was forgotten meanwhile.
+async fn known(connection: &mut AsyncPgConnection, execution: &Execution) -> QueryResult<Option<Beginning>> {
+    let known: Option<(Vec<u8>, Uuid, Option<Vec<u8>>)> = kept_answers::table
+        .find(execution.request.0.to_vec())
+        .select((kept_answers::payload, kept_answers::execution, kept_answers::answer))
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(known.map(|(payload, by, answer)| match answer {
+        _ if payload != execution.payload.0 => Beginning::OtherPayload,
+        Some(sealed) => Beginning::Answered { by, sealed },
+        None => Beginning::Running,
+    }))
 }

@@ -1,5 +1,7 @@
 //! Connections: how one is made, and the pools of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error};
@@ -14,9 +16,10 @@ use tokio_postgres::{Config, NoTls};
 use vestibule_port_storage::Unavailable;
 
 use crate::address::{Address, Security, describe};
+use crate::shared::Driven;
 
 /// How long a caller waits for an answer, whatever happens to server and network: a client waits 5 s at most.
-const PATIENCE: Duration = Duration::from_millis(4500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(4500);
 
 /// How long work may wait for a connection.
 const POOL_PATIENCE: Duration = Duration::from_secs(2);
@@ -58,20 +61,28 @@ impl std::fmt::Display for ConnectError {
 
 /// Makes a connection with the limits of a session that serves requests.
 pub(crate) async fn connect(address: &Address) -> Result<AsyncPgConnection, ConnectError> {
-    connect_and(address, Some(SESSION)).await
+    connect_and(address, async |server, security| connect_to(server, security, Some(SESSION)).await).await
 }
 
 /// Makes a connection whose statements may take as long as they need.
 pub(crate) async fn connect_unlimited(address: &Address) -> Result<AsyncPgConnection, ConnectError> {
-    connect_and(address, None).await
+    connect_and(address, async |server, security| connect_to(server, security, None).await).await
+}
+
+/// Makes a connection that tells when it has ended, with the limits of a session that serves requests.
+pub(crate) async fn connect_shared(address: &Address) -> Result<Driven, ConnectError> {
+    connect_and(address, connect_driven).await
 }
 
 /// Tries one server after another.
-async fn connect_and(address: &Address, setup: Option<&str>) -> Result<AsyncPgConnection, ConnectError> {
+async fn connect_and<T>(
+    address: &Address,
+    connect_to: impl AsyncFn(&Config, &Security) -> Result<T, ConnectError>,
+) -> Result<T, ConnectError> {
     let mut failure = ConnectError::Setup("no server is named".to_owned());
     for server in &address.servers {
         let patience = server.get_connect_timeout().copied().unwrap_or_default() + WELCOME;
-        let error = match timeout(patience, connect_to(server, &address.security, setup)).await {
+        let error = match timeout(patience, connect_to(server, &address.security)).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error,
             Err(_) => ConnectError::Setup("it does not answer".to_owned()),
@@ -104,6 +115,38 @@ async fn connect_to(
         connection.batch_execute(setup).await.map_err(|error| ConnectError::Setup(error.to_string()))?;
     }
     Ok(connection)
+}
+
+async fn connect_driven(server: &Config, security: &Security) -> Result<Driven, ConnectError> {
+    let (client, has_ended) = match security {
+        Security::Plain => {
+            let (client, connection) = server.connect(NoTls).await.map_err(ConnectError::Server)?;
+            (client, drive(connection))
+        }
+        Security::Verified(tls) => {
+            let (client, connection) = server.connect(tls.clone()).await.map_err(ConnectError::Server)?;
+            (client, drive(connection))
+        }
+    };
+    let adopted = AsyncPgConnection::try_from(client).await;
+    let mut connection = adopted.map_err(|error| ConnectError::Setup(error.to_string()))?;
+    connection.batch_execute(SESSION).await.map_err(|error| ConnectError::Setup(error.to_string()))?;
+    Ok(Driven { connection, has_ended })
+}
+
+/// Drives a connection on this thread; whether it has ended.
+fn drive(
+    connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+) -> Arc<AtomicBool> {
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&has_ended);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = describe(&error), "a connection has ended");
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    has_ended
 }
 
 /// Connections that are taken for one piece of work and given back. A broken one is replaced.

@@ -19,6 +19,7 @@ mod outbox;
 mod pumping;
 mod rows;
 mod schema;
+mod shared;
 mod spending;
 mod statement;
 mod sweep;
@@ -61,12 +62,14 @@ use schema::{
     accepted_signatures, accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords,
     refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
+use shared::Shared;
 use statement::Asked;
 
 /// The storage port on PostgreSQL.
 pub struct Postgres {
     writes: Connections,
     reads: Connections,
+    short_reads: Shared,
     neighbours: Arc<Neighbours>,
     /// Commits so far.
     turn: AtomicUsize,
@@ -153,7 +156,8 @@ impl Postgres {
         migrate::prepare(&address, migrate).await?;
         Ok(Self {
             writes: Connections::new(&address, pool_size),
-            reads: Connections::new(&address, pool_size.div_ceil(2)),
+            reads: Connections::new(&address, pool_size.div_ceil(4)),
+            short_reads: Shared::new(&address, pool_size.div_ceil(4)),
             neighbours: Neighbours::meet(address),
             turn: AtomicUsize::new(0),
         })
@@ -164,6 +168,18 @@ impl Postgres {
         read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
     ) -> Result<T, Unavailable> {
         on(&self.reads, read).await
+    }
+
+    /// A read that is over soon: see [`Shared`].
+    async fn read_shortly<T>(
+        &self,
+        read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Unavailable> {
+        self.short_reads.read(read).await.map_err(|failure| match failure {
+            Failure::Database(error) => unavailable(&error),
+            Failure::Unreadable(unreadable) => unreadable.into(),
+            Failure::Unavailable(unavailable) => unavailable,
+        })
     }
 
     async fn write<T>(
@@ -187,6 +203,7 @@ async fn on<T>(
                     unavailable(&error)
                 }
                 Failure::Unreadable(unreadable) => unreadable.into(),
+                Failure::Unavailable(unavailable) => unavailable,
             })
         })
         .await
@@ -196,6 +213,13 @@ async fn on<T>(
 enum Failure {
     Database(diesel::result::Error),
     Unreadable(Unreadable),
+    Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for Failure {
+    fn from(error: Unavailable) -> Self {
+        Self::Unavailable(error)
+    }
 }
 
 impl From<diesel::result::Error> for Failure {
@@ -259,7 +283,7 @@ impl Storage for Postgres {
         limits: &[Limit],
     ) -> Result<SignUpState, Unavailable> {
         let used = used_numbers::table.find(digest.0.to_vec());
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             // All leave at once and run in this order: a registration that is confirmed in between is seen as it was before,
             // with a number that is used already, and never the other way round.
             let registration = load_registration(connection, phone);
@@ -273,7 +297,7 @@ impl Storage for Postgres {
     }
 
     async fn registration(&self, phone: &PhoneNumber) -> Result<Option<Loaded<Registration>>, Unavailable> {
-        self.read(async |connection| load_registration(connection, phone).await).await
+        self.read_shortly(async |connection| load_registration(connection, phone).await).await
     }
 
     async fn account_of_session(
@@ -281,7 +305,7 @@ impl Storage for Postgres {
         user: UserId,
         session: SessionId,
     ) -> Result<Option<SignedInAccount>, Unavailable> {
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             let rows: Option<(AccountRow, SessionRow)> = accounts::table
                 .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
                 .filter(sessions::id.eq(session.uuid()))
@@ -296,7 +320,7 @@ impl Storage for Postgres {
     }
 
     async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable> {
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             let rows: Option<(RefreshTokenRow, AccountRow, SessionRow)> = refresh_tokens::table
                 .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
                 .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
@@ -314,7 +338,7 @@ impl Storage for Postgres {
     }
 
     async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable> {
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             let budgets = async { Ok(budgets::load(connection, limits).await?) };
             let (credentials, budgets) = try_join(load_credentials(connection, phone), budgets).await?;
             Ok(Credentials { budgets, ..credentials })
@@ -323,7 +347,7 @@ impl Storage for Postgres {
     }
 
     async fn budgets(&self, of: &[Limit]) -> Result<Budgets, Unavailable> {
-        self.read(async |connection| Ok(budgets::load(connection, of).await?)).await
+        self.read_shortly(async |connection| Ok(budgets::load(connection, of).await?)).await
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Loaded<Account>>, Unavailable> {

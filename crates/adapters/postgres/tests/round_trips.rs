@@ -41,6 +41,7 @@ const RULES: Rules = Rules {
     max_messages: 5,
     sign_ups: QUOTA,
     guesses: QUOTA,
+    places: 20,
 };
 
 const LIVES: SessionLives =
@@ -104,7 +105,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
 
     let (guard, traffic) = (guard(), Traffic::new(&phone, origin.address));
     let mut charges = vec![Charge { limit, quota: QUOTA, unit: Unit::Taken, now: NOW }];
-    charges.extend(guard.charges(&traffic, NOW));
+    charges.extend(guard.charges(&traffic, 0, NOW));
     let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
     storage.sign_up_state(&phone, &NumberDigest(digest), &limits).await.unwrap();
     count("sign-up, read");
@@ -127,7 +128,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
     // Where the guard only observes.
     let again = Uuid::from_u128(id.as_u128() + (1 << 64));
     let changes = Changes {
-        tallies: guard.sent(&traffic, NOW),
+        tallies: guard.sent(&traffic, 0, NOW),
         sent_code: Some(SentCode { message: MessageId::new(again), ..sent_code(id, traffic) }),
         ..Changes::default()
     };

@@ -1,8 +1,10 @@
 use async_trait::async_trait;
 use diesel::prelude::*;
 use uuid::Uuid;
-use vestibule_port_storage::{Answers, Beginning, Execution, RequestDigest, Unavailable};
+use vestibule_domain::limits::Charge;
+use vestibule_port_storage::{Answers, BeginError, Beginning, Execution, RequestDigest, Unavailable};
 
+use crate::commit::{Refused, take_unit};
 use crate::rows::{Unreadable, bytes, millis};
 use crate::schema::kept_answers;
 use crate::{Failure, Sqlite};
@@ -20,9 +22,10 @@ struct AnswerRow {
 
 #[async_trait]
 impl Answers for Sqlite {
-    async fn begin(&self, execution: &Execution) -> Result<Beginning, Unavailable> {
-        let execution = *execution;
-        Ok(self.write(move |connection| begin(connection, &execution)).await?)
+    async fn begin(&self, execution: &Execution, charges: &[Charge]) -> Result<Beginning, BeginError> {
+        let (execution, charges) = (*execution, charges.to_vec());
+        let work = move |connection: &mut SqliteConnection| begin(connection, &execution, charges);
+        self.writer.run(work).await.map_err(|Refused(error)| error.into())
     }
 
     async fn keep_answer(&self, execution: &Execution, sealed: Vec<u8>) -> Result<(), Unavailable> {
@@ -52,7 +55,11 @@ impl Answers for Sqlite {
 }
 
 /// Nobody else writes between the two statements: there is one writer.
-fn begin(connection: &mut SqliteConnection, execution: &Execution) -> Result<Beginning, Failure> {
+fn begin(
+    connection: &mut SqliteConnection,
+    execution: &Execution,
+    charges: Vec<Charge>,
+) -> Result<Beginning, Refused> {
     let known: Option<AnswerRow> = kept_answers::table
         .find(execution.request.0.to_vec())
         .filter(kept_answers::forget_at.gt(millis(execution.now)))
@@ -64,13 +71,15 @@ fn begin(connection: &mut SqliteConnection, execution: &Execution) -> Result<Beg
             return Ok(Beginning::OtherPayload);
         }
         if let Some(sealed) = known.answer {
-            let by = Uuid::from_slice(&known.execution).map_err(|_| Unreadable("an execution"))?;
+            let by = Uuid::from_slice(&known.execution);
+            let by = by.map_err(|_| Unavailable::from(Unreadable("an execution")))?;
             return Ok(Beginning::Answered { by, sealed });
         }
         if known.leased_until > millis(execution.now) {
             return Ok(Beginning::Running);
         }
     }
+    charges.into_iter().try_for_each(|charge| take_unit(connection, charge))?;
     let row = AnswerRow {
         request: execution.request.0.to_vec(),
         payload: execution.payload.0.to_vec(),

@@ -217,7 +217,7 @@ fn save_registration(connection: &mut SqliteConnection, save: Save<Registration>
 }
 
 /// Nobody else writes between the read and the write: there is one writer.
-fn take_unit(connection: &mut SqliteConnection, charge: Charge) -> Result<(), Refused> {
+pub(crate) fn take_unit(connection: &mut SqliteConnection, charge: Charge) -> Result<(), Refused> {
     let key = charge.limit.to_string();
     let next = charge
         .decide(full_at(connection, &key)?)

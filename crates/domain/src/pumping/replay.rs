@@ -10,7 +10,7 @@ use crate::spending::Money;
 /// What another guard would have done with what happened, event by event as time went by.
 ///
 /// It knows no more than was recorded: of a code that was held back nobody can say whether it would have come back, so it is taken for lost;
-/// and who would have been held back is taken to have come no second time.
+/// who would have been held back is taken to have come no second time; and each code counts as the first to its number.
 #[derive(Debug)]
 pub struct Replay {
     guard: PumpingGuard,
@@ -96,10 +96,10 @@ impl Replay {
         let chance = self.chance();
         let objects =
             |charge: &Charge| judge(charge, self.budgets.get(&charge.limit).copied(), || chance).is_err();
-        if self.guard.charges(traffic, now).iter().any(objects) {
+        if self.guard.charges(traffic, 0, now).iter().any(objects) {
             return false;
         }
-        self.apply(&self.guard.sent(traffic, now));
+        self.apply(&self.guard.sent(traffic, 0, now));
         true
     }
 

@@ -50,7 +50,7 @@ fn reasons_have_names() {
 #[test]
 fn the_narrowest_budget_comes_first() {
     let keys = |guard: PumpingGuard| {
-        let charges = guard.charges(&traffic(3, 113), NOW);
+        let charges = guard.charges(&traffic(3, 113), 0, NOW);
         charges.iter().map(|charge| format!("{} {}", charge.limit, charge.quota.burst)).collect::<Vec<_>>()
     };
     assert_eq!(keys(guard()), ["code:block:203.0.113.0 20", "code:range:44787123 10", "code:country:GB 100"]);
@@ -73,13 +73,26 @@ fn sign_ups_are_slowed_in_the_second_half_of_a_budget_and_stopped_at_its_end() {
 #[test]
 fn a_code_that_comes_back_returns_what_four_took() {
     let (guard, traffic) = (guard(), traffic(3, 1));
-    for tally in guard.sent(&traffic, NOW).into_iter().chain(guard.returned(&traffic, 2, NOW)) {
+    for tally in guard.sent(&traffic, 0, NOW).into_iter().chain(guard.returned(&traffic, 2, NOW)) {
         assert!(matches!((tally.taken, tally.returned), (1, 0) | (0, 8)), "{tally:?}");
     }
     let usual = CountryNorm { confirmed_percent: 30, unconfirmed: 7 };
     let guard = PumpingGuard { countries: HashMap::from([(traffic.country.unwrap(), usual)]), ..guard };
     assert_eq!(guard.returned(&traffic, 1, NOW)[0].returned, 3);
-    assert_eq!(guard.charges(&traffic, NOW)[2].quota.burst, 7);
+    assert_eq!(guard.charges(&traffic, 0, NOW)[2].quota.burst, 7);
+}
+
+#[test]
+fn one_number_alone_does_not_close_its_range() {
+    let (guard, traffic) = (guard(), traffic(3, 1));
+    let taken = |sent_before| {
+        let charges = guard.charges(&traffic, sent_before, NOW).into_iter();
+        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| charge.limit).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(CODES_PER_NUMBER - 1).len(), 3);
+    assert_eq!(taken(CODES_PER_NUMBER), [Limit { step: Step::Code, scope: Scope::Block(traffic.block) }]);
+    let tallies = guard.sent(&traffic, CODES_PER_NUMBER, NOW);
+    assert_eq!(tallies.iter().map(|tally| tally.limit).collect::<Vec<_>>(), taken(CODES_PER_NUMBER));
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Registration {
             }
         };
         ledger.close_old(now);
-        ledger.attempts_full_at = Some(admit(&ledger, &sign_up.origin, rules, now)?);
+        ledger.attempts_full_at = admit(&ledger, &sign_up.origin, rules, now)?;
         let attempt = Attempt::begin(sign_up.attempt, sign_up.password, sign_up.origin, rules, now);
         let attempt = ledger.distinct(attempt, codes, now);
         let (expires_at, code_message) = (attempt.expires_at, code_message(&attempt));
@@ -134,15 +134,13 @@ fn admit(
     origin: &Origin,
     rules: &Rules,
     now: UtcDateTime,
-) -> Result<UtcDateTime, SignUpRefusal> {
-    let full_at = rules
-        .sign_ups
-        .charge(ledger.attempts_full_at, now)
-        .map_err(|retry_after| SignUpRefusal::TooMany { retry_after })?;
-    ledger.admit_message(origin, rules, now).map_err(|refusal| match refusal {
+) -> Result<Option<UtcDateTime>, SignUpRefusal> {
+    let too_many = |retry_after| SignUpRefusal::TooMany { retry_after };
+    let full_at = ledger.charge_attempt(origin, rules, now).map_err(too_many)?;
+    ledger.admit_message(origin, rules.max_messages, rules, now).map_err(|refusal| match refusal {
         MessageRefusal::CoolDown(retry_after) => SignUpRefusal::CoolDown { retry_after },
         MessageRefusal::TooMany(retry_after) => SignUpRefusal::TooMany { retry_after },
     })?;
-    ledger.admit_live(now).map_err(|retry_after| SignUpRefusal::TooMany { retry_after })?;
+    ledger.admit_live(origin, rules, now).map_err(too_many)?;
     Ok(full_at)
 }

@@ -12,6 +12,7 @@ const RULES: Rules = Rules {
     max_messages: 5,
     sign_ups: Quota { burst: 10, period: Duration::from_hours(24) },
     guesses: Quota { burst: 30, period: Duration::from_hours(24) },
+    places: 20,
 };
 
 /// Codes that a test can foretell: the attempt's number and the generation; every odd attempt's first code
@@ -261,15 +262,16 @@ fn living_codes_of_one_phone_differ() {
 }
 
 #[test]
-fn a_fourth_living_attempt_waits_for_one_to_die() {
+fn a_fourth_living_attempt_of_those_without_a_place_waits_for_one_to_die() {
     let mut pending = None;
-    for number in 0..3_u8 {
+    // The first has the block's place.
+    for number in 0..4_u8 {
         let from = number.to_string();
         pending = Some(signed_up(pending, u128::from(number) * 2, &from, after(u64::from(number))));
     }
     let refusal = try_sign_up(pending.clone(), 8, "x", NumberUse::Unused, after(10)).unwrap_err();
-    assert_eq!(refusal, SignUpRefusal::TooMany { retry_after: Duration::from_secs(590) });
-    assert!(try_sign_up(pending, 8, "x", NumberUse::Unused, after(600)).is_ok());
+    assert_eq!(refusal, SignUpRefusal::TooMany { retry_after: Duration::from_secs(591) });
+    assert!(try_sign_up(pending, 8, "x", NumberUse::Unused, after(601)).is_ok());
 }
 
 #[test]
@@ -336,7 +338,7 @@ fn a_foreign_registration_id_is_a_wrong_code() {
 
 #[test]
 fn guesses_for_one_phone_have_a_ceiling_over_all_codes() {
-    let rules = Rules { guesses: Quota { burst: 7, period: Duration::from_hours(24) }, ..RULES };
+    let rules = Rules { guesses: Quota { burst: 7, period: Duration::from_hours(24) }, places: 0, ..RULES };
     let mut registration = signed_up(None, 2, "a", NOW);
     let mut evaluated = 0;
     for round in 0..4 {
@@ -447,6 +449,8 @@ fn a_record_restores_the_registration() {
     }
 }
 
+mod places;
+
 /// Whatever owner and stranger do, in whatever order.
 mod whatever_happens {
     use std::collections::HashSet;
@@ -509,7 +513,8 @@ mod whatever_happens {
                 };
                 let attempts = registration.clone().record().attempts;
                 let live: Vec<_> = attempts.iter().filter(|attempt| at < attempt.expires_at).collect();
-                prop_assert!(live.len() <= MAX_LIVE_ATTEMPTS);
+                // Both have one address, so that one of them has its place.
+                prop_assert!(live.len() <= 2 * MAX_LIVE_ATTEMPTS);
                 let codes: HashSet<_> = live
                     .iter()
                     .map(|attempt| PlainCodes.code(attempt.id, attempt.generation).expose().to_owned())

@@ -192,6 +192,15 @@ impl Budget {
         let of_providers = of_providers.reduce(|sum, one| Some(sum?.plus(one?))).flatten();
         self.all.worst_day().into_iter().chain(of_providers).min()
     }
+
+    /// The most messages that can be paid for in a day, at the lowest of the prices; `None`: there is no end to them.
+    #[must_use]
+    pub fn most_messages(&self) -> Option<u64> {
+        let tables = self.providers.values().map(|provider| &provider.prices).chain([&self.prices]);
+        let prices = tables.flat_map(|table| table.countries.values().chain([&table.otherwise]));
+        let cheapest = prices.map(|price| price.micros()).min()?;
+        self.worst_day()?.micros().checked_div(cheapest)
+    }
 }
 
 #[cfg(test)]
@@ -311,6 +320,27 @@ mod tests {
         assert_eq!(purses(budget), ["all", "country:GB", "provider:a"]);
         let everywhere = purses(Budget { each_country: some, ..Budget::default() });
         assert!(everywhere.len() > 200 && everywhere.contains(&"country:NZ".to_owned()));
+    }
+
+    #[test]
+    fn the_most_messages_are_those_at_the_lowest_price() {
+        let most = |day: Option<&str>, otherwise: &str| {
+            let prices = Prices {
+                otherwise: money(otherwise),
+                countries: HashMap::from([(country("US"), money("0.02"))]),
+            };
+            let all = Ceiling { hour: None, day: day.map(money) };
+            Budget { prices, all, ..Budget::default() }
+        };
+        assert_eq!(most(Some("10"), "0.35").most_messages(), Some(500));
+        assert_eq!(most(Some("10"), "0.01").most_messages(), Some(1000));
+        assert_eq!(most(Some("10"), "0").most_messages(), None, "what costs nothing has no end");
+        assert_eq!(most(None, "0.35").most_messages(), None);
+        let cheap = Prices { otherwise: money("0.005"), countries: HashMap::new() };
+        let cheap = ProviderBudget { prices: cheap, ..ProviderBudget::default() };
+        let providers = HashMap::from([("a".to_owned(), cheap)]);
+        let budget = Budget { providers, ..most(Some("10"), "0.35") };
+        assert_eq!(budget.most_messages(), Some(2000), "one that was cheaper than what was reserved");
     }
 
     #[test]

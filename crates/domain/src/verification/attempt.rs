@@ -3,10 +3,11 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use super::wait;
+use crate::limits::AddressBlock;
 use crate::registration::Rules;
 use crate::{AttemptId, Claim, Generation, OneTimeCodes, Origin, PasswordHash, PhoneNumber};
 
-/// How many attempts of one phone may have a living code at once.
+/// How many attempts of one phone may have a living code at once: of each origin that has a place, and of all others together.
 pub const MAX_LIVE_ATTEMPTS: usize = 3;
 
 /// How long after its sign-up an attempt may still be continued with a new code.
@@ -28,7 +29,7 @@ pub struct Attempt<P = PasswordHash> {
     pub generation: Generation,
     /// When the present code dies.
     pub expires_at: UtcDateTime,
-    /// Guesses made at the present code.
+    /// Guesses made at the present code by its own client. Those of strangers are counted for the phone only.
     pub guesses: u32,
     /// Messages sent, over all codes.
     pub messages: u32,
@@ -98,7 +99,7 @@ impl<P> Ledger<P> {
         self.attempts.retain(|attempt| now < attempt.closes_at());
     }
 
-    pub(super) fn open(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt<P>> {
+    pub(crate) fn open(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt<P>> {
         self.attempts.iter().filter(move |attempt| now < attempt.closes_at())
     }
 
@@ -106,15 +107,55 @@ impl<P> Ledger<P> {
         self.open(now).filter(move |attempt| attempt.is_live(now))
     }
 
-    /// Whether the origin may cause one more message. All its attempts count as one registration.
-    pub(crate) fn admit_message(
+    /// Whether the origin has a share of its own at this number, which no stranger can use up.
+    ///
+    /// Budgets of a number are shared by all who come, and who comes last may find them empty. So the first origin of each block of
+    /// addresses has a place beside them: messages, a few living codes, and the first guess at each code. There are
+    /// [`Rules::places`] a day, which is what bounds the messages and the guesses that it adds up to. Devices are made up at no cost,
+    /// and addresses of one block are one person's: neither makes a newcomer.
+    pub(crate) fn has_place(&self, origin: &Origin, rules: &Rules, now: UtcDateTime) -> bool {
+        let places = usize::try_from(rules.places).unwrap_or(usize::MAX);
+        let mut taken = Vec::new();
+        for attempt in self.open(now) {
+            let block = AddressBlock::of(attempt.origin.address);
+            if taken.contains(&block) {
+                continue;
+            }
+            if taken.len() == places {
+                return false;
+            }
+            if attempt.origin.is_same(origin) {
+                return true;
+            }
+            taken.push(block);
+        }
+        taken.len() < places && !taken.contains(&AddressBlock::of(origin.address))
+    }
+
+    /// The budget of attempts after one more from the origin, or how long until there is room for it.
+    pub(crate) fn charge_attempt(
         &self,
         origin: &Origin,
         rules: &Rules,
         now: UtcDateTime,
+    ) -> Result<Option<UtcDateTime>, Duration> {
+        match rules.sign_ups.charge(self.attempts_full_at, now) {
+            Ok(full_at) => Ok(Some(full_at)),
+            Err(_) if self.has_place(origin, rules, now) => Ok(self.attempts_full_at),
+            Err(wait) => Err(wait),
+        }
+    }
+
+    /// Whether the origin may cause one more message, of `most`. All its attempts count as one registration.
+    pub(crate) fn admit_message(
+        &self,
+        origin: &Origin,
+        most: u32,
+        rules: &Rules,
+        now: UtcDateTime,
     ) -> Result<(), MessageRefusal> {
         let own = || self.open(now).filter(|attempt| attempt.origin.is_same(origin));
-        if own().map(|attempt| attempt.messages).sum::<u32>() >= rules.max_messages {
+        if own().map(|attempt| attempt.messages).sum::<u32>() >= most {
             let until = own().map(Attempt::closes_at).min().unwrap_or(now);
             return Err(MessageRefusal::TooMany(wait(now, until)));
         }
@@ -131,12 +172,26 @@ impl<P> Ledger<P> {
         last.map_or(Duration::ZERO, |last| wait(now, last + rules.resend_cooldown))
     }
 
-    /// Whether one more code may come to life, or how long until one of the living has died.
-    pub(crate) fn admit_live(&self, now: UtcDateTime) -> Result<(), Duration> {
-        if self.live(now).count() < MAX_LIVE_ATTEMPTS {
+    /// Whether one more code of the origin's may come to life, or how long until one of those has died that it shares the room with.
+    pub(crate) fn admit_live(
+        &self,
+        origin: &Origin,
+        rules: &Rules,
+        now: UtcDateTime,
+    ) -> Result<(), Duration> {
+        let has_place = self.has_place(origin, rules, now);
+        let shares_room = |attempt: &&Attempt<P>| {
+            if has_place {
+                attempt.origin.is_same(origin)
+            } else {
+                !self.has_place(&attempt.origin, rules, now)
+            }
+        };
+        let dying = || self.live(now).filter(shares_room).map(|attempt| attempt.expires_at);
+        if dying().count() < MAX_LIVE_ATTEMPTS {
             return Ok(());
         }
-        Err(wait(now, self.live(now).map(|attempt| attempt.expires_at).min().unwrap_or(now)))
+        Err(wait(now, dying().min().unwrap_or(now)))
     }
 
     /// The attempt with a code that none of these has.
@@ -170,8 +225,8 @@ impl<P> Ledger<P> {
             .filter(|other| other.id != attempt)
             .map(|other| codes.code(other.id, other.generation))
             .collect();
-        // At most two codes are taken, so that even three candidates are enough unless they collide among themselves.
-        (from..from.saturating_add(16))
+        // Some dozens of codes are taken at most, so that so many candidates are enough unless they collide among themselves.
+        (from..from.saturating_add(256))
             .find(|&generation| !taken.contains(&codes.code(attempt, generation)))
             .unwrap_or(from)
     }

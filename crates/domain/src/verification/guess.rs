@@ -30,10 +30,15 @@ impl OneTimeCodes for NoCodes<'_> {
     }
 }
 
-/// Compares a code with those of the attempts that the claim reaches. Each attempt that is compared bears the guess.
+/// Compares a code with those of the attempts that the claim reaches. Each attempt that is compared bears the guess, and so does the
+/// phone's budget.
 ///
 /// The claim reaches the attempt that its `registrationId` names; without one, the attempts of its own origin if it
 /// made any; else all living attempts, provided that they come from one origin.
+///
+/// Who can't show that an attempt is his own may be its client on another network, or a stranger who guesses. His guess is the
+/// phone's alone: else five of a stranger's would kill the owner's code. And where strangers have emptied that budget, the first
+/// guess at each code of an origin with a place is compared all the same.
 pub(crate) fn guess<P: Clone>(
     mut ledger: Ledger<P>,
     code: Option<&OneTimeCode>,
@@ -51,17 +56,26 @@ pub(crate) fn guess<P: Clone>(
             return Guess::Refused(ConfirmRefusal::WrongCode { attempts_left });
         }
     };
+    let Reached { attempts: reached, by } = reached;
     let mut matched = None;
     let mut compared = Vec::with_capacity(reached.len());
+    let may_be_first = |attempt: &Attempt<P>| {
+        by == By::Client && attempt.guesses == 0 && ledger.has_place(&attempt.origin, rules, now)
+    };
+    let free: Vec<_> =
+        ledger.live(now).filter(|attempt| may_be_first(attempt)).map(|attempt| attempt.id).collect();
     for attempt in ledger.attempts.iter_mut().filter(|attempt| reached.contains(&attempt.id)) {
-        let Some(full_at) = (attempt.guesses_left(rules) > 0)
-            .then(|| rules.guesses.charge(ledger.guesses_full_at, now).ok())
-            .flatten()
-        else {
+        if attempt.guesses_left(rules) == 0 {
             continue;
-        };
-        ledger.guesses_full_at = Some(full_at);
-        attempt.guesses = attempt.guesses.saturating_add(1);
+        }
+        match rules.guesses.charge(ledger.guesses_full_at, now) {
+            Ok(full_at) => ledger.guesses_full_at = Some(full_at),
+            Err(_) if free.contains(&attempt.id) => {}
+            Err(_) => continue,
+        }
+        if by == By::Client {
+            attempt.guesses = attempt.guesses.saturating_add(1);
+        }
         compared.push(attempt.id);
         let fits = code.is_some_and(|code| codes.matches(attempt.id, attempt.generation, code));
         if fits {
@@ -72,7 +86,7 @@ pub(crate) fn guess<P: Clone>(
         return Guess::Right(ledger, attempt);
     }
     if compared.is_empty() {
-        let retry_after = exhausted_for(&ledger, &reached, rules, now);
+        let retry_after = exhausted_for(&ledger, &reached, by, rules, now);
         return Guess::Refused(ConfirmRefusal::Exhausted { retry_after });
     }
     let of_compared = ledger.attempts.iter().filter(|attempt| compared.contains(&attempt.id));
@@ -80,10 +94,27 @@ pub(crate) fn guess<P: Clone>(
     Guess::Wrong(ledger, ConfirmRefusal::WrongCode { attempts_left })
 }
 
-/// Whether no code that the claim reaches was guessed at yet; so too where it reaches none, since nothing is compared then.
+/// Whether the claim is made by the codes' own client, and none of them was guessed at yet; so too where it reaches none, since nothing
+/// is compared then.
 pub(crate) fn is_first_guess<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> bool {
-    let reached = reach(ledger, claim, now).unwrap_or_default();
-    ledger.attempts.iter().all(|attempt| attempt.guesses == 0 || !reached.contains(&attempt.id))
+    let Ok(Reached { attempts, by }) = reach(ledger, claim, now) else { return true };
+    let is_fresh = |attempt: &Attempt<P>| attempt.guesses == 0 || !attempts.contains(&attempt.id);
+    by == By::Client && ledger.attempts.iter().all(is_fresh)
+}
+
+/// The living attempts that a claim reaches: one at least.
+struct Reached {
+    attempts: Vec<AttemptId>,
+    by: By,
+}
+
+/// Who makes the claim, as far as it shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The client that made the attempts.
+    Client,
+    /// Somebody, who may be that client.
+    Anybody,
 }
 
 enum Unreached {
@@ -96,7 +127,7 @@ enum Unreached {
 }
 
 /// The living attempts whose codes the claim may be compared with.
-fn reach<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> Result<Vec<AttemptId>, Unreached> {
+fn reach<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> Result<Reached, Unreached> {
     if ledger.open(now).next().is_none() {
         return Err(Unreached::Nothing);
     }
@@ -104,22 +135,23 @@ fn reach<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> Result<Vec<A
     // Whoever signed up from here is held to what was signed up from here, even when only a stranger's code still
     // lives: else a stranger who signs up last could have his code confirmed.
     if own().next().is_some() {
-        return living(own(), now);
+        return living(own(), By::Client, now);
     }
     if claim.attempt.is_some() {
         return Err(Unreached::Foreign);
     }
     let one_origin =
         ledger.live(now).all(|one| ledger.live(now).all(|other| one.origin.is_same(&other.origin)));
-    if one_origin { living(ledger.live(now), now) } else { Err(Unreached::Foreign) }
+    if one_origin { living(ledger.live(now), By::Anybody, now) } else { Err(Unreached::Foreign) }
 }
 
 fn living<'a, P: 'a>(
     attempts: impl Iterator<Item = &'a Attempt<P>>,
+    by: By,
     now: UtcDateTime,
-) -> Result<Vec<AttemptId>, Unreached> {
+) -> Result<Reached, Unreached> {
     let living: Vec<_> = attempts.filter(|attempt| attempt.is_live(now)).map(|attempt| attempt.id).collect();
-    if living.is_empty() { Err(Unreached::Expired) } else { Ok(living) }
+    if living.is_empty() { Err(Unreached::Expired) } else { Ok(Reached { attempts: living, by }) }
 }
 
 /// Guesses left on the best of the attempts, as far as the phone's budget allows.
@@ -134,17 +166,24 @@ fn left<'a, P: 'a>(
 }
 
 /// How long until a resend can make a new code that may be guessed at.
-fn exhausted_for<P>(ledger: &Ledger<P>, reached: &[AttemptId], rules: &Rules, now: UtcDateTime) -> Duration {
-    let messages = ledger
-        .attempts
-        .iter()
-        .filter(|attempt| reached.contains(&attempt.id))
-        .filter_map(|attempt| ledger.admit_message(&attempt.origin, rules, now).err())
+fn exhausted_for<P>(
+    ledger: &Ledger<P>,
+    reached: &[AttemptId],
+    by: By,
+    rules: &Rules,
+    now: UtcDateTime,
+) -> Duration {
+    let reached = || ledger.attempts.iter().filter(|attempt| reached.contains(&attempt.id));
+    let messages = reached()
+        .filter_map(|attempt| ledger.admit_message(&attempt.origin, rules.max_messages, rules, now).err())
         .map(|refusal| match refusal {
             MessageRefusal::CoolDown(wait) | MessageRefusal::TooMany(wait) => wait,
         })
         .max()
         .unwrap_or(Duration::ZERO);
+    if by == By::Client && reached().any(|attempt| ledger.has_place(&attempt.origin, rules, now)) {
+        return messages;
+    }
     let budget = rules.guesses.charge(ledger.guesses_full_at, now).err().unwrap_or(Duration::ZERO);
     messages.max(budget)
 }

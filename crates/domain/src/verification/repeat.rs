@@ -8,7 +8,8 @@ impl<P: Clone> Ledger<P> {
     /// Counts one more message with the code of the attempt that is meant, or with a new code if that has expired or is exhausted.
     ///
     /// Without a `registrationId` the newest attempt of the claim's origin is meant; where there is none, the newest of all, since a
-    /// client without a fingerprint may have changed networks, and the message goes to the number's owner anyway.
+    /// client without a fingerprint may have changed networks, and the message goes to the number's owner anyway. Who may be a
+    /// stranger leaves half of the messages, and more, to the attempt's own client.
     pub(crate) fn repeat(
         &mut self,
         claim: &Claim,
@@ -18,10 +19,12 @@ impl<P: Clone> Ledger<P> {
     ) -> Result<&Attempt<P>, ResendRefusal> {
         self.close_old(now);
         let chosen = self.choose(claim, now).ok_or(ResendRefusal::NotFound)?.clone();
-        self.admit_message(&chosen.origin, rules, now)?;
+        let is_own = self.claimed(claim, now).is_some();
+        let most = if is_own { rules.max_messages } else { rules.max_messages / 2 };
+        self.admit_message(&chosen.origin, most, rules, now)?;
         let repeated =
             Attempt { messages: chosen.messages.saturating_add(1), last_message_at: now, ..chosen };
-        let attempt = if repeated.is_live(now) && repeated.guesses_left(rules) > 0 {
+        let attempt = if repeated.is_live(now) && self.is_guessable(&repeated, rules, now) {
             repeated
         } else {
             self.renew(repeated, codes, rules, now)?
@@ -44,6 +47,13 @@ impl<P: Clone> Ledger<P> {
         }
     }
 
+    /// Whether the code is worth another message. One that was guessed at while there are no guesses left for the phone is not, where a new
+    /// one has a first guess of its own.
+    fn is_guessable(&self, attempt: &Attempt<P>, rules: &Rules, now: UtcDateTime) -> bool {
+        let waits = attempt.guesses > 0 && rules.guesses.charge(self.guesses_full_at, now).is_err();
+        attempt.guesses_left(rules) > 0 && !(waits && self.has_place(&attempt.origin, rules, now))
+    }
+
     /// The attempt with a new code and new guesses.
     fn renew(
         &self,
@@ -54,10 +64,12 @@ impl<P: Clone> Ledger<P> {
     ) -> Result<Attempt<P>, ResendRefusal> {
         let too_many = |retry_after| ResendRefusal::TooMany { retry_after };
         if !attempt.is_live(now) {
-            self.admit_live(now).map_err(too_many)?;
+            self.admit_live(&attempt.origin, rules, now).map_err(too_many)?;
         }
         // A code that nobody may guess at would only cost a message.
-        rules.guesses.charge(self.guesses_full_at, now).map_err(too_many)?;
+        if !self.has_place(&attempt.origin, rules, now) {
+            rules.guesses.charge(self.guesses_full_at, now).map_err(too_many)?;
+        }
         let generation =
             self.distinct_generation(attempt.id, attempt.generation.saturating_add(1), codes, now);
         Ok(Attempt { generation, expires_at: now + rules.code_ttl, guesses: 0, ..attempt })

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Answer, Backstage, Call, Options, PASSWORD, PHONE, call, change_password, confirm, form, get, introspect,
-    patch, refresh, resend, sign_in, sign_up, wrong,
+    patch, quotas, refresh, resend, sign_in, sign_up, wrong,
 };
+use crate::limits::{SHARING, narrow};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
@@ -87,6 +88,41 @@ async fn an_answer_without_a_body_is_repeated_too() {
     assert_eq!(first_and_again(&again), first_and_again(&first));
     let profile = get(&token, "/v2/customer/profile").send(&routes).await.json();
     assert_eq!(profile["firstName"], "Bea", "the repeat changed nothing");
+}
+
+#[actix_web::test]
+async fn new_requests_with_a_key_have_a_limit_of_their_own() {
+    let quotas = quotas(|quotas| quotas.keyed_request.address.burst = 2);
+    let backstage = Backstage::new(&Options { quotas, ..Options::default() });
+    let routes = backstage.routes().await;
+    assert_eq!(sign_up(PHONE).key("1").send(&routes).await.status, 200);
+    // What is refused has an answer that is kept, too.
+    assert_eq!(sign_up("nonsense").key("2").send(&routes).await.status, 400);
+    assert_snapshot!("9008", sign_up("nonsense").key("3").send(&routes).await.shown());
+    for (key, phone) in [("1", PHONE), ("2", "nonsense")] {
+        assert!(is_repeat(&sign_up(phone).key(key).send(&routes).await), "a repeat leaves nothing more");
+    }
+    assert_eq!(sign_up(PHONE).key("2").send(&routes).await.json()["errorId"], 9006);
+    assert_eq!(sign_up("+447400000001").send(&routes).await.status, 200, "without a key");
+    assert_eq!(sign_up("+447400000002").key("4").from("192.0.2.2").send(&routes).await.status, 200);
+    backstage.clock.advance(Duration::from_hours(12));
+    assert_eq!(sign_up("+447400000003").key("3").send(&routes).await.status, 200, "nothing was kept");
+}
+
+#[actix_web::test]
+async fn the_budgets_of_requests_with_a_key_are_those_of_every_step() {
+    for (scope, shares, does_not) in SHARING {
+        let quotas = quotas(|quotas| narrow(&mut quotas.keyed_request, scope, 1));
+        let backstage = Backstage::new(&Options { quotas, ..Options::default() });
+        let routes = backstage.routes().await;
+        assert_eq!(sign_up(PHONE).key("1").from("192.0.2.1").send(&routes).await.status, 200);
+        let refused = sign_up("+447400000001").key("2").from(shares).send(&routes).await;
+        assert_eq!((refused.status, refused.json()["errorId"].clone()), (429, json!(9008)), "{scope}");
+        if !does_not.is_empty() {
+            let other = sign_up("+447400000001").key("2").from(does_not).send(&routes).await;
+            assert_eq!(other.status, 200, "{scope}");
+        }
+    }
 }
 
 #[actix_web::test]

@@ -76,6 +76,7 @@ pub(crate) fn quotas(change: impl FnOnce(&mut Quotas)) -> Quotas {
         password_guess: step,
         reset: step,
         mail: step,
+        keyed_request: step,
     };
     quotas.password_guess.address.burst = 20;
     quotas.reset.address.burst = 20;
@@ -318,6 +319,7 @@ fn settings(options: &Options) -> Settings {
             max_messages: 5,
             sign_ups: quota(10),
             guesses: quota(30),
+            places: 20,
         },
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
         quotas: options.quotas,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use vestibule_domain::limits::StepQuotas;
+use vestibule_application::ToldOfLimits;
+use vestibule_domain::limits::{Step, StepQuotas};
 
 use crate::harness::{
     Backstage, Call, Options, PHONE, add_email, ask_reset, check_reset, confirm, quotas, resend, sign_in,
@@ -15,14 +16,14 @@ fn phone(number: u32) -> String {
 }
 
 /// Where the second of two requests comes from, if it shares the budget with the first, and if it does not.
-const SHARING: [(&str, &str, &str); 4] = [
+pub(crate) const SHARING: [(&str, &str, &str); 4] = [
     ("address", "192.0.2.1", "192.0.2.2"),
     ("address", "192.0.2.1", "2001:db8::1"),
     ("block", "192.0.2.200", "192.0.3.1"),
     ("everyone", "203.0.113.9", ""),
 ];
 
-fn narrow(step: &mut StepQuotas, scope: &str, burst: u32) {
+pub(crate) fn narrow(step: &mut StepQuotas, scope: &str, burst: u32) {
     match scope {
         "device" => step.device.burst = burst,
         "address" => step.address.burst = burst,
@@ -118,6 +119,30 @@ async fn guesses_beyond_the_budget_learn_nothing_and_a_first_guess_is_free() {
     assert_eq!(resend(&phone(1)).send(&routes).await.status, 200);
     let code = backstage.received(&phone(1)).await.unwrap();
     assert_eq!(guess(1, &code).send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_botnet_meets_everyones_budget_and_the_operator_is_told_once() {
+    let quotas = quotas(|quotas| narrow(&mut quotas.code_guess, "everyone", 6));
+    let backstage = Backstage::new(&Options { quotas, ..Options::default() });
+    let routes = backstage.routes().await;
+    let (application, mut told) = (&backstage.http.application, ToldOfLimits::default());
+    let address = |number: u32| format!("203.0.{number}.1");
+    let mut refused = 0;
+    for number in 1..10 {
+        assert_eq!(sign_up(&phone(number)).from(&address(number)).send(&routes).await.status, 200);
+        let code = backstage.received(&phone(number)).await.unwrap();
+        let guess = || confirm(&phone(number), wrong(&code)).from(&address(number));
+        assert_eq!(guess().send(&routes).await.status, 400, "the first");
+        refused += u32::from(guess().send(&routes).await.status == 429);
+        let news = application.watch_limits(&mut told).await.unwrap();
+        assert_eq!(news, if number == 6 { vec![Step::CodeGuess] } else { Vec::new() }, "after {number}");
+    }
+    assert_eq!(refused, 3, "each address and each number had made one guess");
+    // Who has just got a code is not kept waiting by them.
+    assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
 }
 
 #[actix_web::test]

@@ -33,7 +33,7 @@ use vestibule_domain::{
 
 pub use vestibule_domain::NumberDigest;
 
-pub use answers::{Answers, Beginning, Execution, PayloadDigest, RequestDigest};
+pub use answers::{Answers, BeginError, Beginning, Execution, PayloadDigest, RequestDigest};
 pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement};
 
 /// How often a stored aggregate was written. Only the version that was loaded can be replaced.

@@ -554,4 +554,19 @@ fn a_setting_that_makes_no_sense_is_named() {
         let output = run("RUST_LOG", "info", &[command]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+    let odds = |variable, value| {
+        let output = run(variable, value, &["check"]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.lines().filter(|line| line.contains("within a day")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let by_default = [
+        "a guesser gets one number's code right within a day: 1 in 15,385 from one block of addresses, 1 in 6,250 from many",
+        "a botnet gets at least one of all codes right within a day: 1 in 41 by the wrong codes that everyone may type, \
+         1 in 1.3 with the first guess at each of 1,500,000 codes",
+    ];
+    assert_eq!(odds("RUST_LOG", "info"), by_default);
+    let eight_digits = odds("VESTIBULE__REGISTRATION__CODE_LENGTH", "8");
+    assert!(eight_digits.concat().contains("1 in 625,000 from many"), "{eight_digits:?}");
+    let paid = odds("VESTIBULE__SPENDING__PER_DAY", "200");
+    assert!(paid.concat().contains("with the first guess at each of 10,000 codes"), "{paid:?}");
 }

@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
-use vestibule_port_storage::{Answers, Beginning, Execution, RequestDigest, Unavailable};
+use vestibule_domain::limits::Charge;
+use vestibule_port_storage::{Answers, BeginError, Beginning, Execution, RequestDigest, Unavailable};
 
 use super::InMemoryStorage;
 
@@ -13,7 +14,7 @@ pub(super) struct Kept {
 
 #[async_trait]
 impl Answers for InMemoryStorage {
-    async fn begin(&self, execution: &Execution) -> Result<Beginning, Unavailable> {
+    async fn begin(&self, execution: &Execution, charges: &[Charge]) -> Result<Beginning, BeginError> {
         let mut state = self.up()?;
         let known = state.answers.get(&execution.request);
         if let Some(known) = known.filter(|known| known.execution.forget_at > execution.now) {
@@ -27,7 +28,10 @@ impl Answers for InMemoryStorage {
                 return Ok(Beginning::Running);
             }
         }
-        state.answers.insert(execution.request, Kept { execution: *execution, sealed: None });
+        let mut next = state.clone();
+        charges.iter().try_for_each(|charge| next.charge(charge))?;
+        next.answers.insert(execution.request, Kept { execution: *execution, sealed: None });
+        *state = next;
         Ok(Beginning::Begun)
     }
 

@@ -96,7 +96,7 @@ impl State {
         Ok(())
     }
 
-    fn charge(&mut self, charge: &Charge) -> Result<(), CommitError> {
+    pub(super) fn charge(&mut self, charge: &Charge) -> Result<(), CommitError> {
         let full_at = self.limits.get(&charge.limit).copied();
         let full_at =
             charge.decide(full_at).map_err(|retry_after| CommitError::LimitReached { retry_after })?;
