@@ -215,6 +215,12 @@ impl FakeGateway {
         self.shared.journal.borrow().get(index..).unwrap_or_default().to_vec()
     }
 
+    /// How many messages were accepted.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.shared.journal.borrow().len()
+    }
+
     /// How many requests came, accepted or not.
     #[must_use]
     pub fn requests(&self) -> usize {
