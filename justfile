@@ -25,7 +25,7 @@ chaos-control:
     cargo build --release -p vestibule-server -p vestibule-chaos
     target/release/vestibule-chaos --control --seconds 40
 
-# Crowds and attacks against real instances, with the counts: `ceiling`, `botnet`, or both.
+# Crowds and attacks against real instances, with the counts: `ceiling`, `botnet`, `pumping`, or all of them.
 simulate *arguments:
     cargo build --release -p vestibule-server -p vestibule-simulate
     target/release/vestibule-simulate {{arguments}}

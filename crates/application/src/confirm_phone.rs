@@ -114,13 +114,14 @@ impl Application {
                     };
                     (Changes { registration, charges, ..Changes::default() }, Err(refusal.into()))
                 }
-                Confirmation::Opened { registration, account, password, session } => {
+                Confirmation::Opened { registration, account, password, session, attempt } => {
                     let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
                     let scene = Scene {
                         user: Some(account.user()),
                         session: Some(session.id()),
                         ..Scene::at(&phone, &origin)
                     };
+                    let watched = self.watched(&phone, attempt.address, &codes, now);
                     let events = match account.kind() {
                         AccountKind::Customer => &[Event::PhoneConfirmed][..],
                         AccountKind::Test => &[Event::PhoneConfirmed, Event::TestAccountOpened],
@@ -128,6 +129,8 @@ impl Application {
                     let changes = Changes {
                         registration: Some(Save::over(loaded.version, registration)),
                         charges: charges(Unit::Kept),
+                        tallies: self.guard_returns(watched.as_ref(), attempt.messages, now),
+                        codes_back: watched.map(|_| (attempt.id, now)),
                         password: Some(NewPassword { user: account.user(), hash: password, set_at: now }),
                         account: Some(Save::new(*account)),
                         used_number: Some(self.derivation.number_digest(&phone)),

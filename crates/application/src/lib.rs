@@ -27,6 +27,7 @@ mod providers;
 mod receive_callback;
 mod record_delivery;
 mod refresh_tokens;
+mod report_pumping;
 mod request_reset;
 mod resend_code;
 mod resend_email;
@@ -38,6 +39,7 @@ mod sign_in;
 mod sign_up;
 mod sweep;
 mod tokens;
+mod watch_pumping;
 mod watch_spending;
 mod wording;
 
@@ -74,6 +76,7 @@ pub use providers::Providers;
 pub use receive_callback::{Callbacks, ReceiveCallbackError};
 pub use record_delivery::RecordDelivery;
 pub use refresh_tokens::RefreshError;
+pub use report_pumping::LowBudget;
 pub use request_reset::{RequestReset, RequestResetError};
 pub use resend_code::{ResendCode, ResendCodeError, ResentCode};
 pub use resend_email::ResendEmailError;
@@ -86,6 +89,7 @@ pub use tokens::TokenPair;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
 pub use vestibule_port_storage::{Execution, SignatureDigest, Unavailable};
+pub use watch_pumping::HeldBack;
 pub use watch_spending::ToldOfSpending;
 pub use wording::{MailText, Wording, WordingError};
 
@@ -115,6 +119,8 @@ pub struct Application {
     pub password_checks: Semaphore,
     /// Limits and lives.
     pub settings: Settings,
+    /// What the guard against pumping has held back and not yet recorded.
+    pub held_back: HeldBack,
 }
 
 impl Application {

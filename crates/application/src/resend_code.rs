@@ -81,11 +81,22 @@ impl Application {
                 .value
                 .resend(&resend, &codes, &self.settings.registration, now)
                 .map_err(|refusal| refused(refusal, delivery))?;
+            let watched = self.watched(&phone, origin.address, &codes, now);
+            if let Some(watched) = &watched {
+                let limits: Vec<_> = watched.limits().collect();
+                let budgets = self.storage.budgets(&limits).await?;
+                let passed = self.pass_guard(Some(watched), &phone, &budgets);
+                passed.map_err(|retry_after| ResendCodeError::TooMany { retry_after, delivery })?;
+            }
             let to = Recipient::Phone(phone.clone());
             let message = codes.sent(step.message).map(|message| self.message(to, &request.voice, message));
+            let mut charges = self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now);
+            charges.extend(self.guard_charges(watched.as_ref()));
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
-                charges: self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now),
+                charges,
+                tallies: self.guard_tallies(watched.as_ref(), now),
+                sent_code: self.sent_code(watched.as_ref(), &phone, message.as_ref()),
                 spends: self.spends(message.as_ref(), &phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
                 ..Changes::default()
@@ -94,6 +105,7 @@ impl Application {
                 Ok(()) => return Ok(ResentCode { delivery }),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::LimitReached { retry_after }) => {
+                    self.note_refusal(watched.as_ref(), &phone).await?;
                     return Err(ResendCodeError::TooMany { retry_after, delivery });
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use vestibule_domain::limits::Quotas;
+use vestibule_domain::pumping::PumpingGuard;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
 use vestibule_domain::spending::Budget;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub email: EmailRules,
     /// How often who may do what.
     pub quotas: Quotas,
+    /// Which sign-ups are held back because too few codes come back.
+    pub pumping: PumpingGuard,
     /// What messages may cost.
     pub spending: Budget,
     /// Wrong passwords that are borne.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
 use crate::facts::Scene;
+use crate::watch_pumping::Watched;
 use crate::{Application, MAX_ROUNDS, contended, impossible};
 
 /// Somebody wants to register.
@@ -104,9 +105,14 @@ impl Application {
 
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let digest = self.derivation.number_digest(&phone);
-        let state =
-            self.storage.sign_up_state(&phone, &digest, &self.sign_up_limits(&origin, merchant)).await?;
+        let now = self.clock.now();
+        let watched = self.watched(&phone, origin.address, &self.sign_up_codes(&phone, now), now);
+        let mut limits = self.sign_up_limits(&origin, merchant);
+        limits.extend(watched.iter().flat_map(Watched::limits));
+        let state = self.storage.sign_up_state(&phone, &digest, &limits).await?;
         self.admit_sign_up(&state, &origin, merchant)?;
+        let passed = self.pass_guard(watched.as_ref(), &phone, &state.budgets);
+        passed.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
         let password = self.hasher.hash(password).await.map_err(|error| match error {
             HashError::Busy { retry_after } => SignUpError::Busy { retry_after },
             HashError::Unavailable(reason) => SignUpError::Unavailable(Unavailable(reason)),
@@ -135,9 +141,14 @@ impl Application {
             let step = Registration::sign_up(current, number, sign_up.clone(), &codes, rules, now)?;
             let to = Recipient::Phone(sign_up.phone.clone());
             let message = codes.sent(step.message).map(|message| self.message(to, voice, message));
+            let watched = self.watched(&sign_up.phone, sign_up.origin.address, &codes, now);
+            let mut charges = self.sign_up_charges(&sign_up.origin, voice.merchant, Unit::Taken, now);
+            charges.extend(self.guard_charges(watched.as_ref()));
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
-                charges: self.sign_up_charges(&sign_up.origin, voice.merchant, Unit::Taken, now),
+                charges,
+                tallies: self.guard_tallies(watched.as_ref(), now),
+                sent_code: self.sent_code(watched.as_ref(), &sign_up.phone, message.as_ref()),
                 spends: self.spends(message.as_ref(), &sign_up.phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::SignedUp, &Scene::at(&sign_up.phone, &sign_up.origin))],
@@ -156,6 +167,7 @@ impl Application {
                     state = self.storage.sign_up_state(&sign_up.phone, &digest, &limits).await?;
                 }
                 Err(CommitError::LimitReached { retry_after }) => {
+                    self.note_refusal(watched.as_ref(), &sign_up.phone).await?;
                     return Err(SignUpError::TooMany { retry_after });
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),

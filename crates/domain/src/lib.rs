@@ -19,11 +19,13 @@ mod kyc;
 pub mod limits;
 mod merchant;
 mod message;
+mod number_range;
 mod origin;
 mod password;
 pub mod password_reset;
 mod phone;
 mod profile;
+pub mod pumping;
 pub mod quota;
 pub mod registration;
 #[cfg(feature = "serde")]
@@ -46,6 +48,7 @@ pub use ids::{AttemptId, EmailVerificationId, FactId, MessageId, SessionId, User
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
 pub use merchant::MerchantId;
 pub use message::{Content, DeliveryState, Locale, Message, Recipient, Voice};
+pub use number_range::NumberRange;
 pub use origin::{Claim, ClientAddress, Fingerprint, Origin};
 pub use password::{
     BreachedPasswords, Password, PasswordHash, PasswordPolicy, PasswordSubject, PreparationError,

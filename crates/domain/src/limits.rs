@@ -10,7 +10,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use crate::quota::Quota;
-use crate::{ClientAddress, Fingerprint, MerchantId, Origin};
+use crate::{ClientAddress, Country, Fingerprint, MerchantId, NumberRange, Origin};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,12 +27,21 @@ pub enum Step {
     Reset,
     /// A confirmation mail.
     Mail,
+    /// A code for a sign-up, until it comes back: see [`pumping`](crate::pumping).
+    Code,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::SignUp, Self::Resend, Self::CodeGuess, Self::PasswordGuess, Self::Reset, Self::Mail];
+    pub const ALL: [Self; 7] = [
+        Self::SignUp,
+        Self::Resend,
+        Self::CodeGuess,
+        Self::PasswordGuess,
+        Self::Reset,
+        Self::Mail,
+        Self::Code,
+    ];
 
     /// Its name in storage.
     #[must_use]
@@ -44,6 +53,7 @@ impl Step {
             Self::PasswordGuess => "password-guess",
             Self::Reset => "reset",
             Self::Mail => "mail",
+            Self::Code => "code",
         }
     }
 
@@ -55,7 +65,7 @@ impl Step {
 }
 
 /// The addresses around a client's: the /24 of an IPv4 address, the /48 of an IPv6 address, which is what one site is given (RFC 6177).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddressBlock(IpAddr);
 
 impl AddressBlock {
@@ -66,6 +76,13 @@ impl AddressBlock {
             IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() >> 8 << 8)),
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)),
         })
+    }
+
+    /// The block whose first address this is.
+    #[must_use]
+    pub fn restore(first: IpAddr) -> Option<Self> {
+        let block = Self::of(ClientAddress::of(first));
+        (block.0 == first).then_some(block)
     }
 
     /// The first address of the block, which stands for it.
@@ -86,6 +103,10 @@ pub enum Scope {
     Block(AddressBlock),
     /// A partner's.
     Merchant(MerchantId),
+    /// That of neighbouring phone numbers.
+    Range(NumberRange),
+    /// That of a country's phone numbers.
+    Country(Country),
     /// Everyone's together.
     Everyone,
 }
@@ -111,6 +132,8 @@ impl fmt::Display for Limit {
             Scope::Address(address) => write!(f, "{step}:address:{}", address.ip()),
             Scope::Block(block) => write!(f, "{step}:block:{}", block.ip()),
             Scope::Merchant(merchant) => write!(f, "{step}:merchant:{merchant}"),
+            Scope::Range(range) => write!(f, "{step}:range:{range}"),
+            Scope::Country(country) => write!(f, "{step}:country:{}", country.as_str()),
             Scope::Everyone => write!(f, "{step}:everyone:"),
         }
     }
@@ -125,8 +148,10 @@ impl Limit {
         let scope = match kind {
             "device" => Scope::Device(Fingerprint::restore(digest(whose)?)),
             "address" => Scope::Address(ClientAddress::of(whose.parse().ok()?)),
-            "block" => Scope::Block(AddressBlock::of(ClientAddress::of(whose.parse().ok()?))),
+            "block" => Scope::Block(AddressBlock::restore(whose.parse().ok()?)?),
             "merchant" => Scope::Merchant(MerchantId::parse(whose)?),
+            "range" => Scope::Range(NumberRange::parse(whose)?),
+            "country" => Scope::Country(Country::parse(whose).ok()?),
             "everyone" if whose.is_empty() => Scope::Everyone,
             _ => return None,
         };
@@ -179,6 +204,42 @@ impl Charge {
             Unit::Kept => taken - self.quota.unit(),
         })
     }
+
+    /// How much of the budget is used up, in hundredths, rounded down.
+    #[must_use]
+    pub fn used_percent(&self, full_at: Option<UtcDateTime>) -> u8 {
+        let whole = self.quota.unit() * self.quota.burst.max(1);
+        let used =
+            full_at.map_or(Duration::ZERO, |full_at| (full_at - self.now).try_into().unwrap_or_default());
+        let percent = used.as_micros() * 100 / whole.as_micros().max(1);
+        u8::try_from(percent).unwrap_or(100).min(100)
+    }
+}
+
+/// A correction of a budget that a commit makes whatever is left of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Whose budget.
+    pub limit: Limit,
+    /// How large it is.
+    pub quota: Quota,
+    /// How many units are taken, as far as there are any.
+    pub taken: u32,
+    /// How many are given back, as far as there is room.
+    pub returned: u32,
+    /// The present moment.
+    pub now: UtcDateTime,
+}
+
+impl Tally {
+    /// When the budget is full again after this; not after now if it is full.
+    #[must_use]
+    pub fn apply(&self, full_at: Option<UtcDateTime>) -> UtcDateTime {
+        let Self { quota, now, .. } = *self;
+        let before = full_at.map_or(now, |full_at| full_at.max(now));
+        let after = before + quota.unit() * self.taken - quota.unit() * self.returned;
+        after.min(now + quota.unit() * quota.burst)
+    }
 }
 
 /// The budgets of one step.
@@ -212,11 +273,11 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The budgets that bear a step from the origin. The narrowest come first: who has none of its own left does not touch, nor hold
+    /// The budgets that bear a step from the origin; none bears [`Step::Code`]. The narrowest come first: who has none of its own left does not touch, nor hold
     /// for a moment, what it shares with others.
     #[must_use]
     pub fn charges(&self, step: Step, origin: &Origin, unit: Unit, now: UtcDateTime) -> Vec<Charge> {
-        let quotas = self.of(step);
+        let Some(quotas) = self.of(step) else { return Vec::new() };
         let device = origin.fingerprint.map(|device| (Scope::Device(device), quotas.device));
         let shared = [
             (Scope::Address(origin.address), quotas.address),
@@ -247,15 +308,16 @@ impl Quotas {
         charges
     }
 
-    const fn of(&self, step: Step) -> &StepQuotas {
-        match step {
+    const fn of(&self, step: Step) -> Option<&StepQuotas> {
+        Some(match step {
             Step::SignUp => &self.sign_up,
             Step::Resend => &self.resend,
             Step::CodeGuess => &self.code_guess,
             Step::PasswordGuess => &self.password_guess,
             Step::Reset => &self.reset,
             Step::Mail => &self.mail,
-        }
+            Step::Code => return None,
+        })
     }
 }
 
@@ -276,7 +338,9 @@ mod tests {
         let scopes =
             addresses.iter().flat_map(|of| [Scope::Address(*of), Scope::Block(AddressBlock::of(*of))]);
         let merchant = Scope::Merchant(MerchantId::parse("Acme_Pay-7").unwrap());
-        for scope in scopes.chain([device, merchant, Scope::Everyone]) {
+        let range = Scope::Range(NumberRange::parse("4478712").unwrap());
+        let country = Scope::Country(Country::parse("GB").unwrap());
+        for scope in scopes.chain([device, merchant, range, country, Scope::Everyone]) {
             for step in Step::ALL {
                 let limit = Limit { step, scope };
                 assert_eq!(Limit::parse(&limit.to_string()), Some(limit), "{limit}");
@@ -288,6 +352,9 @@ mod tests {
             "sign-up:address",
             "sign-up:address:x",
             "sign-up:merchant:",
+            "code:range:",
+            "code:range:+44",
+            "code:country:XX",
             "x:everyone:",
             "sign-up:everyone:1",
         ] {
@@ -342,5 +409,22 @@ mod tests {
         let twice = taken.decide(Some(once)).unwrap();
         assert_eq!(kept.decide(Some(twice)), Err(QUOTA.unit()));
         assert_eq!(taken.decide(Some(twice)), Err(QUOTA.unit()));
+    }
+
+    #[test]
+    fn a_tally_is_never_refused_and_stays_within_the_budget() {
+        let limit = Limit { step: Step::Code, scope: Scope::Everyone };
+        let now = UtcDateTime::UNIX_EPOCH;
+        let charge = Charge { limit, quota: QUOTA, unit: Unit::Taken, now };
+        let tally = |taken, returned| Tally { limit, quota: QUOTA, taken, returned, now };
+        let one = tally(1, 0).apply(None);
+        assert_eq!((one, charge.used_percent(Some(one))), (charge.decide(None).unwrap(), 50));
+        let empty = tally(1, 0).apply(Some(tally(7, 0).apply(Some(one))));
+        assert_eq!((charge.used_percent(Some(empty)), charge.used_percent(None)), (100, 0));
+        assert_eq!(charge.decide(Some(empty)), Err(QUOTA.unit()));
+        assert_eq!(tally(0, 1).apply(Some(empty)), one);
+        let full = tally(0, 9).apply(Some(empty));
+        assert_eq!(charge.decide(Some(full)), charge.decide(None));
+        assert_eq!(charge.used_percent(Some(full)), 0);
     }
 }

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-pub use self::confirm::{Confirm, ConfirmRefusal, Confirmation, Others, REPEAT_WINDOW};
+pub use self::confirm::{Confirm, ConfirmRefusal, Confirmation, ConfirmedAttempt, Others, REPEAT_WINDOW};
 pub use self::resend::{Resend, ResendRefusal, Resent};
 pub use self::sign_up::{NumberUse, SignUp, SignUpRefusal, SignedUp};
 

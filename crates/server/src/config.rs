@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use time::Date;
 use time::macros::format_description;
 use vestibule_domain::limits::{Quotas, StepQuotas};
+use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::spending::{Budget, Ceiling, Money, MoneyError, Prices};
 use vestibule_domain::{Country, MerchantId};
@@ -90,6 +91,7 @@ section! {
         hashing: Hashing = Hashing::default(),
         limits: Limits = Limits::default(),
         spending: Spending = Spending::default(),
+        guard: Guard = Guard::default(),
         retention: Retention = Retention::default(),
         test_numbers: HashMap<String, TestNumber> = HashMap::new(),
         #[serde(deserialize_with = "list")]
@@ -490,6 +492,91 @@ section! {
     }
 }
 
+section! {
+    /// Sign-ups are held back where too few codes come back.
+    Guard {
+        mode: Option<GuardMode> = None,
+        min_confirmed_percent: u8 = 25,
+        unconfirmed_per_range: u32 = 50,
+        unconfirmed_per_block: u32 = 100,
+        unconfirmed_per_country: u32 = 1000,
+        forget_hours: u32 = 24,
+        countries: HashMap<String, CountryGuard> = HashMap::new(),
+    }
+}
+
+/// What becomes of what the guard against pumping finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GuardMode {
+    Off,
+    Observe,
+    Enforce,
+}
+
+section! {
+    /// What is normal in one country.
+    CountryGuard {
+        min_confirmed_percent: Option<u8> = None,
+        unconfirmed: Option<u32> = None,
+    }
+}
+
+impl Guard {
+    /// The rule. Where no mode is set, sign-ups are refused in production only.
+    pub(crate) fn rule(&self, environment: Environment) -> Result<PumpingGuard, ConfigError> {
+        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
+        for (key, units) in [
+            ("guard.unconfirmed_per_range", self.unconfirmed_per_range),
+            ("guard.unconfirmed_per_block", self.unconfirmed_per_block),
+            ("guard.unconfirmed_per_country", self.unconfirmed_per_country),
+        ] {
+            if !(1..=1_000_000).contains(&units) {
+                return refuse(key, "must be 1 to 1000000");
+            }
+        }
+        if !(1..=720).contains(&self.forget_hours) {
+            return refuse("guard.forget_hours", "must be 1 to 720");
+        }
+        if !(1..=100).contains(&self.min_confirmed_percent) {
+            return refuse("guard.min_confirmed_percent", "must be 1 to 100");
+        }
+        let mode = match self.mode {
+            Some(GuardMode::Off) => Mode::Off,
+            Some(GuardMode::Observe) => Mode::Observe,
+            Some(GuardMode::Enforce) => Mode::Enforce,
+            None if environment == Environment::Production => Mode::Enforce,
+            None => Mode::Observe,
+        };
+        let norm = CountryNorm {
+            confirmed_percent: self.min_confirmed_percent,
+            unconfirmed: self.unconfirmed_per_country,
+        };
+        let countries = by_country("guard.countries", &self.countries)?;
+        let norms = countries.into_iter().map(|(country, own)| {
+            let CountryGuard { min_confirmed_percent, unconfirmed } = own;
+            let confirmed_percent = min_confirmed_percent.unwrap_or(norm.confirmed_percent);
+            let unconfirmed = unconfirmed.unwrap_or(norm.unconfirmed);
+            if !(1..=100).contains(&confirmed_percent) || !(1..=1_000_000).contains(&unconfirmed) {
+                let problem = format!(
+                    "`{}`: `min_confirmed_percent` must be 1 to 100, `unconfirmed` 1 to 1000000",
+                    country.as_str()
+                );
+                return Err(ConfigError::Value { key: "guard.countries", problem });
+            }
+            Ok((country, CountryNorm { confirmed_percent, unconfirmed }))
+        });
+        Ok(PumpingGuard {
+            mode,
+            norm,
+            countries: norms.collect::<Result<_, _>>()?,
+            unconfirmed_per_range: self.unconfirmed_per_range,
+            unconfirmed_per_block: self.unconfirmed_per_block,
+            forget_after: Duration::from_hours(self.forget_hours.into()),
+        })
+    }
+}
+
 impl Spending {
     /// The ceilings, and the prices: the shipped ones with the operator's over them.
     pub(crate) fn budget(&self) -> Result<Budget, ConfigError> {
@@ -557,13 +644,23 @@ pub(crate) struct TestNumber {
 impl Config {
     /// Reads `file`, or `vestibule.toml` if there is one, then the variables `VESTIBULE__SECTION__KEY`.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::read(file, None)
+    }
+
+    /// As [`load`](Self::load), with what another file says over it.
+    pub(crate) fn load_under(file: Option<&Path>, over: &Path) -> Result<Self, ConfigError> {
+        Self::read(file, Some(over))
+    }
+
+    fn read(file: Option<&Path>, over: Option<&Path>) -> Result<Self, ConfigError> {
         let source = match file {
             Some(path) => File::from(path).format(FileFormat::Toml).required(true),
             None => File::new("vestibule.toml", FileFormat::Toml).required(false),
         };
         let variables = Variables::with_prefix("VESTIBULE").prefix_separator("__").separator("__");
-        let read = config::Config::builder().add_source(source).add_source(variables).build();
-        let read = read.map_err(|error| {
+        let over: Vec<_> = over.into_iter().map(|over| File::from(over).format(FileFormat::Toml)).collect();
+        let read = config::Config::builder().add_source(source).add_source(variables).add_source(over);
+        let read = read.build().map_err(|error| {
             let error = without_lines(&error.to_string());
             ConfigError::Form(format!("the configuration cannot be read: {error}"))
         })?;
@@ -624,6 +721,7 @@ impl Config {
             return refuse("spending.reserve_percent", "must be 0 to 99");
         }
         self.spending.budget()?;
+        self.guard.rule(self.environment)?;
         if self.password.min_strength > 4 {
             return refuse("password.min_strength", "must be 0 to 4");
         }

@@ -8,6 +8,7 @@ mod config;
 mod copy;
 mod countries;
 mod follow;
+mod guard;
 mod inbox_routes;
 mod keys;
 mod machine;
@@ -51,6 +52,9 @@ enum Command {
     Block(accounts::Account),
     /// Let the owner of a blocked account in again.
     Unblock(accounts::Account),
+    /// Show what the guard against pumping has done, and try other rules.
+    #[command(subcommand)]
+    Guard(guard::Guard),
     /// Copy a whole installation from SQLite to Postgres. Run again, it goes on where it was interrupted.
     Copy(copy::Copy),
 }
@@ -71,6 +75,7 @@ async fn main() -> ExitCode {
         Command::Audit(audit) => audit.run(&config).await,
         Command::Block(account) => account.block(&config).await,
         Command::Unblock(account) => account.unblock(&config).await,
+        Command::Guard(guard) => guard.run(&config, arguments.config.as_deref()).await,
         Command::Copy(copying) => copy::copy(&config, &copying).await,
     })
 }

@@ -23,6 +23,9 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// How often it is looked how much money is left.
 const WATCH_SPENDING_EVERY: Duration = Duration::from_secs(30);
 
+/// How often it is recorded what the guard against pumping has held back.
+const RECORD_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the start waits for the session with an SMSC, so that the first messages find it.
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -66,6 +69,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let watching = tokio::spawn(watch_spending(Arc::clone(&service.application)));
+    let application = Arc::clone(&service.application);
+    let recording = tokio::spawn(record_held_back(Arc::clone(&application)));
     let sweeping = tokio::spawn(sweep(service.application));
     let (follow_keys, follow_countries) = (service.follow_keys, service.follow_countries);
     let following = tokio::spawn(async { tokio::join!(follow_keys.run(), follow_countries.run()) });
@@ -96,9 +101,13 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     stopping.abort();
     sweeping.abort();
     watching.abort();
+    recording.abort();
     following.abort();
     stop.send_replace(true);
     dispatching.await?;
+    if let Err(error) = application.record_held_back().await {
+        tracing::warn!(%error, "cannot record what was held back last");
+    }
     if let Some(smpp) = service.smpp {
         smpp.stop().await;
     }
@@ -147,6 +156,17 @@ async fn sweep(application: Arc<Application>) {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "swept"),
             Err(error) => tracing::warn!(%error, "cannot sweep"),
+        }
+    }
+}
+
+/// Writes down what the guard against pumping has held back.
+async fn record_held_back(application: Arc<Application>) {
+    let mut interval = tokio::time::interval(RECORD_EVERY);
+    loop {
+        interval.tick().await;
+        if let Err(error) = application.record_held_back().await {
+            tracing::warn!(%error, "cannot record what was held back");
         }
     }
 }

@@ -12,7 +12,8 @@ use secrecy::ExposeSecret as _;
 use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
-    Application, Callbacks, Derivation, Dispatcher, Partner, RecordDelivery, Senders, Settings, Wording,
+    Application, Callbacks, Derivation, Dispatcher, HeldBack, Partner, RecordDelivery, Senders, Settings,
+    Wording,
 };
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
@@ -84,6 +85,7 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
         derivation,
         password_checks: Semaphore::new(cores()),
         settings: settings(config, now)?,
+        held_back: HeldBack::default(),
     };
     Ok(UseCases { application, outbox, follow_keys, follow_countries })
 }
@@ -240,6 +242,7 @@ fn settings(config: &Config, now: UtcDateTime) -> anyhow::Result<Settings> {
         },
         quotas: limits.quotas(),
         spending: config.spending.budget()?,
+        pumping: config.guard.rule(config.environment)?,
         conceal_accounts: registration.conceal_accounts,
         min_age_years: registration.min_age_years,
         client_countries: addresses,

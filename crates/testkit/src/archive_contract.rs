@@ -23,8 +23,8 @@ use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
     Account, AccountKind, AccountRecord, AttemptId, ClientAddress, Content, Country, Currency, DeliveryState,
     EmailAddress, EmailState, EmailVerificationId, FactId, Fingerprint, KycLevel, MerchantId, Message,
-    MessageId, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient, RefreshTokenHash,
-    Session, SessionId, SessionRecord, Standing, UserId,
+    MessageId, NumberRange, Origin, PasswordHash, PhoneNumber, Profile, ProfileRecord, Recipient,
+    RefreshTokenHash, Session, SessionId, SessionRecord, Standing, UserId,
 };
 use vestibule_port_storage::archive::{
     Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
@@ -333,6 +333,8 @@ pub fn records() -> Vec<Record> {
         session(3, 5, Origin { address: v6(), ..origin("") }),
         token(9),
         token(130),
+        budget(Step::Code, Scope::Country(Country::parse("GB").unwrap()), 67),
+        budget(Step::Code, Scope::Range(NumberRange::parse("44787123").unwrap()), 68),
         budget(Step::PasswordGuess, at("192.0.2.1"), 64),
         budget(Step::Reset, at("192.0.2.1"), 59),
         budget(Step::SignUp, at("192.0.2.1"), 60),

@@ -10,9 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use time::UtcDateTime;
 use tokio::sync::Notify;
+use uuid::Uuid;
 use vestibule_domain::audit::Fact;
-use vestibule_domain::limits::Limit;
+use vestibule_domain::limits::{Limit, Step};
 use vestibule_domain::password_reset::PasswordReset;
+use vestibule_domain::pumping::{HeldCodes, SentCode, TracedCode};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::spending::{Money, Purse, Spent, Window};
@@ -22,8 +24,8 @@ use vestibule_domain::{
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NewPassword, NewRefreshToken,
-    NumberDigest, RefreshState, RequestDigest, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep,
-    Unavailable,
+    NumberDigest, Page, RefreshState, RequestDigest, SignUpState, SignatureDigest, SignedInAccount, Storage,
+    Sweep, Unavailable,
 };
 
 use self::answers::Kept;
@@ -49,6 +51,9 @@ struct State {
     limits: HashMap<Limit, UtcDateTime>,
     spending: HashMap<(Purse, Window, UtcDateTime), Money>,
     messages: Vec<Queued>,
+    /// With when they came back.
+    sent_codes: Vec<(SentCode, Option<UtcDateTime>)>,
+    held_codes: Vec<(Uuid, HeldCodes)>,
     deliveries: Vec<Left>,
     guards: HashMap<PhoneNumber, Loaded<SignInGuard>>,
     resets: HashMap<PhoneNumber, Loaded<PasswordReset>>,
@@ -224,6 +229,39 @@ impl Storage for InMemoryStorage {
         Ok(going_on.map(|(&(purse, window, _), &amount)| Spent { purse, window, amount }).collect())
     }
 
+    async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable> {
+        let state = self.up()?;
+        let in_use = state.limits.iter().filter(|(of, full_at)| of.step == step && **full_at > now);
+        let mut in_use: Vec<_> = in_use.map(|(of, full_at)| (*full_at, *of)).collect();
+        in_use.sort_by_key(|(full_at, _)| Reverse(*full_at));
+        in_use.truncate(limit as usize);
+        Ok(Budgets(in_use.into_iter().map(|(full_at, of)| (of, Level { full_at, parts: 1 })).collect()))
+    }
+
+    async fn record_held_codes(&self, held: &[(Uuid, HeldCodes)]) -> Result<(), Unavailable> {
+        self.up()?.held_codes.extend(held);
+        Ok(())
+    }
+
+    async fn sent_codes(&self, page: Page) -> Result<Vec<TracedCode>, Unavailable> {
+        let state = self.up()?;
+        let codes = of_page(page, &state.sent_codes, |(sent, _)| (sent.at, sent.message.uuid()));
+        let provider = |sent: &SentCode| {
+            let left = state.deliveries.iter().find(|left| left.id == sent.message)?;
+            left.provider.map(str::to_owned)
+        };
+        let traced = codes.into_iter().map(|(sent, confirmed_at)| TracedCode {
+            provider: provider(&sent),
+            sent,
+            confirmed_at,
+        });
+        Ok(traced.collect())
+    }
+
+    async fn held_codes(&self, page: Page) -> Result<Vec<(Uuid, HeldCodes)>, Unavailable> {
+        Ok(of_page(page, &self.up()?.held_codes, |(id, held)| (held.at, *id)))
+    }
+
     async fn accept_signature(
         &self,
         signature: &SignatureDigest,
@@ -262,6 +300,18 @@ impl State {
             account.value.user() != except && account.value.email().confirmed() == Some(address)
         })
     }
+}
+
+/// The elements of the page.
+fn of_page<T: Clone>(page: Page, all: &[T], place: impl Fn(&T) -> (UtcDateTime, Uuid)) -> Vec<T> {
+    let is_in = |element: &&T| {
+        let (at, id) = place(element);
+        at >= page.since && page.after.is_none_or(|after| (at, id) > after)
+    };
+    let mut elements: Vec<_> = all.iter().filter(is_in).cloned().collect();
+    elements.sort_by_key(|element| place(element));
+    elements.truncate(page.limit as usize);
+    elements
 }
 
 /// Whether it is for the owner of the account. An address is hers once she has confirmed it; before, the mail that she asked for is.

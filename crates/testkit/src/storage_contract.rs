@@ -17,6 +17,7 @@ pub mod erasure;
 pub mod facts;
 pub mod outbox;
 pub mod proofs;
+pub mod pumping;
 pub mod sessions;
 pub mod signatures;
 pub mod spending;
@@ -145,6 +146,24 @@ macro_rules! storage_contract {
                 a_message_that_never_left_gives_its_money_back_once,
                 a_message_that_may_have_left_gives_nothing_back,
                 a_sweep_forgets_past_windows,
+            }
+            pumping {
+                a_tally_is_never_refused_and_stays_within_the_budget,
+                a_tally_brings_a_budget_from_before_within_the_quota_of_today,
+                charges_and_tallies_see_each_other,
+                of_64_tallies_at_once_none_is_lost,
+                returned_units_open_an_empty_budget,
+                a_sent_code_is_read_as_it_was_recorded,
+                a_refused_commit_leaves_no_code_and_no_tally,
+                all_codes_of_an_attempt_come_back_and_of_no_other,
+                the_provider_of_a_code_is_told_once_it_has_left,
+                sent_codes_are_read_in_pages,
+                held_codes_are_read_in_pages,
+                held_codes_are_read_as_they_were_recorded,
+                of_held_codes_very_many_are_recorded_at_once,
+                budgets_in_use_are_those_of_the_step_that_are_not_full,
+                a_sweep_forgets_codes_with_the_messages_of_their_time,
+                a_sweep_forgets_codes_in_batches,
             }
             sweep {
                 a_sweep_forgets_what_no_longer_matters,
@@ -323,7 +342,7 @@ fn opening(loaded: Loaded<Registration>, number: u32) -> Changes {
         kind: AccountKind::Customer,
     };
     match loaded.value.confirm(&confirm, &OneCode, &RULES, after(5)) {
-        Confirmation::Opened { registration, account, password, session } => Changes {
+        Confirmation::Opened { registration, account, password, session, .. } => Changes {
             registration: Some(Save::over(loaded.version, registration)),
             password: Some(NewPassword { user: account.user(), hash: password, set_at: NOW }),
             account: Some(Save::new(*account)),

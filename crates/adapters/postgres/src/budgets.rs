@@ -1,6 +1,7 @@
-//! Budgets, one row each; but for everyone's, which all commits charge, and a partner's, which all of that partner's do. Those are kept in
-//! parts, each with its share of the quota, so that as many commits at once wait for the disk beside each other. A commit asks one part, and where that has run out the one that
-//! has most left: no unit is taken twice, and none is refused while any part has one.
+//! Budgets, one row each; but for everyone's, which all commits charge, a partner's, which all of that partner's do, and a country's, which all do that send
+//! a code there or have one back. Those are kept in
+//! parts, each with its share of the quota, so that as many commits at once wait for the disk beside each other. A charge asks one part, and where that has run out the one that
+//! has most left: no unit is taken twice, and none is refused while any part has one. A tally corrects the part whose turn it is, whatever is left of it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,17 +9,18 @@ use std::time::Duration;
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Interval, Text, Timestamptz};
-use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
+use diesel::sql_types::{BigInt, Interval, Text, Timestamptz};
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
-use vestibule_domain::limits::{Charge, Limit, Scope, Unit};
+use vestibule_domain::limits::{Charge, Limit, Scope, Step, Tally, Unit};
 use vestibule_domain::quota::Quota;
 use vestibule_port_storage::{Budgets, CommitError, Level};
 
 use crate::connection::unavailable;
 use crate::rows::{moment, stamp};
 use crate::schema::limits;
+use crate::statement::Prepared;
 
 /// The parts of a budget that is kept in parts.
 const PARTS: i16 = 16;
@@ -39,39 +41,49 @@ pub(crate) fn parse(key: &str) -> Option<Limit> {
 /// In how many parts the budget is kept.
 pub(crate) const fn parts(limit: &Limit) -> i16 {
     match limit.scope {
-        Scope::Merchant(_) | Scope::Everyone => PARTS,
-        Scope::Device(_) | Scope::Address(_) | Scope::Block(_) => 1,
+        Scope::Merchant(_) | Scope::Country(_) | Scope::Everyone => PARTS,
+        Scope::Device(_) | Scope::Address(_) | Scope::Block(_) | Scope::Range(_) => 1,
     }
 }
 
 /// Which part of each budget a commit asks.
 pub(crate) struct Asked {
     /// Says which, where nothing is chosen; another in each commit.
-    pub(crate) turn: usize,
+    turn: u64,
     chosen: HashMap<Limit, i16>,
 }
 
 impl Asked {
-    pub(crate) fn in_turn(turn: usize) -> Self {
+    /// The parts of the commit of this number. Commits of a kind may come every second or fourth time, and those that return units in between: so the
+    /// parts do not follow the numbers, but multiples of the golden section, which meet every part as often whatever the stride.
+    pub(crate) fn in_turn(number: usize) -> Self {
+        const GOLDEN_SECTION: u64 = 0x9e37_79b9_7f4a_7c15;
+        let turn = u64::try_from(number).unwrap_or(0).wrapping_mul(GOLDEN_SECTION);
         Self { turn, chosen: HashMap::new() }
     }
 
-    fn part(&self, Charge { limit, quota, .. }: &Charge) -> i16 {
+    /// One that has units, if the quota has any.
+    fn part(&self, limit: &Limit, quota: &Quota) -> i16 {
         if let Some(part) = self.chosen.get(limit) {
             return *part;
         }
-        let with_units =
-            usize::try_from(quota.burst).unwrap_or(usize::MAX).min(parts(limit).unsigned_abs().into());
-        self.turn.checked_rem(with_units).and_then(|part| part.try_into().ok()).unwrap_or(0)
+        let with_units = quota.burst.min(parts(limit).unsigned_abs().into());
+        // Less than as many: the turn is a fraction of all that it could be.
+        let part = (u128::from(self.turn) * u128::from(with_units)) >> u64::BITS;
+        part.try_into().unwrap_or(0)
     }
 }
 
-/// The charge of one part: its share of the burst grows back in the whole period.
+/// What a part has of the quota: its share of the burst grows back in the whole period.
+fn share(quota: Quota, limit: &Limit, part: i16) -> Quota {
+    let (part, parts): (u32, u32) = (part.unsigned_abs().into(), parts(limit).unsigned_abs().into());
+    let burst = quota.burst / parts + u32::from(part < quota.burst % parts);
+    Quota { burst, ..quota }
+}
+
+/// The charge of one part.
 fn of_part(charge: &Charge, part: i16) -> Charge {
-    let (part, parts): (u32, u32) = (part.unsigned_abs().into(), parts(&charge.limit).unsigned_abs().into());
-    let Quota { burst, period } = charge.quota;
-    let burst = burst / parts + u32::from(part < burst % parts);
-    Charge { quota: Quota { burst, period }, ..*charge }
+    Charge { quota: share(charge.quota, &charge.limit, part), ..*charge }
 }
 
 /// The parts that were ever charged, by their keys.
@@ -99,15 +111,51 @@ pub(crate) async fn load(connection: &AsyncPgConnection, of: &[Limit]) -> QueryR
     Ok(Budgets(of.iter().filter_map(level).collect()))
 }
 
+/// Budgets of which every part is used, those of a step that have least left in the part that has most. Those that a newer version knows are passed over.
+const IN_USE: &str = "
+    SELECT split_part(key, '#', 1) AS key, min(full_at) AS full_at FROM limits
+    WHERE key LIKE $1 AND full_at > $2
+    GROUP BY 1 HAVING count(*) = CASE WHEN min(key) LIKE '%#%' THEN $3 ELSE 1 END
+    ORDER BY 2 DESC LIMIT $4";
+
+#[derive(QueryableByName)]
+struct InUse {
+    #[diesel(sql_type = Text)]
+    key: String,
+    #[diesel(sql_type = Timestamptz)]
+    full_at: OffsetDateTime,
+}
+
+pub(crate) async fn in_use(
+    connection: &AsyncPgConnection,
+    step: Step,
+    now: UtcDateTime,
+    limit: u32,
+) -> QueryResult<Budgets> {
+    let query = sql_query(IN_USE)
+        .bind::<Text, _>(format!("{}:%", step.as_str()))
+        .bind::<Timestamptz, _>(stamp(now))
+        .bind::<BigInt, _>(i64::from(PARTS))
+        .bind::<BigInt, _>(i64::from(limit));
+    let rows: Vec<InUse> = Prepared(query).load(&mut &*connection).await?;
+    let level = |InUse { key, full_at }: InUse| {
+        let limit = Limit::parse(&key)?;
+        let parts = parts(&limit).unsigned_abs().into();
+        Some((limit, Level { full_at: moment(full_at), parts }))
+    };
+    Ok(Budgets(rows.into_iter().filter_map(level).collect()))
+}
+
 /// After a commit has found a budget empty: which part of each has a unit by now, or how long to wait for the first budget that has
 /// none.
 pub(crate) async fn with_units(
     connection: &AsyncPgConnection,
     charges: &[Charge],
+    turn: usize,
 ) -> Result<Asked, CommitError> {
     let charged = charged(connection, charges.iter().map(|charge| &charge.limit)).await;
     let charged = charged.map_err(|error| CommitError::Unavailable(unavailable(&error)))?;
-    let mut asked = Asked::in_turn(0);
+    let mut asked = Asked::in_turn(turn);
     for charge in charges {
         let decide = |part| {
             let full_at = charged.get(&key(&charge.limit, part)).copied();
@@ -139,25 +187,20 @@ pub(crate) struct TakeUnit {
 
 impl TakeUnit {
     pub(crate) fn new(charge: &Charge, asked: &Asked) -> Self {
-        let part = asked.part(charge);
+        let part = asked.part(&charge.limit, &charge.quota);
         let Charge { limit, quota, unit, now } = of_part(charge, part);
-        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         let whole = micros(quota.unit());
         let taken = match unit {
             Unit::Taken => whole,
             Unit::Kept => 0,
-        };
-        let after = |micros: i64| {
-            let moment = stamp(now).checked_add(time::Duration::microseconds(micros));
-            moment.unwrap_or_else(|| UtcDateTime::MAX.to_offset(time::UtcOffset::UTC))
         };
         Self {
             key: key(&limit, part),
             now: stamp(now),
             unit: PgInterval::from_microseconds(whole),
             taken: PgInterval::from_microseconds(taken),
-            after_one: after(taken),
-            after_all: after(whole.saturating_mul(quota.burst.into())),
+            after_one: after(now, taken),
+            after_all: after(now, whole.saturating_mul(quota.burst.into())),
         }
     }
 
@@ -186,12 +229,65 @@ impl QueryFragment<Pg> for TakeUnit {
     }
 }
 
+/// A tally of `domain::limits` as one statement. Returns a row in any case.
+pub(crate) struct Correct {
+    key: String,
+    now: OffsetDateTime,
+    /// How much later the budget is full, or earlier.
+    later: PgInterval,
+    /// When it is full again if it was full before.
+    after: OffsetDateTime,
+    /// When it is full again if it is empty after.
+    after_all: OffsetDateTime,
+}
+
+impl Correct {
+    pub(crate) fn new(tally: &Tally, asked: &Asked) -> Self {
+        let Tally { limit, quota, taken, returned, now } = *tally;
+        let part = asked.part(&limit, &quota);
+        let quota = share(quota, &limit, part);
+        let units = |units: u32| micros(quota.unit()).saturating_mul(units.into());
+        let (later, all) = (units(taken).saturating_sub(units(returned)), units(quota.burst));
+        Self {
+            key: key(&limit, part),
+            now: stamp(now),
+            later: PgInterval::from_microseconds(later),
+            after: after(now, later.min(all)),
+            after_all: after(now, all),
+        }
+    }
+}
+
+impl QueryFragment<Pg> for Correct {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO limits (key, full_at) VALUES (");
+        out.push_bind_param::<Text, _>(&self.key)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.after)?;
+        out.push_sql(") ON CONFLICT (key) DO UPDATE SET full_at = least(greatest(limits.full_at, ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(") + ");
+        out.push_bind_param::<Interval, _>(&self.later)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.after_all)?;
+        out.push_sql(") RETURNING key");
+        Ok(())
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn after(now: UtcDateTime, micros: i64) -> OffsetDateTime {
+    let moment = stamp(now).checked_add(time::Duration::microseconds(micros));
+    moment.unwrap_or_else(|| UtcDateTime::MAX.to_offset(time::UtcOffset::UTC))
+}
+
 #[cfg(test)]
 mod tests {
-    use vestibule_domain::ClientAddress;
-    use vestibule_domain::limits::Step;
-
     use super::*;
+    use vestibule_domain::ClientAddress;
 
     fn charge(burst: u32) -> Charge {
         Charge {
@@ -220,10 +316,23 @@ mod tests {
     }
 
     #[test]
+    fn commits_of_a_kind_meet_every_part_whatever_their_stride() {
+        let Charge { limit, quota, .. } = charge(1000);
+        for stride in [1, 2, 4, 16, 17] {
+            let mut met = [0; 16];
+            for turn in (0..1600).map(|number| number * stride) {
+                met[usize::try_from(Asked::in_turn(turn).part(&limit, &quota)).unwrap()] += 1;
+            }
+            assert!(met.iter().all(|times| (90..=110).contains(times)), "every {stride}: {met:?}");
+        }
+    }
+
+    #[test]
     fn a_part_without_units_is_not_asked() {
         for turn in 0..100 {
             for burst in [1, 5, 16, 1000] {
-                let part = Asked::in_turn(turn).part(&charge(burst));
+                let Charge { limit, quota, .. } = charge(burst);
+                let part = Asked::in_turn(turn).part(&limit, &quota);
                 assert!(of_part(&charge(burst), part).quota.burst > 0, "part {part} of {burst}");
             }
         }

@@ -13,15 +13,16 @@ use vestibule_domain::registration::Registration;
 use vestibule_domain::spending::Money;
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
 
-use crate::budgets::{self, Asked, TakeUnit};
+use crate::budgets::{self, Asked, Correct, TakeUnit};
 use crate::connection::{discard_on, is_rivalry, unavailable};
+use crate::pumping::SentCodeRow;
 use crate::rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
     ResetRow, SessionRow, stamp,
 };
 use crate::schema::{
     accounts, attempts, facts, messages, password_resets, passwords, refresh_tokens, registrations,
-    reservations, sessions, sign_in_guards, used_numbers,
+    reservations, sent_codes, sessions, sign_in_guards, used_numbers,
 };
 use crate::spending::{self, AddUp, ReservationRow};
 use crate::statement::{BUDGET, CEILING, Together, VERSION};
@@ -56,7 +57,7 @@ pub(crate) async fn apply(
         };
         discard_on(&error, connection);
         match refusal(&error) {
-            Refusal::Budget => asked = budgets::with_units(connection, &charges).await?,
+            Refusal::Budget => asked = budgets::with_units(connection, &charges, turn).await?,
             Refusal::Ceiling => return Err(spending::refusal(connection, &spends).await),
             Refusal::Commit(refused) => return Err(refused),
         }
@@ -94,6 +95,10 @@ fn together(changes: Changes, asked: &Asked) -> Together {
     }
     for charge in &changes.charges {
         statement.demand(BUDGET, TakeUnit::new(charge, asked));
+    }
+    // Demanded for their turn: they are never refused.
+    for tally in &changes.tallies {
+        statement.demand(BUDGET, Correct::new(tally, asked));
     }
     if let Some(digest) = changes.used_number {
         statement
@@ -142,6 +147,13 @@ fn together(changes: Changes, asked: &Asked) -> Together {
         for row in ReservationRow::of(message.id, &changes.spends) {
             statement.add(diesel::insert_into(reservations::table).values(row));
         }
+    }
+    if let Some(sent) = &changes.sent_code {
+        statement.add(diesel::insert_into(sent_codes::table).values(SentCodeRow::of(sent)));
+    }
+    if let Some((attempt, at)) = changes.codes_back {
+        let codes = sent_codes::table.filter(sent_codes::attempt.eq(attempt.uuid()));
+        statement.add(diesel::update(codes).set(sent_codes::confirmed_at.eq(stamp(at))));
     }
     for fact in &changes.facts {
         statement.add(diesel::insert_into(facts::table).values(FactRow::of(fact)));

@@ -16,6 +16,7 @@ mod connection;
 mod listen;
 mod migrate;
 mod outbox;
+mod pumping;
 mod rows;
 mod schema;
 mod spending;
@@ -33,8 +34,10 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::future::try_join;
 use time::{OffsetDateTime, UtcDateTime};
+use uuid::Uuid;
 use vestibule_domain::audit::Fact;
-use vestibule_domain::limits::Limit;
+use vestibule_domain::limits::{Limit, Step};
+use vestibule_domain::pumping::{HeldCodes, TracedCode};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::spending::Spent;
 use vestibule_domain::{
@@ -42,8 +45,8 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, RefreshState, SignUpState,
-    SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, Page, RefreshState,
+    SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 use address::Address;
@@ -462,6 +465,22 @@ impl Storage for Postgres {
 
     async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable> {
         self.read(async |connection| Ok(spending::load(connection, now).await?)).await
+    }
+
+    async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable> {
+        self.read(async |connection| Ok(budgets::in_use(connection, step, now, limit).await?)).await
+    }
+
+    async fn record_held_codes(&self, held: &[(Uuid, HeldCodes)]) -> Result<(), Unavailable> {
+        self.write(async |connection| Ok(pumping::record(connection, held).await?)).await
+    }
+
+    async fn sent_codes(&self, page: Page) -> Result<Vec<TracedCode>, Unavailable> {
+        self.read(async |connection| pumping::sent_codes(connection, page).await).await
+    }
+
+    async fn held_codes(&self, page: Page) -> Result<Vec<(Uuid, HeldCodes)>, Unavailable> {
+        self.read(async |connection| pumping::held_codes(connection, page).await).await
     }
 
     async fn accept_signature(

@@ -234,7 +234,7 @@ pub(crate) fn moment(stamp: OffsetDateTime) -> UtcDateTime {
     stamp.to_utc()
 }
 
-fn count(value: i64) -> Result<u32, Unreadable> {
+pub(crate) fn count(value: i64) -> Result<u32, Unreadable> {
     u32::try_from(value).map_err(|_| Unreadable("a count"))
 }
 

@@ -227,6 +227,34 @@ diesel::table! {
 }
 
 diesel::table! {
+    sent_codes (at, message) {
+        message -> Uuid,
+        attempt -> Uuid,
+        at -> Timestamptz,
+        country -> Nullable<Text>,
+        number_range -> Text,
+        block -> Text,
+        price -> Nullable<BigInt>,
+        confirmed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    held_codes (at, id) {
+        id -> Uuid,
+        at -> Timestamptz,
+        country -> Nullable<Text>,
+        number_range -> Text,
+        block -> Text,
+        budget -> Text,
+        reason -> Text,
+        enforced -> Bool,
+        price -> BigInt,
+        count -> BigInt,
+    }
+}
+
+diesel::table! {
     /// The one row of the number that is asked for, made by [`crate::statement::Asked`].
     asked (phone) {
         phone -> Text,
@@ -234,6 +262,7 @@ diesel::table! {
 }
 
 diesel::joinable!(attempts -> registrations (phone));
+diesel::allow_tables_to_appear_in_same_query!(sent_codes, deliveries);
 diesel::allow_tables_to_appear_in_same_query!(registrations, attempts);
 diesel::allow_tables_to_appear_in_same_query!(accounts, sessions, refresh_tokens);
 diesel::allow_tables_to_appear_in_same_query!(

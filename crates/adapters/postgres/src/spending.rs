@@ -141,6 +141,6 @@ impl ReservationRow {
     }
 }
 
-fn micros(amount: Money) -> i64 {
+pub(crate) fn micros(amount: Money) -> i64 {
     i64::try_from(amount.micros()).unwrap_or(i64::MAX)
 }

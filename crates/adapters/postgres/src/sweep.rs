@@ -68,6 +68,16 @@ const SPENDING: &str = "
       SELECT purse, span, start FROM spending WHERE start < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING purse)
     SELECT count(*) AS rows FROM gone";
 
+const SENT_CODES: &str = "
+    WITH gone AS (DELETE FROM sent_codes WHERE (at, message) IN (
+      SELECT at, message FROM sent_codes WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING message)
+    SELECT count(*) AS rows FROM gone";
+
+const HELD_CODES: &str = "
+    WITH gone AS (DELETE FROM held_codes WHERE (at, id) IN (
+      SELECT at, id FROM held_codes WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
+    SELECT count(*) AS rows FROM gone";
+
 const FACTS: &str = "
     WITH gone AS (DELETE FROM facts WHERE id IN (
       SELECT id FROM facts WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id)
@@ -93,6 +103,8 @@ pub(crate) async fn forget(connection: &AsyncPgConnection, sweep: &Sweep) -> Res
         (DELIVERIES, before),
         (DEAD_LETTERS, before),
         (SPENDING, before),
+        (SENT_CODES, before),
+        (HELD_CODES, before),
         (FACTS, stamp(sweep.facts_before)),
     ] {
         let statement =

@@ -2,18 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::limits::{Limit, Scope, Step};
+use vestibule_domain::limits::{Limit, Scope, Step, Tally};
+use vestibule_domain::quota::Quota;
 use vestibule_domain::{
-    Account, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
+    Account, ClientAddress, Content, Country, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::archive::Table;
-use vestibule_port_storage::{Changes, Outbox as _, Save, Storage as _};
+use vestibule_port_storage::{Budgets, Changes, Level, Outbox as _, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 use vestibule_testkit::{archive_contract, archive_target_contract, storage_contract};
@@ -92,4 +94,24 @@ async fn columns_that_a_newer_version_adds_disturb_nobody() {
             database.tamper(&format!("ALTER TABLE {table} ADD COLUMN later{round} text")).await.unwrap();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_in_parts_is_in_use_when_all_of_its_parts_are() {
+    let (storage, _database) = open().await;
+    let now = UtcDateTime::UNIX_EPOCH;
+    let limit = Limit { step: Step::Code, scope: Scope::Country(Country::parse("GB").unwrap()) };
+    let quota = Quota { burst: 1600, period: Duration::from_hours(100) };
+    let mut sent = 0;
+    while storage.budgets_in_use(Step::Code, now, 9).await.unwrap() == Budgets::default() {
+        assert_eq!(storage.budgets(&[limit]).await.unwrap(), Budgets::default());
+        let tallies = vec![Tally { limit, quota, taken: 1, returned: 0, now }];
+        storage.commit(Changes { tallies, ..Changes::default() }).await.unwrap();
+        sent += 1;
+    }
+    assert!((16..=48).contains(&sent), "{sent}");
+    let level = Level { full_at: now + Duration::from_hours(1), parts: 16 };
+    let in_use = storage.budgets_in_use(Step::Code, now, 9).await.unwrap();
+    assert_eq!(in_use, Budgets(HashMap::from([(limit, level)])));
+    assert_eq!(storage.budgets(&[limit]).await.unwrap(), in_use);
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure fails the test")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,13 +15,14 @@ use url::Url;
 use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
+use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard, SentCode, Traffic};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{
-    Account, AccountKind, AttemptId, Claim, ClientAddress, FactId, Generation, OneTimeCode, OneTimeCodes,
-    Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed, Session,
-    SessionId, SessionLives, UserId,
+    Account, AccountKind, AttemptId, Claim, ClientAddress, FactId, Generation, MessageId, OneTimeCode,
+    OneTimeCodes, Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed,
+    Session, SessionId, SessionLives, UserId,
 };
 use vestibule_port_storage::{
     Changes, EndSessions, Erasure, NewPassword, NewRefreshToken, NumberDigest, Save, Storage as _,
@@ -99,7 +101,11 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
     // What was sent before the first step, to open the connections.
     sent.take();
 
-    storage.sign_up_state(&phone, &NumberDigest(digest), &[limit]).await.unwrap();
+    let (guard, traffic) = (guard(), Traffic::new(&phone, origin.address));
+    let mut charges = vec![Charge { limit, quota: QUOTA, unit: Unit::Taken, now: NOW }];
+    charges.extend(guard.charges(&traffic, NOW));
+    let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
+    storage.sign_up_state(&phone, &NumberDigest(digest), &limits).await.unwrap();
     count("sign-up, read");
     let sign_up = SignUp {
         attempt: AttemptId::new(id),
@@ -111,11 +117,21 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         Registration::sign_up(None, NumberUse::Unused, sign_up, &OneCode, &RULES, NOW).expect("a sign-up");
     let changes = Changes {
         registration: Some(Save::new(signed_up.registration)),
-        charges: vec![Charge { limit, quota: QUOTA, unit: Unit::Taken, now: NOW }],
+        charges,
+        sent_code: Some(sent_code(id, traffic)),
         ..Changes::default()
     };
     storage.commit(changes).await.unwrap();
     count("sign-up, commit");
+    // Where the guard only observes.
+    let again = Uuid::from_u128(id.as_u128() + (1 << 64));
+    let changes = Changes {
+        tallies: guard.sent(&traffic, NOW),
+        sent_code: Some(SentCode { message: MessageId::new(again), ..sent_code(id, traffic) }),
+        ..Changes::default()
+    };
+    storage.commit(changes).await.unwrap();
+    count("observed code, commit");
 
     let loaded = storage.registration(&phone).await.unwrap().unwrap();
     count("confirmation, read");
@@ -127,7 +143,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         others: Others::Told,
         kind: AccountKind::Customer,
     };
-    let Confirmation::Opened { registration, account, password, session } =
+    let Confirmation::Opened { registration, account, password, session, .. } =
         loaded.value.confirm(&confirm, &OneCode, &RULES, NOW)
     else {
         unreachable!("the code is right");
@@ -140,6 +156,8 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
         used_number: Some(NumberDigest(digest)),
         refresh_token: Some(refresh_token(&session)),
         session: Some(Save::new(session)),
+        tallies: guard.returned(&traffic, 2, NOW),
+        codes_back: Some((AttemptId::new(id), NOW)),
         ..Changes::default()
     };
     storage.commit(changes).await.unwrap();
@@ -155,6 +173,21 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
     count("profile, commit");
     come_back(storage, &patched, NumberDigest(digest), &mut count).await;
     steps
+}
+
+fn guard() -> PumpingGuard {
+    PumpingGuard {
+        mode: Mode::Enforce,
+        norm: CountryNorm { confirmed_percent: 25, unconfirmed: 1000 },
+        countries: HashMap::new(),
+        unconfirmed_per_range: 50,
+        unconfirmed_per_block: 100,
+        forget_after: Duration::from_hours(24),
+    }
+}
+
+fn sent_code(id: Uuid, traffic: Traffic) -> SentCode {
+    SentCode { message: MessageId::new(id), attempt: AttemptId::new(id), traffic, price: None, at: NOW }
 }
 
 /// From the first sign-in of an account to its end.

@@ -3,21 +3,25 @@
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::upsert::excluded;
+use time::UtcDateTime;
 use vestibule_domain::MessageId;
 use vestibule_domain::UserId;
-use vestibule_domain::limits::{Charge, Unit};
+use vestibule_domain::limits::{Charge, Tally, Unit};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::spending::{Money, Spend};
-use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
+use vestibule_port_storage::{
+    Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Unavailable, Version,
+};
 
 use crate::connection::unavailable;
+use crate::pumping::SentCodeRow;
 use crate::rows::{
     AccountRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow, ResetRow,
     SessionRow, bytes, millis, moment,
 };
 use crate::schema::{
     accounts, attempts, facts, limits, messages, password_resets, passwords, refresh_tokens, registrations,
-    reservations, sessions, sign_in_guards, spending, used_numbers,
+    reservations, sent_codes, sessions, sign_in_guards, spending, used_numbers,
 };
 
 /// [`CommitError`], with room for the database's own.
@@ -41,8 +45,8 @@ impl From<Error> for Refused {
     }
 }
 
-impl From<vestibule_port_storage::Unavailable> for Refused {
-    fn from(unavailable: vestibule_port_storage::Unavailable) -> Self {
+impl From<Unavailable> for Refused {
+    fn from(unavailable: Unavailable) -> Self {
         Self(unavailable.into())
     }
 }
@@ -113,6 +117,9 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
     for charge in changes.charges {
         take_unit(connection, charge)?;
     }
+    for tally in &changes.tallies {
+        correct(connection, tally)?;
+    }
     for spend in &changes.spends {
         add_up(connection, spend)?;
     }
@@ -121,6 +128,14 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
     }
     if let Some(message) = changes.messages.first() {
         reserve(connection, message.id, &changes.spends)?;
+    }
+    if let Some(sent) = &changes.sent_code {
+        diesel::insert_into(sent_codes::table).values(SentCodeRow::of(sent)).execute(connection)?;
+    }
+    if let Some((attempt, at)) = changes.codes_back {
+        diesel::update(sent_codes::table.filter(sent_codes::attempt.eq(bytes(attempt.uuid()))))
+            .set(sent_codes::confirmed_at.eq(millis(at)))
+            .execute(connection)?;
     }
     for fact in &changes.facts {
         diesel::insert_into(facts::table).values(FactRow::of(fact)).execute(connection)?;
@@ -202,13 +217,27 @@ fn save_registration(connection: &mut SqliteConnection, save: Save<Registration>
 /// Nobody else writes between the read and the write: there is one writer.
 fn take_unit(connection: &mut SqliteConnection, charge: Charge) -> Result<(), Refused> {
     let key = charge.limit.to_string();
+    let next = charge
+        .decide(full_at(connection, &key)?)
+        .map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
+    set_full_at(connection, key, next)
+}
+
+fn correct(connection: &mut SqliteConnection, tally: &Tally) -> Result<(), Refused> {
+    let key = tally.limit.to_string();
+    let next = tally.apply(full_at(connection, &key)?);
+    set_full_at(connection, key, next)
+}
+
+fn full_at(connection: &mut SqliteConnection, key: &str) -> Result<Option<UtcDateTime>, Refused> {
     let full_at: Option<i64> =
-        limits::table.find(&key).select(limits::full_at).first(connection).optional()?;
-    let full_at = full_at.map(moment).transpose().map_err(vestibule_port_storage::Unavailable::from)?;
-    let next =
-        charge.decide(full_at).map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
+        limits::table.find(key).select(limits::full_at).first(connection).optional()?;
+    Ok(full_at.map(moment).transpose().map_err(Unavailable::from)?)
+}
+
+fn set_full_at(connection: &mut SqliteConnection, key: String, full_at: UtcDateTime) -> Result<(), Refused> {
     diesel::replace_into(limits::table)
-        .values((limits::key.eq(key), limits::full_at.eq(millis(next))))
+        .values((limits::key.eq(key), limits::full_at.eq(millis(full_at))))
         .execute(connection)?;
     Ok(())
 }
@@ -248,7 +277,7 @@ fn reserve(connection: &mut SqliteConnection, message: MessageId, spends: &[Spen
     Ok(())
 }
 
-fn micros(amount: Money) -> i64 {
+pub(crate) fn micros(amount: Money) -> i64 {
     i64::try_from(amount.micros()).unwrap_or(i64::MAX)
 }
 

@@ -11,6 +11,7 @@ mod archive;
 mod commit;
 mod connection;
 mod outbox;
+mod pumping;
 mod rows;
 mod schema;
 mod sweep;
@@ -26,8 +27,10 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
 use time::UtcDateTime;
 use tokio::sync::Notify;
+use uuid::Uuid;
 use vestibule_domain::audit::Fact;
-use vestibule_domain::limits::Limit;
+use vestibule_domain::limits::{Limit, Step};
+use vestibule_domain::pumping::{HeldCodes, TracedCode};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::spending::{Money, Purse, Spent, Window};
 use vestibule_domain::{
@@ -35,20 +38,22 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, RefreshState,
+    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, Page, RefreshState,
     SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
 
 use connection::{Readers, Writer, connect, unavailable};
+use pumping::HeldCodesRow;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
     ResetRow, SessionRow, Unreadable, bytes, millis, moment,
 };
 use schema::{
-    accepted_signatures, accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords,
-    refresh_tokens, registrations, sessions, sign_in_guards, spending, used_numbers,
+    accepted_signatures, accounts, attempts, deliveries, facts, held_codes, limits, messages,
+    password_resets, passwords, refresh_tokens, registrations, sessions, sign_in_guards, spending,
+    used_numbers,
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
@@ -386,6 +391,30 @@ impl Storage for Sqlite {
             Ok(spent)
         })
         .await
+    }
+
+    async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable> {
+        self.read(move |connection| pumping::budgets_in_use(connection, step, millis(now), limit)).await
+    }
+
+    async fn record_held_codes(&self, held: &[(Uuid, HeldCodes)]) -> Result<(), Unavailable> {
+        let rows: Vec<_> = held.iter().map(HeldCodesRow::of).collect();
+        // One by one: they share a transaction, and a statement has not as many variables.
+        let insert = move |connection: &mut SqliteConnection| {
+            rows.iter().try_for_each(|row| {
+                diesel::insert_into(held_codes::table).values(row).execute(connection).map(|_| ())
+            })?;
+            Ok(())
+        };
+        Ok(self.write(insert).await?)
+    }
+
+    async fn sent_codes(&self, page: Page) -> Result<Vec<TracedCode>, Unavailable> {
+        self.read(move |connection| pumping::sent_codes(connection, page)).await
+    }
+
+    async fn held_codes(&self, page: Page) -> Result<Vec<(Uuid, HeldCodes)>, Unavailable> {
+        self.read(move |connection| pumping::held_codes(connection, page)).await
     }
 
     async fn accept_signature(

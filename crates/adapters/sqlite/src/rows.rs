@@ -263,15 +263,15 @@ pub(crate) fn digest(bytes: Vec<u8>) -> Result<[u8; 32], Unreadable> {
     bytes.try_into().map_err(|_| Unreadable("a digest"))
 }
 
-fn optional_moment(millis: Option<i64>) -> Result<Option<UtcDateTime>, Unreadable> {
+pub(crate) fn optional_moment(millis: Option<i64>) -> Result<Option<UtcDateTime>, Unreadable> {
     millis.map(moment).transpose()
 }
 
-fn uuid(bytes: &[u8]) -> Result<Uuid, Unreadable> {
+pub(crate) fn uuid(bytes: &[u8]) -> Result<Uuid, Unreadable> {
     Uuid::from_slice(bytes).map_err(|_| Unreadable("an identifier"))
 }
 
-fn count(value: i64) -> Result<u32, Unreadable> {
+pub(crate) fn count(value: i64) -> Result<u32, Unreadable> {
     u32::try_from(value).map_err(|_| Unreadable("a count"))
 }
 
@@ -505,7 +505,7 @@ fn date(text: &str) -> Result<time::Date, Unreadable> {
     time::Date::parse(text, &format).map_err(|_| Unreadable("a date"))
 }
 
-fn country(code: &str) -> Result<Country, Unreadable> {
+pub(crate) fn country(code: &str) -> Result<Country, Unreadable> {
     Country::parse(code).map_err(|_| Unreadable("a country"))
 }
 

@@ -225,4 +225,33 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    sent_codes (at, message) {
+        message -> Binary,
+        attempt -> Binary,
+        at -> BigInt,
+        country -> Nullable<Text>,
+        number_range -> Text,
+        block -> Text,
+        price -> Nullable<BigInt>,
+        confirmed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    held_codes (at, id) {
+        id -> Binary,
+        at -> BigInt,
+        country -> Nullable<Text>,
+        number_range -> Text,
+        block -> Text,
+        budget -> Text,
+        reason -> Text,
+        enforced -> Bool,
+        price -> BigInt,
+        count -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(sent_codes, deliveries);
 diesel::allow_tables_to_appear_in_same_query!(accounts, passwords, sessions, refresh_tokens);

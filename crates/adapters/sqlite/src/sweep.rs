@@ -1,6 +1,8 @@
 //! Forgets what no longer matters, a batch at a time.
 
 use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::BigInt;
 use vestibule_port_storage::Sweep;
 
 use crate::Failure;
@@ -35,7 +37,26 @@ pub(crate) fn forget(connection: &mut SqliteConnection, sweep: &Sweep) -> Result
             sweep,
             messages.id where messages::dead.eq(true).and(messages::queued_at.lt(before))
         )
-        + forget!(connection, sweep, spending.start where spending::start.lt(before)))
+        + forget!(connection, sweep, spending.start where spending::start.lt(before))
+        + forget_codes(connection, SENT_CODES, before, sweep.batch)?
+        + forget_codes(connection, HELD_CODES, before, sweep.batch)?)
+}
+
+const SENT_CODES: &str = "DELETE FROM sent_codes WHERE (at, message) IN (
+    SELECT at, message FROM sent_codes WHERE at < ? LIMIT ?)";
+
+const HELD_CODES: &str = "DELETE FROM held_codes WHERE (at, id) IN (
+    SELECT at, id FROM held_codes WHERE at < ? LIMIT ?)";
+
+/// By the whole key, of which the moment comes first: many are of the same.
+fn forget_codes(
+    connection: &mut SqliteConnection,
+    statement: &str,
+    before: i64,
+    batch: u32,
+) -> QueryResult<usize> {
+    let forget = sql_query(statement).bind::<BigInt, _>(before).bind::<BigInt, _>(i64::from(batch));
+    forget.execute(connection)
 }
 
 /// Deletes expired refresh tokens, and the sessions that have none left.

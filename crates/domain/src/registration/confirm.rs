@@ -5,7 +5,8 @@ use time::UtcDateTime;
 use super::{Attempt, Concealed, Confirmed, Opened, Pending, Registration, Rules};
 use crate::verification::{Guess, Ledger, NoCodes, guess, is_first_guess, wait};
 use crate::{
-    Account, AccountKind, Claim, OneTimeCode, OneTimeCodes, PasswordHash, Session, SessionId, UserId,
+    Account, AccountKind, AttemptId, Claim, ClientAddress, OneTimeCode, OneTimeCodes, Origin, PasswordHash,
+    Session, SessionId, UserId,
 };
 
 /// How long a repeat of a confirmation is answered with tokens: the client lost the answer, or autofill submitted twice.
@@ -51,6 +52,8 @@ pub enum Confirmation {
         password: PasswordHash,
         /// The first session of the account.
         session: Session,
+        /// The attempt whose code it was.
+        attempt: ConfirmedAttempt,
     },
     /// The same confirmation again: issue tokens for this account and session.
     Repeated {
@@ -66,6 +69,17 @@ pub enum Confirmation {
         /// Why.
         refusal: ConfirmRefusal,
     },
+}
+
+/// What is told of an attempt whose code came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfirmedAttempt {
+    /// Which one.
+    pub id: AttemptId,
+    /// Where it was made from.
+    pub address: ClientAddress,
+    /// Messages that it took, over all codes.
+    pub messages: u32,
 }
 
 /// Why a confirmation is refused.
@@ -176,7 +190,9 @@ fn open(ledger: Ledger, attempt: Attempt, confirm: &Confirm, now: UtcDateTime) -
     } else {
         Registration::Confirmed(Confirmed { ledger: fresh, opened })
     };
-    Confirmation::Opened { registration, account: Box::new(account), password: attempt.password, session }
+    let Attempt { id, origin: Origin { address, .. }, messages, password, .. } = attempt;
+    let attempt = ConfirmedAttempt { id, address, messages };
+    Confirmation::Opened { registration, account: Box::new(account), password, session, attempt }
 }
 
 /// The tokens' owner if this repeats the confirmation; else what to count, if something must be.

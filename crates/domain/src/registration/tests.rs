@@ -109,7 +109,7 @@ fn opened(
     at: UtcDateTime,
 ) -> (PasswordHash, Registration) {
     match confirm_with(registration, code, claim, at) {
-        Confirmation::Opened { registration, account, password, session } => {
+        Confirmation::Opened { registration, account, password, session, .. } => {
             assert_eq!(account.user(), session.user());
             assert_eq!(*account.phone(), phone());
             (password, registration)

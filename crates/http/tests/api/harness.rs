@@ -15,9 +15,11 @@ use actix_web::{App, Error};
 use serde_json::{Value, json};
 use time::macros::date;
 use vestibule_application::{
-    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, MasterKeys, Partner, Settings, Wording,
+    Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, HeldBack, MasterKeys, Partner, Settings,
+    Wording,
 };
 use vestibule_domain::limits::{Quotas, StepQuotas};
+use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
@@ -50,6 +52,7 @@ pub(crate) struct Options {
     pub(crate) client_country: Option<&'static str>,
     pub(crate) quotas: Quotas,
     pub(crate) spending: Budget,
+    pub(crate) pumping: PumpingGuard,
     pub(crate) client_countries: CountryRule,
     pub(crate) phone_countries: CountryRule,
     /// Whether the queue of passwords to hash is full.
@@ -78,6 +81,20 @@ pub(crate) fn quotas(change: impl FnOnce(&mut Quotas)) -> Quotas {
     quotas.reset.address.burst = 20;
     change(&mut quotas);
     quotas
+}
+
+/// A guard that few tests meet, but for what is changed.
+pub(crate) fn pumping_guard(change: impl FnOnce(&mut PumpingGuard)) -> PumpingGuard {
+    let mut guard = PumpingGuard {
+        mode: Mode::Enforce,
+        norm: CountryNorm { confirmed_percent: 25, unconfirmed: 1000 },
+        countries: HashMap::new(),
+        unconfirmed_per_range: 1000,
+        unconfirmed_per_block: 1000,
+        forget_after: DAY,
+    };
+    change(&mut guard);
+    guard
 }
 
 impl Options {
@@ -122,6 +139,7 @@ impl Default for Options {
             phone_countries: rule("", "FR"),
             quotas: quotas(|_| {}),
             spending: Budget::default(),
+            pumping: pumping_guard(|_| {}),
             busy: false,
             records: None,
             storage: Arc::default(),
@@ -174,6 +192,7 @@ impl Backstage {
             derivation: derivation.clone(),
             password_checks: tokio::sync::Semaphore::new(2),
             settings: settings(options),
+            held_back: HeldBack::default(),
         };
         let http = Http {
             application: Arc::new(application),
@@ -298,6 +317,7 @@ fn settings(options: &Options) -> Settings {
         email: EmailRules { link_ttl: DAY, resend_cooldown: Duration::from_mins(1), mails: quota(4) },
         quotas: options.quotas,
         spending: options.spending.clone(),
+        pumping: options.pumping.clone(),
         conceal_accounts: options.conceal,
         min_age_years: 18,
         client_countries: options.client_countries.clone(),

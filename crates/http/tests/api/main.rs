@@ -9,6 +9,7 @@ mod countries;
 mod harness;
 mod limits;
 mod partners;
+mod pumping;
 mod spending;
 mod test_numbers;
 

@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
+use uuid::Uuid;
 use vestibule_domain::audit::Fact;
-use vestibule_domain::limits::{Charge, Limit};
+use vestibule_domain::limits::{Charge, Limit, Step, Tally};
 use vestibule_domain::password_reset::PasswordReset;
+use vestibule_domain::pumping::{self, HeldCodes, Objection, SentCode, TracedCode};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::spending::{Spend, Spent};
@@ -91,6 +93,20 @@ impl Budgets {
             let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else { return Ok(()) };
             let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
             of_part.decide(Some(*full_at)).map(|_| ())
+        })
+    }
+
+    /// Whether the guard against pumping would let a code pass that is charged so; `chance` as for [`pumping::judge`].
+    ///
+    /// # Errors
+    /// The objection of the first budget that has one.
+    pub fn judge(&self, charges: &[Charge], chance: impl Fn() -> u8) -> Result<(), Objection> {
+        charges.iter().try_for_each(|charge| {
+            let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else {
+                return pumping::judge(charge, None, &chance);
+            };
+            let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
+            pumping::judge(&of_part, Some(*full_at), &chance)
         })
     }
 }
@@ -180,11 +196,17 @@ pub struct Changes {
     pub refresh_token: Option<NewRefreshToken>,
     /// Limits to charge, each of them another; in every use case in the same order, so that none waits for the other.
     pub charges: Vec<Charge>,
+    /// Budgets to correct whatever is left of them, none of them charged: after the charges, and in the same order in every use case.
+    pub tallies: Vec<Tally>,
     /// What the one message costs, each sum under its ceiling and in a purse and window of its own; in every use case in the same order.
     /// What becomes of the message may give it back: see [`Settlement`].
     pub spends: Vec<Spend>,
     /// What is to be sent because of all this.
     pub messages: Vec<Message>,
+    /// The one message, where it carries a sign-up's code that the guard against pumping keeps an eye on.
+    pub sent_code: Option<SentCode>,
+    /// An attempt whose codes have come back: they are marked so as of this moment.
+    pub codes_back: Option<(AttemptId, UtcDateTime)>,
     /// What happened.
     pub facts: Vec<Fact>,
     /// An account that goes, with everything that is personal: its passwords and sessions, what is known of its phone, the
@@ -203,13 +225,25 @@ pub struct SignatureDigest(pub [u8; 32]);
 pub struct Sweep {
     /// The present moment.
     pub now: UtcDateTime,
-    /// Records of messages queued before this are forgotten, dead letters included, and what was spent in windows that began before.
+    /// Records of messages and codes from before this are forgotten, dead letters and codes that were held back included, and what was spent
+    /// in windows that began before.
     /// At least a day ago.
     pub messages_before: UtcDateTime,
     /// Facts from before this are forgotten.
     pub facts_before: UtcDateTime,
     /// Rows of each kind at once.
     pub batch: u32,
+}
+
+/// A part of a list that is too long to be read at once, the oldest first; of one moment, that with the lowest id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// From this moment on.
+    pub since: UtcDateTime,
+    /// After the element of that moment and id, which need not be there.
+    pub after: Option<(UtcDateTime, Uuid)>,
+    /// No more than this.
+    pub limit: u32,
 }
 
 /// What a sign-up needs to know.
@@ -375,6 +409,18 @@ pub trait Storage: Send + Sync {
 
     /// What was spent in the windows that hold the moment, in no certain order; nothing of purses that have spent nothing.
     async fn spent(&self, now: UtcDateTime) -> Result<Vec<Spent>, Unavailable>;
+
+    /// Budgets of a step that are not full at the moment, the emptiest first, as measured by the time until they are full; no more than `limit`.
+    async fn budgets_in_use(&self, step: Step, now: UtcDateTime, limit: u32) -> Result<Budgets, Unavailable>;
+
+    /// Records what the guard against pumping has held back.
+    async fn record_held_codes(&self, held: &[(Uuid, HeldCodes)]) -> Result<(), Unavailable>;
+
+    /// Codes that were sent, by their messages' ids, with what became of them.
+    async fn sent_codes(&self, page: Page) -> Result<Vec<TracedCode>, Unavailable>;
+
+    /// Codes that were held back.
+    async fn held_codes(&self, page: Page) -> Result<Vec<(Uuid, HeldCodes)>, Unavailable>;
 
     /// Accepts a signature that was not accepted before, and remembers it until `forget_at`; whether it did.
     ///

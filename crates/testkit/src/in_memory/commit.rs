@@ -56,8 +56,17 @@ impl State {
         for charge in &changes.charges {
             self.charge(charge)?;
         }
+        for tally in &changes.tallies {
+            let full_at = tally.apply(self.limits.get(&tally.limit).copied());
+            self.limits.insert(tally.limit, full_at);
+        }
         for spend in &changes.spends {
             self.add_up(spend)?;
+        }
+        self.sent_codes.extend(changes.sent_code.map(|sent| (sent, None)));
+        if let Some((attempt, at)) = changes.codes_back {
+            let codes = self.sent_codes.iter_mut().filter(|(sent, _)| sent.attempt == attempt);
+            codes.for_each(|(_, confirmed_at)| *confirmed_at = Some(at));
         }
         let spends = &changes.spends;
         self.messages.extend(changes.messages.into_iter().map(|message| Queued::new(message, spends)));

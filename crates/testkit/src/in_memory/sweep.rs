@@ -30,6 +30,8 @@ impl State {
             .retain(|queued| queued.dead.is_none() || queued.message.queued_at >= sweep.messages_before);
         self.deliveries.retain(|left| left.queued_at >= sweep.messages_before);
         self.spending.retain(|(_, _, start), _| *start >= sweep.messages_before);
+        self.sent_codes.retain(|(sent, _)| sent.at >= sweep.messages_before);
+        self.held_codes.retain(|(_, held)| held.at >= sweep.messages_before);
         before - self.rows()
     }
 
@@ -47,5 +49,7 @@ impl State {
             + self.messages.len()
             + self.deliveries.len()
             + self.spending.len()
+            + self.sent_codes.len()
+            + self.held_codes.len()
     }
 }

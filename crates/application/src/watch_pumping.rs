@@ -1,0 +1,240 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use time::UtcDateTime;
+use vestibule_domain::limits::{Charge, Limit, Scope, Tally};
+use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Reason, SentCode, Traffic};
+use vestibule_domain::spending::Money;
+use vestibule_domain::{AccountKind, ClientAddress, Message, PhoneNumber};
+use vestibule_port_storage::{Budgets, Unavailable};
+
+use crate::{Application, Codes};
+
+/// Different records that wait to be written, at most. Storage is down, or somebody tries very many things at once, when there are more.
+const MAX_WAITING: usize = 4096;
+
+/// How long the operator is not told again that sign-ups are held back somewhere.
+const TOLD_FOR: Duration = Duration::from_hours(1);
+
+/// What makes records of one second alike.
+type Kind = (Traffic, Limit, Reason, bool);
+
+/// What this process has held back, or would have, and not yet recorded.
+#[derive(Debug, Default)]
+pub struct HeldBack(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    held: HashMap<Kind, (Money, u32)>,
+    /// Codes of kinds that there was no room for.
+    uncounted: u64,
+    /// Where the operator was told of it, and when.
+    told: HashMap<Scope, UtcDateTime>,
+}
+
+impl HeldBack {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, kind: Kind, price: Money, count: u32) {
+        if self.held.len() >= MAX_WAITING && !self.held.contains_key(&kind) {
+            self.uncounted += u64::from(count);
+            return;
+        }
+        let (dearest, counted) = self.held.entry(kind).or_default();
+        *dearest = price.max(*dearest);
+        *counted = counted.saturating_add(count);
+    }
+
+    /// Whether it is news that sign-ups are held back there.
+    fn is_news(&mut self, scope: Scope, now: UtcDateTime) -> bool {
+        self.told.retain(|_, at| now - *at < TOLD_FOR);
+        self.told.len() < MAX_WAITING && self.told.insert(scope, now).is_none()
+    }
+}
+
+/// What the guard against pumping holds a code against.
+pub(crate) struct Watched {
+    traffic: Traffic,
+    charges: Vec<Charge>,
+}
+
+impl Watched {
+    pub(crate) fn limits(&self) -> impl Iterator<Item = Limit> {
+        self.charges.iter().map(|charge| charge.limit)
+    }
+}
+
+impl Application {
+    /// What a code to the number is held against; nothing where none is sent, for a test number, or the guard is off.
+    pub(crate) fn watched(
+        &self,
+        to: &PhoneNumber,
+        from: ClientAddress,
+        codes: &Codes<'_>,
+        now: UtcDateTime,
+    ) -> Option<Watched> {
+        let guard = &self.settings.pumping;
+        if guard.mode == Mode::Off || codes.kind() == AccountKind::Test {
+            return None;
+        }
+        let traffic = Traffic::new(to, from);
+        Some(Watched { traffic, charges: guard.charges(&traffic, now) })
+    }
+
+    /// Whether the guard lets a code pass that finds the budgets so. What it holds back is recorded, and so is what it would if it did not only
+    /// observe.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(crate) fn pass_guard(
+        &self,
+        watched: Option<&Watched>,
+        to: &PhoneNumber,
+        budgets: &Budgets,
+    ) -> Result<(), Duration> {
+        let Some(Watched { traffic, charges }) = watched else { return Ok(()) };
+        let Err(Objection { limit, reason, retry_after }) = budgets.judge(charges, || self.chance()) else {
+            return Ok(());
+        };
+        let enforced = self.settings.pumping.mode == Mode::Enforce;
+        let price = self.settings.spending.prices.of(to);
+        self.held_back.lock().add((*traffic, limit, reason, enforced), price, 1);
+        if enforced { Err(retry_after) } else { Ok(()) }
+    }
+
+    /// Records it where the guard was the reason that a commit was refused which had passed it just before.
+    pub(crate) async fn note_refusal(
+        &self,
+        watched: Option<&Watched>,
+        to: &PhoneNumber,
+    ) -> Result<(), Unavailable> {
+        let Some(watched) = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce) else {
+            return Ok(());
+        };
+        let limits: Vec<_> = watched.limits().collect();
+        let budgets = self.storage.budgets(&limits).await?;
+        // Whichever reason the commit had, it is told by the commit.
+        let _ = self.pass_guard(Some(watched), to, &budgets);
+        Ok(())
+    }
+
+    /// What a code that goes out charges.
+    pub(crate) fn guard_charges(&self, watched: Option<&Watched>) -> Vec<Charge> {
+        let enforced = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce);
+        enforced.map(|watched| watched.charges.clone()).unwrap_or_default()
+    }
+
+    /// What a code that goes out is counted as, where nobody is refused.
+    pub(crate) fn guard_tallies(&self, watched: Option<&Watched>, now: UtcDateTime) -> Vec<Tally> {
+        let observed = watched.filter(|_| self.settings.pumping.mode == Mode::Observe);
+        observed.map(|watched| self.settings.pumping.sent(&watched.traffic, now)).unwrap_or_default()
+    }
+
+    /// What codes that come back return, after so many messages.
+    pub(crate) fn guard_returns(
+        &self,
+        watched: Option<&Watched>,
+        messages: u32,
+        now: UtcDateTime,
+    ) -> Vec<Tally> {
+        let returned = |watched: &Watched| self.settings.pumping.returned(&watched.traffic, messages, now);
+        watched.map(returned).unwrap_or_default()
+    }
+
+    /// What is recorded of the message with a code.
+    pub(crate) fn sent_code(
+        &self,
+        watched: Option<&Watched>,
+        to: &PhoneNumber,
+        message: Option<&Message>,
+    ) -> Option<SentCode> {
+        let (message, Watched { traffic, .. }) = (message?, watched?);
+        let is_sent = message.expires_at > message.queued_at;
+        Some(SentCode {
+            message: message.id,
+            attempt: message.content.attempt()?,
+            traffic: *traffic,
+            price: is_sent.then(|| self.settings.spending.prices.of(to)),
+            at: message.queued_at,
+        })
+    }
+
+    /// Records what was held back since the last time; how many codes that were. Tells the operator once where it began.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; it is recorded the next time.
+    pub async fn record_held_back(&self) -> Result<u64, Unavailable> {
+        let now = self.clock.now();
+        let (held, uncounted) = {
+            let mut waiting = self.held_back.lock();
+            (std::mem::take(&mut waiting.held), std::mem::take(&mut waiting.uncounted))
+        };
+        if uncounted > 0 {
+            tracing::warn!(uncounted, "more kinds of codes were held back than can be recorded one by one");
+        }
+        if held.is_empty() {
+            return Ok(uncounted);
+        }
+        let record = |(&(traffic, limit, reason, enforced), &(price, count)): (&Kind, &(Money, u32))| {
+            let id = self.entropy.ordered_id(now);
+            (id, HeldCodes { traffic, limit, reason, enforced, price, count, at: now })
+        };
+        let records: Vec<_> = held.iter().map(record).collect();
+        if let Err(error) = self.storage.record_held_codes(&records).await {
+            let mut waiting = self.held_back.lock();
+            held.into_iter().for_each(|(kind, (price, count))| waiting.add(kind, price, count));
+            return Err(error);
+        }
+        let mut waiting = self.held_back.lock();
+        for (_, HeldCodes { limit, reason, enforced, .. }) in &records {
+            if waiting.is_news(limit.scope, now) {
+                let (reason, enforced) = (reason.as_str(), *enforced);
+                tracing::warn!(%limit, reason, enforced, "too few codes come back: sign-ups are held back");
+            }
+        }
+        Ok(uncounted + records.iter().map(|(_, held)| u64::from(held.count)).sum::<u64>())
+    }
+
+    /// Below 100, all alike.
+    fn chance(&self) -> u8 {
+        let [a, b, c, d, ..] = self.entropy.bytes();
+        u8::try_from(u32::from_le_bytes([a, b, c, d]) % 100).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_domain::limits::Step;
+
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_so_many_kinds_and_any_number_of_each() {
+        let mut waiting = Waiting::default();
+        let kind = |number: usize| {
+            let phone = PhoneNumber::restore(&format!("+4478{number:04}1234")).unwrap();
+            let traffic = Traffic::new(&phone, ClientAddress::of([192, 0, 2, 1].into()));
+            let limit = Limit { step: Step::Code, scope: Scope::Range(traffic.range) };
+            (traffic, limit, Reason::Stopped, true)
+        };
+        for number in 0..=MAX_WAITING {
+            waiting.add(kind(number), Money::from_micros(1), 1);
+        }
+        waiting.add(kind(0), Money::from_micros(2), 5);
+        assert_eq!((waiting.held.len(), waiting.uncounted), (MAX_WAITING, 1));
+        assert_eq!(waiting.held.get(&kind(0)), Some(&(Money::from_micros(2), 6)));
+    }
+
+    #[test]
+    fn the_operator_is_told_once_an_hour() {
+        let (mut waiting, now) = (Waiting::default(), UtcDateTime::UNIX_EPOCH);
+        let news =
+            [0, 30, 61].map(|minute| waiting.is_news(Scope::Everyone, now + Duration::from_mins(minute)));
+        assert_eq!(news, [true, false, true]);
+    }
+}

@@ -1,0 +1,257 @@
+//! The guard against SMS pumping: sign-ups that nobody wants but who earns by the messages.
+//!
+//! A person who asks for a code types it. So each code that is sent takes a unit of a budget, and each that comes back returns more units than
+//! it took: four, where at least one code in four comes back when nothing is wrong. There are budgets for the range of
+//! numbers that the code goes to, for the block of addresses that asks, and for the country. Where codes come back as they should, a budget
+//! stays full whatever the traffic. Where they do not, it runs out: in its second half ever more sign-ups are refused by chance, at its end all are.
+//! Budgets also fill slowly by themselves, so that a few codes go out to try; once these come back, so do the units, and it opens again.
+//!
+//! Nobody needs to be told of an attack for it to end, and its price is known before: see [`PumpingGuard::unconfirmed`].
+//!
+//! Not here: limits of how often ([`limits`](crate::limits)), and what messages may cost ([`spending`](crate::spending)), which bind an attacker who lets
+//! codes come back.
+
+mod replay;
+mod report;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use time::UtcDateTime;
+
+use crate::limits::{AddressBlock, Charge, Limit, Scope, Step, Tally, Unit};
+use crate::quota::Quota;
+use crate::spending::Money;
+use crate::{AttemptId, ClientAddress, Country, MessageId, NumberRange, PhoneNumber};
+
+pub use replay::{Replay, Replayed};
+pub use report::{Report, Row};
+
+/// How long somebody is told to wait who was refused by chance.
+const SLOWED_FOR: Duration = Duration::from_mins(1);
+
+/// How much of a budget may be used, in hundredths, before sign-ups are slowed.
+const OPEN_PERCENT: u8 = 50;
+
+/// What becomes of what the guard finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Nothing is counted.
+    Off,
+    /// It is counted and recorded, and nobody is refused.
+    #[default]
+    Observe,
+    /// Sign-ups are refused.
+    Enforce,
+}
+
+/// What is normal in a country, and how much that is not is borne.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CountryNorm {
+    /// The share of codes that come back at least when nothing is wrong, in hundredths; 1 to 100.
+    pub confirmed_percent: u8,
+    /// Codes of the whole country that may be on their way or lost.
+    pub unconfirmed: u32,
+}
+
+/// The rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PumpingGuard {
+    /// What becomes of what it finds.
+    pub mode: Mode,
+    /// Of countries that have no norm of their own.
+    pub norm: CountryNorm,
+    /// Of some countries.
+    pub countries: HashMap<Country, CountryNorm>,
+    /// Codes to one range of numbers that may be on their way or lost.
+    pub unconfirmed_per_range: u32,
+    /// Codes that were asked for from one block of addresses and may be on their way or lost.
+    pub unconfirmed_per_block: u32,
+    /// How long it takes until what was lost is forgotten: an empty budget is full again.
+    pub forget_after: Duration,
+}
+
+/// Where a code goes, and where it was asked for from: what a code's fate is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Traffic {
+    /// The range of the number.
+    pub range: NumberRange,
+    /// The block of the client's address.
+    pub block: AddressBlock,
+    /// The country of the number, if it is a country's.
+    pub country: Option<Country>,
+}
+
+impl Traffic {
+    /// That of a code to the number, asked for from the address.
+    #[must_use]
+    pub fn new(to: &PhoneNumber, from: ClientAddress) -> Self {
+        Self { range: NumberRange::of(to), block: AddressBlock::of(from), country: to.country() }
+    }
+}
+
+/// Why a sign-up is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// More than half of the budget is used: refused by chance.
+    Slowed,
+    /// The budget is empty.
+    Stopped,
+}
+
+impl Reason {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Slowed, Self::Stopped];
+
+    /// The name in storage and in print.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slowed => "slowed",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// The guard would not let a sign-up pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Objection {
+    /// Which budget speaks against it.
+    pub limit: Limit,
+    /// Why.
+    pub reason: Reason,
+    /// How long to wait.
+    pub retry_after: Duration,
+}
+
+/// A code that was queued for a sign-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentCode {
+    /// The message.
+    pub message: MessageId,
+    /// Whose it is.
+    pub attempt: AttemptId,
+    /// Where it goes.
+    pub traffic: Traffic,
+    /// What it costs; `None` where it is only queued to look like others, and nothing is sent.
+    pub price: Option<Money>,
+    /// When.
+    pub at: UtcDateTime,
+}
+
+/// A code with what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TracedCode {
+    /// The code.
+    pub sent: SentCode,
+    /// When it came back.
+    pub confirmed_at: Option<UtcDateTime>,
+    /// Who has carried it, where that is known still.
+    pub provider: Option<String>,
+}
+
+/// Codes that the guard held back, or would have: as many alike as there were within about a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldCodes {
+    /// Where they would have gone.
+    pub traffic: Traffic,
+    /// Which budget spoke against them.
+    pub limit: Limit,
+    /// Why.
+    pub reason: Reason,
+    /// Whether they were refused; else they went out.
+    pub enforced: bool,
+    /// What one of them would have cost.
+    pub price: Money,
+    /// How many.
+    pub count: u32,
+    /// When.
+    pub at: UtcDateTime,
+}
+
+impl PumpingGuard {
+    /// The norm of a country.
+    #[must_use]
+    pub fn norm(&self, country: Option<Country>) -> CountryNorm {
+        country.and_then(|country| self.countries.get(&country)).copied().unwrap_or(self.norm)
+    }
+
+    /// The budgets that a code is held against, the narrowest first; none if the guard is off. They are what must have a unit where the guard enforces.
+    #[must_use]
+    pub fn charges(&self, traffic: &Traffic, now: UtcDateTime) -> Vec<Charge> {
+        if self.mode == Mode::Off {
+            return Vec::new();
+        }
+        let narrow = [Scope::Block(traffic.block), Scope::Range(traffic.range)];
+        let scopes = narrow.into_iter().chain(traffic.country.map(Scope::Country));
+        scopes.map(|scope| self.charge(scope, now)).collect()
+    }
+
+    /// The charge of a budget, whatever the mode.
+    #[must_use]
+    pub fn charge(&self, scope: Scope, now: UtcDateTime) -> Charge {
+        let limit = Limit { step: Step::Code, scope };
+        let quota = Quota { burst: self.unconfirmed(scope), period: self.forget_after };
+        Charge { limit, quota, unit: Unit::Taken, now }
+    }
+
+    /// How many codes in all are sent, if none comes back, before the budget is empty. So what an attack costs, but for those that are
+    /// sent to try: as many again in [`forget_after`](Self::forget_after).
+    #[must_use]
+    pub fn unconfirmed(&self, scope: Scope) -> u32 {
+        match scope {
+            Scope::Range(_) => self.unconfirmed_per_range,
+            Scope::Country(country) => self.norm(Some(country)).unconfirmed,
+            Scope::Block(_) | Scope::Device(_) | Scope::Address(_) | Scope::Merchant(_) | Scope::Everyone => {
+                self.unconfirmed_per_block
+            }
+        }
+    }
+
+    /// What a code that goes out changes, where the guard only observes.
+    #[must_use]
+    pub fn sent(&self, traffic: &Traffic, now: UtcDateTime) -> Vec<Tally> {
+        self.tallies(traffic, 1, 0, now)
+    }
+
+    /// What changes when a code comes back that took so many messages.
+    #[must_use]
+    pub fn returned(&self, traffic: &Traffic, messages: u32, now: UtcDateTime) -> Vec<Tally> {
+        let percent = u32::from(self.norm(traffic.country).confirmed_percent.clamp(1, 100));
+        self.tallies(traffic, 0, messages.saturating_mul(100) / percent, now)
+    }
+
+    fn tallies(&self, traffic: &Traffic, taken: u32, returned: u32, now: UtcDateTime) -> Vec<Tally> {
+        let tally = |Charge { limit, quota, .. }| Tally { limit, quota, taken, returned, now };
+        self.charges(traffic, now).into_iter().map(tally).collect()
+    }
+}
+
+/// What one budget has to say of a code that would be charged to it.
+///
+/// `full_at` is when the budget is full again. `chance` gives numbers below 100, all alike; it is asked only where sign-ups are slowed.
+///
+/// # Errors
+/// [`Objection`]
+pub fn judge(
+    charge: &Charge,
+    full_at: Option<UtcDateTime>,
+    chance: impl FnOnce() -> u8,
+) -> Result<(), Objection> {
+    let objection = |reason, retry_after| Objection { limit: charge.limit, reason, retry_after };
+    charge.decide(full_at).map_err(|retry_after| objection(Reason::Stopped, retry_after))?;
+    let beyond = charge.used_percent(full_at).saturating_sub(OPEN_PERCENT);
+    if beyond > 0 && chance() < beyond.saturating_mul(2) {
+        return Err(objection(Reason::Slowed, SLOWED_FOR));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use time::macros::utc_datetime;
+use uuid::Uuid;
+
+use super::*;
+
+const NOW: UtcDateTime = utc_datetime!(2026-11-30 12:00);
+
+fn guard() -> PumpingGuard {
+    PumpingGuard {
+        mode: Mode::Enforce,
+        norm: CountryNorm { confirmed_percent: 25, unconfirmed: 100 },
+        countries: HashMap::new(),
+        unconfirmed_per_range: 10,
+        unconfirmed_per_block: 20,
+        forget_after: Duration::from_hours(10),
+    }
+}
+
+/// One of the numbers of a country from an address of its own block.
+fn traffic(range: u8, block: u8) -> Traffic {
+    let number = PhoneNumber::restore(&format!("+4478712{range}1234")).unwrap();
+    Traffic::new(&number, ClientAddress::of([203, 0, block, 7].into()))
+}
+
+fn code(traffic: Traffic, at: UtcDateTime, comes_back_after: Option<Duration>) -> TracedCode {
+    let sent = SentCode {
+        message: MessageId::new(Uuid::nil()),
+        attempt: AttemptId::new(Uuid::nil()),
+        traffic,
+        price: Some(Money::from_micros(50_000)),
+        at,
+    };
+    TracedCode { sent, confirmed_at: comes_back_after.map(|after| at + after), provider: None }
+}
+
+fn held(traffic: Traffic, at: UtcDateTime, enforced: bool, count: u32) -> HeldCodes {
+    let limit = Limit { step: Step::Code, scope: Scope::Range(traffic.range) };
+    let price = Money::from_micros(50_000);
+    HeldCodes { traffic, limit, reason: Reason::Stopped, enforced, price, count, at }
+}
+
+#[test]
+fn reasons_have_names() {
+    for reason in Reason::ALL {
+        assert_eq!(Reason::parse(reason.as_str()), Some(reason));
+    }
+    assert_eq!(Reason::parse("closed"), None);
+}
+
+#[test]
+fn the_narrowest_budget_comes_first() {
+    let keys = |guard: PumpingGuard| {
+        let charges = guard.charges(&traffic(3, 113), NOW);
+        charges.iter().map(|charge| format!("{} {}", charge.limit, charge.quota.burst)).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(guard()), ["code:block:203.0.113.0 20", "code:range:44787123 10", "code:country:GB 100"]);
+    assert_eq!(keys(PumpingGuard { mode: Mode::Off, ..guard() }), Vec::<String>::new());
+}
+
+#[test]
+fn sign_ups_are_slowed_in_the_second_half_of_a_budget_and_stopped_at_its_end() {
+    let charge = guard().charge(Scope::Range(traffic(3, 1).range), NOW);
+    let unit = charge.quota.unit();
+    let judged =
+        |used: u32, chance| judge(&charge, Some(NOW + unit * used), || chance).map_err(|it| it.reason);
+    assert_eq!([judged(0, 0), judged(5, 0)], [Ok(()); 2]);
+    assert_eq!([judged(6, 19), judged(6, 20)], [Err(Reason::Slowed), Ok(())]);
+    assert_eq!([judged(9, 79), judged(9, 80)], [Err(Reason::Slowed), Ok(())]);
+    assert_eq!(judged(10, 99), Err(Reason::Stopped));
+    assert_eq!(judge(&charge, Some(NOW + unit * 10), || 0).unwrap_err().retry_after, unit);
+}
+
+#[test]
+fn a_code_that_comes_back_returns_what_four_took() {
+    let (guard, traffic) = (guard(), traffic(3, 1));
+    for tally in guard.sent(&traffic, NOW).into_iter().chain(guard.returned(&traffic, 2, NOW)) {
+        assert!(matches!((tally.taken, tally.returned), (1, 0) | (0, 8)), "{tally:?}");
+    }
+    let usual = CountryNorm { confirmed_percent: 30, unconfirmed: 7 };
+    let guard = PumpingGuard { countries: HashMap::from([(traffic.country.unwrap(), usual)]), ..guard };
+    assert_eq!(guard.returned(&traffic, 1, NOW)[0].returned, 3);
+    assert_eq!(guard.charges(&traffic, NOW)[2].quota.burst, 7);
+}
+
+#[test]
+fn an_attack_on_a_range_costs_no_more_than_its_budget_and_what_is_sent_to_try() {
+    let guard = guard();
+    let mut replay = Replay::new(&guard);
+    for second in 0..36_000 {
+        let at = NOW + Duration::from_secs(second);
+        replay.sent(&code(traffic(3, u8::try_from(second % 250).unwrap()), at, None));
+    }
+    let Replayed { sent, held_back, turned_away, spared, .. } = replay.outcome();
+    assert!((10..=20).contains(&sent), "{sent}");
+    assert_eq!((held_back, turned_away), (36_000 - sent, 0));
+    assert_eq!(spared, Money::from_micros(50_000 * held_back));
+}
+
+#[test]
+fn customers_of_other_ranges_get_in_while_one_is_attacked() {
+    let guard = guard();
+    let mut replay = Replay::new(&guard);
+    let soon = Some(Duration::from_secs(30));
+    for second in 0..3600 {
+        let at = NOW + Duration::from_secs(second);
+        replay.sent(&code(traffic(3, u8::try_from(second % 250).unwrap()), at, None));
+        if second % 60 == 0 {
+            replay.sent(&code(traffic(5, 251), at, soon));
+        }
+    }
+    let Replayed { confirmed, turned_away, .. } = replay.outcome();
+    assert_eq!((confirmed, turned_away), (60, 0));
+}
+
+#[test]
+fn it_opens_again_once_codes_come_back() {
+    let guard = guard();
+    let mut replay = Replay::new(&guard);
+    for second in 0..600 {
+        replay.sent(&code(traffic(3, 1), NOW + Duration::from_secs(second), None));
+    }
+    let before = replay.outcome();
+    let begin = NOW + Duration::from_hours(1);
+    for minute in 0..600_u64 {
+        replay.sent(&code(traffic(3, 1), begin + Duration::from_mins(minute), Some(Duration::from_secs(30))));
+    }
+    let after = replay.outcome();
+    assert!(after.turned_away < 120, "{after:?}");
+    for minute in 600..660_u64 {
+        replay.sent(&code(traffic(3, 1), begin + Duration::from_mins(minute), Some(Duration::from_secs(30))));
+    }
+    assert_eq!(replay.outcome().confirmed, after.confirmed + 60, "{before:?}");
+}
+
+#[test]
+fn traffic_of_any_volume_that_comes_back_is_let_through() {
+    let guard = guard();
+    let mut replay = Replay::new(&guard);
+    for number in 0..10_000_u64 {
+        let comes_back = (number / 10 % 2 == 0).then_some(Duration::from_secs(20));
+        let spread = u8::try_from(number % 10).unwrap();
+        replay.sent(&code(traffic(spread, spread), NOW + Duration::from_secs(number), comes_back));
+    }
+    assert_eq!(replay.outcome().held_back, 0);
+}
+
+#[test]
+fn a_replay_takes_what_was_held_back_for_lost() {
+    let guard = guard();
+    let mut replay = Replay::new(&guard);
+    replay.held(&held(traffic(3, 1), NOW, true, 3));
+    replay.held(&held(traffic(3, 1), NOW, false, 3));
+    let Replayed { sent, let_through, held_back, .. } = replay.outcome();
+    assert_eq!((sent, let_through, held_back), (3, 3, 0));
+    replay.held(&held(traffic(3, 1), NOW, true, 30));
+    assert!(replay.outcome().held_back >= 23);
+}
+
+#[test]
+fn a_report_adds_up() {
+    let mut report = Report::default();
+    let by = |provider: &str, code: TracedCode| TracedCode { provider: Some(provider.to_owned()), ..code };
+    report.sent(&by("a", code(traffic(1, 1), NOW, None)));
+    report.sent(&by("a", code(traffic(1, 1), NOW, Some(Duration::ZERO))));
+    report.sent(&by("b", code(traffic(1, 1), NOW, None)));
+    let unsent = code(traffic(1, 1), NOW, None);
+    report.sent(&TracedCode { sent: SentCode { price: None, ..unsent.sent }, ..unsent });
+    report.held(&held(traffic(1, 1), NOW, true, 3));
+    report.held(&held(traffic(1, 1), NOW, false, 4));
+    let rows: Vec<_> = report.rows().map(|(_, provider, row)| (provider, row.sent, row.held_back)).collect();
+    assert_eq!(rows, [(None, 0, 3), (Some("a"), 2, 0), (Some("b"), 1, 0)]);
+    let total = Row {
+        sent: 3,
+        confirmed: 1,
+        cost: Money::from_micros(150_000),
+        held_back: 3,
+        objected_to: 4,
+        spared: Money::from_micros(150_000),
+    };
+    assert_eq!(report.total(), total);
+}
