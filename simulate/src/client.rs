@@ -76,6 +76,10 @@ impl Client {
         self.ask(person, "/v2/mobile/signup", &body).await
     }
 
+    pub(crate) async fn resend(&self, person: &Person) -> anyhow::Result<Answer> {
+        self.ask(person, "/v2/mobile/phone/verify/resend", &json!({ "phone": person.phone })).await
+    }
+
     pub(crate) async fn confirm(&self, person: &Person, code: &str) -> anyhow::Result<Answer> {
         let body = json!({ "phone": person.phone, "smsCode": code });
         self.ask(person, "/v2/mobile/phone/confirm", &body).await

@@ -9,9 +9,13 @@
 mod botnet;
 mod ceiling;
 mod client;
+mod days;
 mod people;
 mod place;
+mod pumping;
+mod random;
 mod report;
+mod rule;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -19,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use place::Database;
 use report::Report;
 
 /// Plays attacks and crowds against instances of the service, and prints the counts. Ends with 0 when every promise was kept, with 1
@@ -37,10 +42,16 @@ enum Simulation {
     Ceiling,
     /// A botnet guesses codes of many numbers from many addresses.
     Botnet,
+    /// Somebody earns by messages to a range of numbers, among ordinary traffic.
+    Pumping {
+        /// Over Postgres instead of SQLite.
+        #[arg(long)]
+        postgres: bool,
+    },
 }
 
 impl Simulation {
-    const ALL: [Self; 2] = [Self::Ceiling, Self::Botnet];
+    const ALL: [Self; 3] = [Self::Ceiling, Self::Botnet, Self::Pumping { postgres: false }];
 }
 
 #[tokio::main]
@@ -67,6 +78,11 @@ async fn play(arguments: Arguments) -> anyhow::Result<ExitCode> {
         match simulation {
             Simulation::Ceiling => ceiling::play(&mut report).await?,
             Simulation::Botnet => botnet::play(&mut report).await?,
+            Simulation::Pumping { postgres } => {
+                days::play(&mut report)?;
+                let database = if *postgres { Database::Postgres } else { Database::Sqlite };
+                pumping::play(&mut report, database).await?;
+            }
         }
     }
     report.end()

@@ -22,6 +22,11 @@ pub(crate) fn french(number: u32) -> String {
     format!("+33612{number:06}")
 }
 
+/// A British mobile number of the range, one of a thousand times its ten thousand neighbours.
+pub(crate) fn british_in(range: u32, number: u32) -> String {
+    format!("+44730{range:03}{number:04}")
+}
+
 /// An address in a block of its own (/24); another one for each of 65,536.
 pub(crate) fn address(number: u32) -> Ipv4Addr {
     let [_, _, high, low] = number.to_be_bytes();

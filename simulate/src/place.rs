@@ -45,7 +45,7 @@ pub(crate) struct Place {
     pub(crate) client: Arc<Client>,
     books: Books,
     /// Before the files.
-    _fleet: Arc<Fleet>,
+    pub(crate) fleet: Arc<Fleet>,
     _directory: TempDir,
 }
 
@@ -91,7 +91,7 @@ impl Place {
             Some(server) => Books::postgres(server).await?,
         };
         let client = Client::new(Arc::clone(&fleet))?;
-        Ok(Self { gateway, client: Arc::new(client), books, _fleet: fleet, _directory: directory })
+        Ok(Self { gateway, client: Arc::new(client), books, fleet, _directory: directory })
     }
 
     /// Waits until nothing is left to be sent; how many messages the provider was given.

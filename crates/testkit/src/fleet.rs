@@ -166,6 +166,18 @@ impl Fleet {
         })
     }
 
+    /// Runs a command of the service beside the instances, with their configuration; what it prints.
+    ///
+    /// # Errors
+    /// When it fails; with what it prints as its reason.
+    pub fn run(&self, arguments: &[&str]) -> io::Result<String> {
+        let output = self.command()?.args(arguments).output()?;
+        if !output.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        String::from_utf8(output.stdout).map_err(io::Error::other)
+    }
+
     fn instance(&self, index: usize) -> io::Result<MutexGuard<'_, Option<Instance>>> {
         let instance = self.instances.get(index);
         let instance = instance.ok_or_else(|| io::Error::other("there is no such instance"))?;
