@@ -157,7 +157,7 @@ impl People {
         };
         let outcome =
             self.registration(number)?.confirm(&confirm, &self.derivation.codes(None), &RULES, self.now);
-        let Confirmation::Opened { registration, account, password, session } = outcome else {
+        let Confirmation::Opened { registration, account, password, session, .. } = outcome else {
             anyhow::bail!("a code was refused");
         };
         let refresh_token = NewRefreshToken {

@@ -187,7 +187,9 @@ impl Application {
         let records: Vec<_> = held.iter().map(record).collect();
         if let Err(error) = self.storage.record_held_codes(&records).await {
             let mut waiting = self.held_back.lock();
-            held.into_iter().for_each(|(kind, (price, count))| waiting.add(kind, price, count));
+            for (kind, (price, count)) in held {
+                waiting.add(kind, price, count);
+            }
             return Err(error);
         }
         let mut waiting = self.held_back.lock();
