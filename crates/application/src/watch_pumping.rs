@@ -53,7 +53,10 @@ impl Waiting {
     /// Whether it is news that sign-ups are held back there.
     fn is_news(&mut self, scope: Scope, now: UtcDateTime) -> bool {
         self.told.retain(|_, at| now - *at < TOLD_FOR);
-        self.told.len() < MAX_WAITING && self.told.insert(scope, now).is_none()
+        if self.told.len() >= MAX_WAITING || self.told.contains_key(&scope) {
+            return false;
+        }
+        self.told.insert(scope, now).is_none()
     }
 }
 
@@ -236,7 +239,7 @@ mod tests {
     fn the_operator_is_told_once_an_hour() {
         let (mut waiting, now) = (Waiting::default(), UtcDateTime::UNIX_EPOCH);
         let news =
-            [0, 30, 61].map(|minute| waiting.is_news(Scope::Everyone, now + Duration::from_mins(minute)));
+            [0, 59, 60].map(|minute| waiting.is_news(Scope::Everyone, now + Duration::from_mins(minute)));
         assert_eq!(news, [true, false, true]);
     }
 }

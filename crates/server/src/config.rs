@@ -30,6 +30,9 @@ const MIN_SERVICE_SECRET: usize = 16;
 /// The shortest secret that a partner signs with, in bytes: as long as what the signature is made with (RFC 2104, section 3).
 const MIN_PARTNER_SECRET: usize = 32;
 
+/// The smallest budget of a country, which storage may keep in as many parts.
+const MIN_OF_COUNTRY: u32 = 16;
+
 /// The longest name that messages of a partner speak in, in characters.
 const MAX_BRAND: usize = 32;
 
@@ -526,13 +529,13 @@ impl Guard {
     /// The rule. Where no mode is set, sign-ups are refused in production only.
     pub(crate) fn rule(&self, environment: Environment) -> Result<PumpingGuard, ConfigError> {
         let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
-        for (key, units) in [
-            ("guard.unconfirmed_per_range", self.unconfirmed_per_range),
-            ("guard.unconfirmed_per_block", self.unconfirmed_per_block),
-            ("guard.unconfirmed_per_country", self.unconfirmed_per_country),
+        for (key, units, least) in [
+            ("guard.unconfirmed_per_range", self.unconfirmed_per_range, 1),
+            ("guard.unconfirmed_per_block", self.unconfirmed_per_block, 1),
+            ("guard.unconfirmed_per_country", self.unconfirmed_per_country, MIN_OF_COUNTRY),
         ] {
-            if !(1..=1_000_000).contains(&units) {
-                return refuse(key, "must be 1 to 1000000");
+            if !(least..=1_000_000).contains(&units) {
+                return refuse(key, &format!("must be {least} to 1000000"));
             }
         }
         if !(1..=720).contains(&self.forget_hours) {
@@ -557,9 +560,9 @@ impl Guard {
             let CountryGuard { min_confirmed_percent, unconfirmed } = own;
             let confirmed_percent = min_confirmed_percent.unwrap_or(norm.confirmed_percent);
             let unconfirmed = unconfirmed.unwrap_or(norm.unconfirmed);
-            if !(1..=100).contains(&confirmed_percent) || !(1..=1_000_000).contains(&unconfirmed) {
+            if !(1..=100).contains(&confirmed_percent) || !(MIN_OF_COUNTRY..=1_000_000).contains(&unconfirmed) {
                 let problem = format!(
-                    "`{}`: `min_confirmed_percent` must be 1 to 100, `unconfirmed` 1 to 1000000",
+                    "`{}`: `min_confirmed_percent` must be 1 to 100, `unconfirmed` {MIN_OF_COUNTRY} to 1000000",
                     country.as_str()
                 );
                 return Err(ConfigError::Value { key: "guard.countries", problem });

@@ -16,6 +16,7 @@ mod failover;
 mod harness;
 mod partners;
 mod providers;
+mod pumping;
 mod test_numbers;
 mod token_keys;
 mod verifier;
