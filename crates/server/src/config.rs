@@ -546,10 +546,9 @@ impl Guard {
         }
         let mode = match self.mode {
             Some(GuardMode::Off) => Mode::Off,
-            Some(GuardMode::Observe) => Mode::Observe,
             Some(GuardMode::Enforce) => Mode::Enforce,
             None if environment == Environment::Production => Mode::Enforce,
-            None => Mode::Observe,
+            Some(GuardMode::Observe) | None => Mode::Observe,
         };
         let norm = CountryNorm {
             confirmed_percent: self.min_confirmed_percent,
