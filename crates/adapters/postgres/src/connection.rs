@@ -135,7 +135,9 @@ async fn connect_driven(server: &Config, security: &Security) -> Result<Driven, 
 }
 
 /// Drives a connection on this thread; whether it has ended.
-fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) -> Arc<AtomicBool> {
+fn drive(
+    connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+) -> Arc<AtomicBool> {
     let has_ended = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&has_ended);
     tokio::spawn(async move {
