@@ -25,6 +25,11 @@ chaos-control:
     cargo build --release -p vestibule-server -p vestibule-chaos
     target/release/vestibule-chaos --control --seconds 40
 
+# Crowds and attacks against real instances, with the counts: `ceiling`, `botnet`, `pumping`, or all of them.
+simulate *arguments:
+    cargo build --release -p vestibule-server -p vestibule-simulate
+    target/release/vestibule-simulate {{arguments}}
+
 # Whether a deployment tells which numbers have an account; see docs/operations.md.
 meter *arguments:
     cargo run --release -p vestibule-meter -- {{arguments}}

@@ -24,8 +24,8 @@ forbid() {
     exit 1
   fi
 }
-# The programs that measure and break the service are no part of it.
-forbid vestibule-testkit --workspace --exclude vestibule-testkit --exclude vestibule-bench --exclude vestibule-chaos
+# The programs that measure, break and attack the service are no part of it.
+forbid vestibule-testkit --workspace --exclude vestibule-testkit --exclude vestibule-bench --exclude vestibule-chaos --exclude vestibule-simulate
 forbid vestibule-port- -p vestibule-http --depth 1
 forbid 'tokio|futures|actix|diesel' -p vestibule-domain
 # Nothing of the service's is in it.

@@ -1,14 +1,14 @@
 //! The release binary as a process.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context as _;
 
 use vestibule_testkit::ample_limits;
+use vestibule_testkit::fleet::{Instance, service_binary};
 
 use crate::client::{Client, request};
 use crate::processor::Spent;
@@ -17,7 +17,7 @@ use crate::processor::Spent;
 pub(crate) const ISSUER: &str = "http://bench";
 
 pub(crate) struct Service {
-    process: Child,
+    instance: Instance,
     pub(crate) address: SocketAddr,
 }
 
@@ -29,36 +29,22 @@ impl Service {
         database: Option<&str>,
         hash_threads: usize,
     ) -> anyhow::Result<Self> {
-        let binary = std::env::current_exe()?.with_file_name("vestibule");
-        let mut command = Command::new(&binary);
+        let mut command = Command::new(service_binary()?);
         command
             .current_dir(directory)
-            .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
-            .env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0")
             .env("VESTIBULE__HASHING__THREADS", hash_threads.to_string())
             .envs(ample_limits().map(|(name, value)| (format!("VESTIBULE__{name}"), value)))
             .env("VESTIBULE__TOKENS__ISSUER", ISSUER)
-            .stdout(Stdio::piped())
             .stderr(File::create(directory.join("log"))?);
         if let Some(url) = database {
             command.env("VESTIBULE__DATABASE__URL", url);
         }
-        let mut process = command
-            .spawn()
-            .with_context(|| format!("cannot start {}; build it in release mode first", binary.display()))?;
-        let stdout = process.stdout.take().context("the service has no output")?;
-        let mut address = None;
-        for line in BufReader::new(stdout).lines() {
-            if let Some((_, url)) = line?.split_once("listens on http://") {
-                address = Some(url.trim().parse()?);
-                break;
-            }
-        }
-        let address = address.with_context(|| {
+        let instance = Instance::start(&mut command).with_context(|| {
             let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
-            format!("the service did not say where it listens: {log}")
+            format!("{}, to be built in release mode first: {log}", command.get_program().display())
         })?;
-        let service = Self { process, address };
+        let address = instance.url().trim_start_matches("http://").parse()?;
+        let service = Self { instance, address };
         let mut client = Client::connect(address)?;
         let ready = client.send(&request("GET", "/health/ready", None, ""))?;
         anyhow::ensure!(ready.status == 200, "the service is not ready");
@@ -76,27 +62,19 @@ impl Service {
     }
 
     fn memory(&self, name: &str) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.instance.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no resident size")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
     }
 
     /// Processor time that was spent until now, by whom.
     pub(crate) fn spent(&self) -> Spent {
-        Spent::until_now(self.process.id())
+        Spent::until_now(self.instance.id())
     }
 
     /// Asks the service to stop and waits until it has.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status()?;
-        self.process.wait()?;
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.instance.stop()?;
         Ok(())
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -8,8 +8,8 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use vestibule_testkit::fleet::Fleet;
 
-use crate::fleet::Fleet;
 use crate::ledger::{Ledger, Outcome, Step, Story};
 use crate::post::{Post, Way};
 

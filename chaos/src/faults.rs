@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
+use vestibule_testkit::fleet::Fleet;
 use vestibule_testkit::postgres::PostgresServer;
 
-use crate::fleet::Fleet;
 use crate::post::{Post, Way};
 use crate::{power, say};
 
@@ -129,7 +129,7 @@ impl Breakage {
 
     async fn break_it(self, world: &World) -> anyhow::Result<()> {
         match self {
-            Self::Instance(index) => world.fleet.kill(index),
+            Self::Instance(index) => Ok(world.fleet.kill(index)?),
             Self::Database => {
                 let database = Arc::clone(&world.database);
                 let cut = match world.database_end {
@@ -145,7 +145,7 @@ impl Breakage {
 
     async fn mend_it(self, world: &World) -> anyhow::Result<()> {
         match self {
-            Self::Instance(index) => Arc::clone(&world.fleet).start(index).await,
+            Self::Instance(index) => Ok(Arc::clone(&world.fleet).start(index).await?),
             Self::Database => {
                 let database = Arc::clone(&world.database);
                 Ok(tokio::task::spawn_blocking(move || database.start_again()).await??)

@@ -14,7 +14,6 @@
 mod audit;
 mod driver;
 mod faults;
-mod fleet;
 mod ledger;
 mod post;
 mod power;
@@ -26,14 +25,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use vestibule_testkit::fleet::Fleet;
 use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
+use vestibule_testkit::{ample_limits, cheap_hashing};
 
 use audit::Audit;
 use driver::Driver;
 use faults::{DatabaseEnd, Fault, World};
-use fleet::Fleet;
 use ledger::{Ledger, Story};
-use post::Post;
+use post::{PUBLIC_URL, Post};
+
+/// How many instances there are.
+const INSTANCES: usize = 4;
 
 /// The longest that all of it may take.
 const BOUND: Duration = Duration::from_mins(5);
@@ -76,7 +79,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = database_options(arguments);
     let database = tokio::task::spawn_blocking(move || PostgresServer::start(&options)).await??;
     let post = Arc::new(Post::open().await?);
-    let fleet = Arc::new(Fleet::new(directory.path(), &database.url("postgres"), &post));
+    let fleet = Arc::new(Fleet::new(directory.path(), INSTANCES, settings(&database.url("postgres"), &post)));
     fleet.start_all().await?;
     let ledger = Arc::new(Ledger::create(&directory.path().join("steps.log"))?);
     let world = World {
@@ -106,6 +109,21 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         say(&format!("the steps and the instances' logs are in {}", directory.keep().display()))?;
     }
     Ok(verdict(arguments, &audit)?)
+}
+
+/// How the service is set up.
+fn settings(database: &str, post: &Post) -> impl Iterator<Item = (String, String)> {
+    let settings = [
+        ("HTTP__PUBLIC_URL", PUBLIC_URL),
+        // Every person has an address of their own.
+        ("HTTP__TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("DATABASE__URL", database),
+        ("DATABASE__POOL_SIZE", "8"),
+        ("LIMITS__SIGNUP_PER_PHONE_PER_DAY", "1000"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
+    // The load is on the storage, not on the hash.
+    settings.chain(post.settings()).chain(cheap_hashing()).chain(ample_limits())
 }
 
 fn database_options(arguments: &Arguments) -> PostgresOptions {

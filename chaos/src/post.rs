@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use vestibule_testkit::{FakeGateway, MailServer, Options, ReceivedMail, SentSms, fake_gateway};
+use vestibule_testkit::{FakeGateway, MailServer, Options, ReceivedMail, SentSms};
 
-use crate::fleet::PUBLIC_URL;
+/// What links begin with. The instances have ports of their own, so a link's path is asked of any of them.
+pub(crate) const PUBLIC_URL: &str = "http://vestibule.example";
 
 /// How often the servers are looked at for what is new.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -37,6 +38,7 @@ pub(crate) struct Post {
     mail_server: Mutex<Option<MailServer>>,
     gateway_address: SocketAddr,
     mail_address: SocketAddr,
+    settings: Vec<(String, String)>,
     boxes: Mutex<Boxes>,
 }
 
@@ -54,7 +56,15 @@ impl Post {
         let gateway = FakeGateway::start().await?;
         let mail_server = MailServer::start(Options::default()).await?;
         let (gateway_address, mail_address) = (gateway.address(), mail_server.address());
+        let mail_settings = [
+            ("TRANSPORT", "smtp".to_owned()),
+            ("FROM", "Vestibule <no-reply@vestibule.example>".to_owned()),
+            ("SMTP__URL", format!("smtp://localhost:{}", mail_address.port())),
+        ];
+        let mail_settings = mail_settings.map(|(name, value)| (format!("EMAIL__{name}"), value));
+        let settings = gateway.settings().into_iter().chain(mail_settings).collect();
         Ok(Self {
+            settings,
             gateway: Mutex::new(Some(gateway)),
             mail_server: Mutex::new(Some(mail_server)),
             gateway_address,
@@ -64,18 +74,8 @@ impl Post {
     }
 
     /// How the service is told of the servers.
-    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
-        let variables = [
-            ("SMS__PROVIDERS", "twilio".to_owned()),
-            ("SMS__TWILIO__BASE_URL", format!("http://{}", self.gateway_address)),
-            ("SMS__TWILIO__ACCOUNT_SID", fake_gateway::ACCOUNT_SID.to_owned()),
-            ("SMS__TWILIO__AUTH_TOKEN", fake_gateway::AUTH_TOKEN.to_owned()),
-            ("SMS__TWILIO__FROM", "+15005550006".to_owned()),
-            ("EMAIL__TRANSPORT", "smtp".to_owned()),
-            ("EMAIL__FROM", "Vestibule <no-reply@vestibule.example>".to_owned()),
-            ("EMAIL__SMTP__URL", format!("smtp://localhost:{}", self.mail_address.port())),
-        ];
-        variables.to_vec()
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        self.settings.clone()
     }
 
     /// Moves what arrives into the boxes, until it is aborted.
@@ -173,8 +173,8 @@ impl Boxes {
     fn take_sms(&mut self, messages: Vec<SentSms>) {
         self.sms_seen += messages.len();
         for sms in messages {
-            let code = sms.body.rsplit_once('#').map_or("", |(_, code)| code);
-            let letter = Letter { content: code.trim().to_owned(), identity: sms.body, at: Instant::now() };
+            let code = sms.code().unwrap_or_default().to_owned();
+            let letter = Letter { content: code, identity: sms.body, at: Instant::now() };
             self.sms.entry(sms.to).or_default().push(letter);
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::bail;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
+use vestibule_testkit::fleet::Fleet;
 
 use super::database::Account;
-use crate::fleet::Fleet;
 
 const PATIENCE: Duration = Duration::from_secs(6);
 

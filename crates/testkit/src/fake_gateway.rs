@@ -55,6 +55,14 @@ pub struct SentSms {
     pub via: Via,
 }
 
+impl SentSms {
+    /// The code that it carries, if it carries one: what follows the last `#`, as browsers find it.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.body.rsplit_once('#').map(|(_, code)| code.trim())
+    }
+}
+
 /// A door of the gateway, and what was said there beside the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Via {
@@ -151,6 +159,19 @@ impl FakeGateway {
         format!("http://{}", self.address)
     }
 
+    /// How the service is told to send by it, as by Twilio: names below `VESTIBULE__`, and values.
+    #[must_use]
+    pub fn settings(&self) -> [(String, String); 5] {
+        [
+            ("PROVIDERS", "twilio".to_owned()),
+            ("TWILIO__BASE_URL", self.base_url()),
+            ("TWILIO__ACCOUNT_SID", ACCOUNT_SID.to_owned()),
+            ("TWILIO__AUTH_TOKEN", AUTH_TOKEN.to_owned()),
+            ("TWILIO__FROM", "+15005550006".to_owned()),
+        ]
+        .map(|(name, value)| (format!("SMS__{name}"), value))
+    }
+
     /// Where it takes webhooks.
     #[must_use]
     pub fn webhook_url(&self) -> String {
@@ -192,6 +213,12 @@ impl FakeGateway {
     #[must_use]
     pub fn messages_from(&self, index: usize) -> Vec<SentSms> {
         self.shared.journal.borrow().get(index..).unwrap_or_default().to_vec()
+    }
+
+    /// How many messages were accepted.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.shared.journal.borrow().len()
     }
 
     /// How many requests came, accepted or not.

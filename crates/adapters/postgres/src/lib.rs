@@ -144,8 +144,8 @@ pub enum Migrate {
 }
 
 impl Postgres {
-    /// Connects, checks the server, and brings the tables up to date. Up to `pool_size` commits and half as many reads run at
-    /// once, each on a connection of its own; one more connection listens.
+    /// Connects, checks the server, and brings the tables up to date. Up to `pool_size` commits and a quarter as many long reads run
+    /// at once, each on a connection of its own; short reads share as many again (see [`Shared`]); one more connection listens.
     ///
     /// Needs a tokio runtime with more than one thread.
     ///

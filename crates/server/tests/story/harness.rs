@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use vestibule_testkit::postgres::{PgBouncer, Pooling, TestDatabase, TestDatabases};
-use vestibule_testkit::{FakeGateway, MailServer, Options, ample_limits, fake_gateway};
+use vestibule_testkit::{FakeGateway, MailServer, Options, ample_limits};
 
 /// Longer than the lease of a message whose sender was killed.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,17 +38,12 @@ impl World {
         let gateway = FakeGateway::start().await.unwrap();
         let mail = MailServer::start(Options::default()).await.unwrap();
         let variables = [
-            ("SMS__PROVIDERS", "twilio".to_owned()),
-            ("SMS__TWILIO__BASE_URL", gateway.base_url()),
-            ("SMS__TWILIO__ACCOUNT_SID", fake_gateway::ACCOUNT_SID.to_owned()),
-            ("SMS__TWILIO__AUTH_TOKEN", fake_gateway::AUTH_TOKEN.to_owned()),
-            ("SMS__TWILIO__FROM", "+15005550006".to_owned()),
             ("EMAIL__TRANSPORT", "smtp".to_owned()),
             ("EMAIL__FROM", "Vestibule <no-reply@example.com>".to_owned()),
             ("EMAIL__SMTP__URL", mail.url()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).into_iter();
-        let variables = variables.chain(ample_limits());
+        let variables = variables.chain(gateway.settings()).chain(ample_limits());
         let variables = variables.map(|(name, value)| (format!("VESTIBULE__{name}"), value)).collect();
         let directory = tempfile::tempdir().unwrap();
         let world = Self { directory, gateway, mail, variables, _pooler: None, server: None };
@@ -132,7 +127,7 @@ impl World {
     /// The code that the gateway was given for the number.
     pub(crate) async fn code(&self, phone: &str) -> String {
         let sms = self.gateway.wait_for(phone, 1, PATIENCE).await.expect("no SMS came");
-        sms.body.rsplit_once('#').expect("no code in it").1.to_owned()
+        sms.code().expect("no code in it").to_owned()
     }
 
     pub(crate) async fn link(&self, address: &str) -> String {
