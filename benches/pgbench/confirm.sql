@@ -3,7 +3,7 @@
 \set turn :turn + 1
 SELECT registrations.version, attempts.id, attempts.phone, attempts.password
 FROM registrations LEFT JOIN attempts ON attempts.phone = registrations.phone
-WHERE registrations.phone = '+44740' || lpad(:n, 7, '0') \gset
+WHERE registrations.phone = '+44740' || lpad((:n::bigint * 1000003 % 10000000)::text, 7, '0') \gset
 \startpipeline
 BEGIN;
 UPDATE registrations SET version = version + 1, stage = 'confirmed', opened_attempt = :id, opened_generation = 0,

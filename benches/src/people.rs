@@ -132,7 +132,7 @@ impl People {
             attempt: AttemptId::new(id(number)),
             phone: PhoneNumber::restore(&phone(number))?,
             password: self.password.clone(),
-            origin: self.origin,
+            origin: Origin { fingerprint: None, address: address(number) },
         };
         let signed_up = Registration::sign_up(
             None,
@@ -181,6 +181,12 @@ impl People {
     }
 }
 
+/// Where somebody signs up: few have a block of addresses in common.
+fn address(number: u32) -> ClientAddress {
+    let [_, high, middle, low] = number.to_be_bytes();
+    ClientAddress::of([10, low, middle, high].into())
+}
+
 /// A sign-in of somebody who has an account, from where it was opened.
 pub(crate) fn sign_in(number: u32) -> Vec<u8> {
     let phone = phone(number);
@@ -197,6 +203,8 @@ pub(crate) fn refresh(number: u32) -> Vec<u8> {
 
 /// A number that is valid for each below ten million, in the form that the scripts for pgbench write too.
 pub(crate) fn phone(number: u32) -> String {
+    // Neighbours are far apart, as customers are.
+    let number = u64::from(number) * 1_000_003 % 10_000_000;
     format!("+44740{number:07}")
 }
 

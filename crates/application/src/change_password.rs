@@ -87,7 +87,8 @@ impl Application {
             let session = signed_in.ok_or(ChangePasswordError::Unauthorized)?.session;
             let scene =
                 Scene { session: Some(customer.session), origin: Some(&origin), ..Scene::of(&account.value) };
-            let Notices { messages, spends } = self.notices(&account.value, &voice, Content::PasswordChanged);
+            let Notices { messages, spends, charges } =
+                self.notices(&account.value, &voice, Content::PasswordChanged);
             let changes = Changes {
                 password: Some(Self::newest_password(user, hash.clone(), &credentials.passwords, now)),
                 forgotten_passwords: self.forgotten(&credentials.passwords).collect(),
@@ -95,6 +96,7 @@ impl Application {
                 end_sessions: Some(EndSessions::AllBut(user, Some(customer.session))),
                 session: Some(Save::over(session.version, session.value)),
                 facts: vec![self.fact(Event::PasswordChanged, &scene)],
+                charges,
                 messages,
                 spends,
                 ..Changes::default()

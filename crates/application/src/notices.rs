@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use vestibule_domain::limits::Unit;
+use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
+use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Outgoing;
 use vestibule_domain::spending::{Audience, Spend};
 use vestibule_domain::{Account, AccountKind, Content, Message, Recipient, Voice};
@@ -12,10 +13,14 @@ use crate::Application;
 /// How long the owner may be told of what has happened to the account.
 const NOTICE_LIFE: Duration = Duration::from_hours(24);
 
+/// How many SMS of this kind an account causes in a day. Whoever has the account can cause them, and need not be honest.
+const SMS_NOTICES: Quota = Quota { burst: 5, period: Duration::from_hours(24) };
+
 /// What the owner of an account is told of it, the SMS first, and what that costs.
 pub(crate) struct Notices {
     pub(crate) messages: Vec<Message>,
     pub(crate) spends: Vec<Spend>,
+    pub(crate) charges: Vec<Charge>,
 }
 
 impl Application {
@@ -32,19 +37,22 @@ impl Application {
         let spends = by_sms
             .map(|to| self.settings.spending.spends(to, Audience::Customer, Unit::Taken, now))
             .unwrap_or_default();
-        Notices { messages: recipients.map(|to| self.message(to, voice, outgoing)).collect(), spends }
+        let limit = Limit { step: Step::Notice, scope: Scope::Account(account.user()) };
+        let charge = Charge { limit, quota: SMS_NOTICES, unit: Unit::Taken, now };
+        let messages = recipients.map(|to| self.message(to, voice, outgoing)).collect();
+        Notices { messages, spends, charges: by_sms.map(|_| charge).into_iter().collect() }
     }
 
-    /// Commits what is done whether or not there is money to tell of it by SMS. Nothing else of it may be limited.
+    /// Commits what is done whether or not it can be told by SMS, for which there may be no money, or too many today. Nothing else of it may be limited.
     pub(crate) fn commit_with_notices(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
         let commit = async move {
-            if changes.spends.is_empty() {
+            if changes.spends.is_empty() && changes.charges.is_empty() {
                 return self.storage.commit(changes).await;
             }
             match self.storage.commit(changes.clone()).await {
                 Err(CommitError::LimitReached { .. }) => {
                     tracing::warn!(
-                        "a spending ceiling is reached: an owner is not told by SMS of a change to the account"
+                        "a limit is reached: an owner is not told by SMS of a change to the account"
                     );
                     self.storage.commit(without_sms(changes)).await
                 }
@@ -58,5 +66,6 @@ impl Application {
 fn without_sms(mut changes: Changes) -> Changes {
     changes.messages.retain(|message| matches!(message.recipient, Recipient::Email(_)));
     changes.spends.clear();
+    changes.charges.clear();
     changes
 }

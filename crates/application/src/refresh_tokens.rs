@@ -53,11 +53,12 @@ impl Application {
                 Refreshed::Reused => {
                     let scene =
                         Scene { session: Some(id), origin: Some(origin), ..Scene::of(&account.value) };
-                    let Notices { messages, spends } =
+                    let Notices { messages, spends, charges } =
                         self.notices(&account.value, voice, Content::SessionStolen);
                     let changes = Changes {
                         end_sessions: Some(EndSessions::One(user, id)),
                         facts: vec![self.fact(Event::RefreshTokenReused, &scene)],
+                        charges,
                         messages,
                         spends,
                         ..Changes::default()

@@ -106,7 +106,7 @@ impl Application {
                 Ok(()) => return Ok(ResentCode { delivery }),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::LimitReached { retry_after }) => {
-                    self.note_refusal(watched.as_ref(), &phone).await?;
+                    self.note_refusal(watched.as_ref(), &phone).await;
                     return Err(ResendCodeError::TooMany { retry_after, delivery });
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),

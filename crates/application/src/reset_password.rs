@@ -219,7 +219,8 @@ impl Application {
             let session = Session::open(id, account.user(), origin, now);
             let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
             let scene = Scene { session: Some(id), origin: Some(&origin), ..Scene::of(&account) };
-            let Notices { messages, spends } = self.notices(&account, voice, Content::PasswordChanged);
+            let Notices { messages, spends, charges } =
+                self.notices(&account, voice, Content::PasswordChanged);
             let changes = Changes {
                 password: Some(Self::newest_password(account.user(), hash.clone(), &passwords, now)),
                 forgotten_passwords: self.forgotten(&passwords).collect(),
@@ -229,6 +230,7 @@ impl Application {
                 session: Some(Save::new(session)),
                 refresh_token: Some(refresh_token),
                 facts: vec![self.fact(Event::PasswordReset, &scene)],
+                charges,
                 messages,
                 spends,
                 ..Changes::default()

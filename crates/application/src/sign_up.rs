@@ -172,7 +172,7 @@ impl Application {
                     state = self.storage.sign_up_state(&sign_up.phone, &digest, &limits).await?;
                 }
                 Err(CommitError::LimitReached { retry_after }) => {
-                    self.note_refusal(watched.as_ref(), &sign_up.phone).await?;
+                    self.note_refusal(watched.as_ref(), &sign_up.phone).await;
                     return Err(SignUpError::TooMany { retry_after });
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),

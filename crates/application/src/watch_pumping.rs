@@ -102,30 +102,31 @@ impl Application {
         to: &PhoneNumber,
         budgets: &Budgets,
     ) -> Result<(), Duration> {
-        let Some(Watched { traffic, charges, .. }) = watched else { return Ok(()) };
-        let Err(Objection { limit, reason, retry_after }) = budgets.judge(charges, || self.chance()) else {
-            return Ok(());
-        };
-        let enforced = self.settings.pumping.mode == Mode::Enforce;
-        let price = self.settings.spending.prices.of(to);
-        self.held_back.lock().add((*traffic, limit, reason, enforced), price, 1);
-        if enforced { Err(retry_after) } else { Ok(()) }
+        let Some(watched) = watched else { return Ok(()) };
+        let Err(objection) = budgets.judge(&watched.charges, || self.chance()) else { return Ok(()) };
+        self.note(watched, objection, to);
+        match self.settings.pumping.mode {
+            Mode::Enforce => Err(objection.retry_after),
+            Mode::Observe | Mode::Off => Ok(()),
+        }
     }
 
-    /// Records it where the guard was the reason that a commit was refused which had passed it just before.
-    pub(crate) async fn note_refusal(
-        &self,
-        watched: Option<&Watched>,
-        to: &PhoneNumber,
-    ) -> Result<(), Unavailable> {
-        let Some(watched) = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce) else {
-            return Ok(());
-        };
+    /// Records it where a budget of the guard is empty by now, after a commit was refused which had passed the guard just before.
+    pub(crate) async fn note_refusal(&self, watched: Option<&Watched>, to: &PhoneNumber) {
+        let Some(watched) = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce) else { return };
         let limits: Vec<_> = watched.limits().collect();
-        let budgets = self.storage.budgets(&limits).await?;
-        // Whichever reason the commit had, it is told by the commit.
-        let _ = self.pass_guard(Some(watched), to, &budgets);
-        Ok(())
+        // The refusal stands, whether or not it can be told why.
+        let Ok(budgets) = self.storage.budgets(&limits).await else { return };
+        // Nothing is slowed by the greatest of chances.
+        if let Err(objection) = budgets.judge(&watched.charges, || u8::MAX) {
+            self.note(watched, objection, to);
+        }
+    }
+
+    fn note(&self, watched: &Watched, Objection { limit, reason, .. }: Objection, to: &PhoneNumber) {
+        let enforced = self.settings.pumping.mode == Mode::Enforce;
+        let price = self.settings.spending.prices.of(to);
+        self.held_back.lock().add((watched.traffic, limit, reason, enforced), price, 1);
     }
 
     /// What a code that goes out charges.

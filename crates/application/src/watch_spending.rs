@@ -1,12 +1,13 @@
 use std::collections::HashMap;
 
 use time::UtcDateTime;
-use vestibule_domain::spending::{Money, Purse, Spent, Window};
+use vestibule_domain::spending::{Audience, Money, Purse, Spent, Window};
 use vestibule_port_storage::Unavailable;
 
 use crate::Application;
 
-/// The shares of a ceiling that are worth telling, in hundredths. A ceiling is seldom reached to the last millionth.
+/// The shares that are worth telling, in hundredths: of what newcomers may spend, which is when the first are refused. It is seldom reached to the
+/// last millionth.
 const SHARES: [u8; 3] = [95, 80, 50];
 
 /// What this process has told the operator of the windows that are going on.
@@ -14,7 +15,7 @@ const SHARES: [u8; 3] = [95, 80, 50];
 pub struct ToldOfSpending(HashMap<(Purse, Window, UtcDateTime), u8>);
 
 impl Application {
-    /// Warns the operator where half of a ceiling is spent, four fifths, and nearly all: once in each window.
+    /// Warns the operator where half of what there is for newcomers is spent, four fifths, and nearly all: once in each window.
     ///
     /// # Errors
     /// [`Unavailable`]
@@ -28,10 +29,11 @@ impl Application {
         told.0.retain(|(_, window, start), _| *start == window.start(now));
         for Spent { purse, window, amount } in self.storage.spent(&purses, now).await? {
             let Some(ceiling) = budget.ceiling(&purse).of(window) else { continue };
-            let share = told.news((purse.clone(), window, window.start(now)), amount, ceiling);
+            let for_newcomers = ceiling.percent(budget.share(Audience::Newcomer));
+            let share = told.news((purse.clone(), window, window.start(now)), amount, for_newcomers);
             if let Some(share) = share {
                 let window = window.as_str();
-                tracing::warn!(%purse, window, spent = %amount, %ceiling, "{share} per cent of a ceiling are spent");
+                tracing::warn!(%purse, window, spent = %amount, %ceiling, %for_newcomers, "{share} per cent of what newcomers may cost is spent");
             }
         }
         Ok(())

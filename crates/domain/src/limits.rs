@@ -10,7 +10,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use crate::quota::Quota;
-use crate::{ClientAddress, Country, Fingerprint, MerchantId, NumberRange, Origin};
+use crate::{ClientAddress, Country, Fingerprint, MerchantId, NumberRange, Origin, UserId};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,11 +31,13 @@ pub enum Step {
     KeyedRequest,
     /// A code for a sign-up, until it comes back: see [`pumping`](crate::pumping).
     Code,
+    /// An SMS that tells the owner of a change to the account.
+    Notice,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SignUp,
         Self::Resend,
         Self::CodeGuess,
@@ -44,6 +46,7 @@ impl Step {
         Self::Mail,
         Self::KeyedRequest,
         Self::Code,
+        Self::Notice,
     ];
 
     /// Its name in storage.
@@ -58,6 +61,7 @@ impl Step {
             Self::Mail => "mail",
             Self::KeyedRequest => "keyed-request",
             Self::Code => "code",
+            Self::Notice => "notice",
         }
     }
 
@@ -107,6 +111,8 @@ pub enum Scope {
     Block(AddressBlock),
     /// A partner's.
     Merchant(MerchantId),
+    /// An account's.
+    Account(UserId),
     /// That of neighbouring phone numbers.
     Range(NumberRange),
     /// That of a country's phone numbers.
@@ -136,6 +142,7 @@ impl fmt::Display for Limit {
             Scope::Address(address) => write!(f, "{step}:address:{}", address.ip()),
             Scope::Block(block) => write!(f, "{step}:block:{}", block.ip()),
             Scope::Merchant(merchant) => write!(f, "{step}:merchant:{merchant}"),
+            Scope::Account(user) => write!(f, "{step}:account:{user}"),
             Scope::Range(range) => write!(f, "{step}:range:{range}"),
             Scope::Country(country) => write!(f, "{step}:country:{}", country.as_str()),
             Scope::Everyone => write!(f, "{step}:everyone:"),
@@ -154,6 +161,7 @@ impl Limit {
             "address" => Scope::Address(ClientAddress::of(whose.parse().ok()?)),
             "block" => Scope::Block(AddressBlock::restore(whose.parse().ok()?)?),
             "merchant" => Scope::Merchant(MerchantId::parse(whose)?),
+            "account" => Scope::Account(UserId::new(whose.parse().ok()?)),
             "range" => Scope::Range(NumberRange::parse(whose)?),
             "country" => Scope::Country(Country::parse(whose).ok()?),
             "everyone" if whose.is_empty() => Scope::Everyone,
@@ -229,8 +237,8 @@ pub struct Tally {
     pub quota: Quota,
     /// How many units are taken, as far as there are any.
     pub taken: u32,
-    /// How many are given back, as far as there is room.
-    pub returned: u32,
+    /// How much is given back, as far as there is room, in hundredths of a unit.
+    pub returned_percent: u32,
     /// The present moment.
     pub now: UtcDateTime,
 }
@@ -241,7 +249,7 @@ impl Tally {
     pub fn apply(&self, full_at: Option<UtcDateTime>) -> UtcDateTime {
         let Self { quota, now, .. } = *self;
         let before = full_at.map_or(now, |full_at| full_at.max(now));
-        let after = before + quota.unit() * self.taken - quota.unit() * self.returned;
+        let after = before + quota.unit() * self.taken - quota.unit() * self.returned_percent / 100;
         after.min(now + quota.unit() * quota.burst)
     }
 }
@@ -279,7 +287,7 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The budgets that bear a step from the origin; none bears [`Step::Code`]. The narrowest come first: who has none of its own left does not touch, nor hold
+    /// The budgets that bear a step from the origin; none bears [`Step::Code`] and [`Step::Notice`]. The narrowest come first: who has none of its own left does not touch, nor hold
     /// for a moment, what it shares with others.
     #[must_use]
     pub fn charges(&self, step: Step, origin: &Origin, unit: Unit, now: UtcDateTime) -> Vec<Charge> {
@@ -329,7 +337,7 @@ impl Quotas {
             Step::Reset => &self.reset,
             Step::Mail => &self.mail,
             Step::KeyedRequest => &self.keyed_request,
-            Step::Code => return None,
+            Step::Code | Step::Notice => return None,
         })
     }
 }
@@ -353,7 +361,8 @@ mod tests {
         let merchant = Scope::Merchant(MerchantId::parse("Acme_Pay-7").unwrap());
         let range = Scope::Range(NumberRange::parse("4478712").unwrap());
         let country = Scope::Country(Country::parse("GB").unwrap());
-        for scope in scopes.chain([device, merchant, range, country, Scope::Everyone]) {
+        let account = Scope::Account(UserId::new(uuid::Uuid::from_u128(7)));
+        for scope in scopes.chain([device, merchant, account, range, country, Scope::Everyone]) {
             for step in Step::ALL {
                 let limit = Limit { step, scope };
                 assert_eq!(Limit::parse(&limit.to_string()), Some(limit), "{limit}");
@@ -430,7 +439,13 @@ mod tests {
         let limit = Limit { step: Step::Code, scope: Scope::Everyone };
         let now = UtcDateTime::UNIX_EPOCH;
         let charge = Charge { limit, quota: QUOTA, unit: Unit::Taken, now };
-        let tally = |taken, returned| Tally { limit, quota: QUOTA, taken, returned, now };
+        let tally = |taken, returned: u32| Tally {
+            limit,
+            quota: QUOTA,
+            taken,
+            returned_percent: 100 * returned,
+            now,
+        };
         let one = tally(1, 0).apply(None);
         assert_eq!((one, charge.used_percent(Some(one))), (charge.decide(None).unwrap(), 50));
         let empty = tally(1, 0).apply(Some(tally(7, 0).apply(Some(one))));

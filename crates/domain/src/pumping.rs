@@ -33,8 +33,8 @@ const SLOWED_FOR: Duration = Duration::from_mins(1);
 /// How much of a budget may be used, in hundredths, before sign-ups are slowed.
 const OPEN_PERCENT: u8 = 50;
 
-/// Codes to one number within a day that are held against its range and its country. Further ones are held against the block that asks alone: or
-/// else who signs up one number again and again would close its range, and keep its owner out.
+/// Codes to one number within a day that are held against its range. Further ones need a unit there and leave it: or else who signs up one
+/// number again and again would close its range, and keep its owner out.
 pub const CODES_PER_NUMBER: u32 = 10;
 
 /// What becomes of what the guard finds.
@@ -193,10 +193,11 @@ impl PumpingGuard {
         if self.mode == Mode::Off {
             return Vec::new();
         }
-        let numbers = [Some(Scope::Range(traffic.range)), traffic.country.map(Scope::Country)];
         let unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
-        let numbers = numbers.into_iter().flatten().map(|scope| Charge { unit, ..self.charge(scope, now) });
-        std::iter::once(self.charge(Scope::Block(traffic.block), now)).chain(numbers).collect()
+        let of_range = Charge { unit, ..self.charge(Scope::Range(traffic.range), now) };
+        let narrow = [self.charge(Scope::Block(traffic.block), now), of_range];
+        let of_country = traffic.country.map(|country| self.charge(Scope::Country(country), now));
+        narrow.into_iter().chain(of_country).collect()
     }
 
     /// The charge of a budget, whatever the mode.
@@ -214,9 +215,12 @@ impl PumpingGuard {
         match scope {
             Scope::Range(_) => self.unconfirmed_per_range,
             Scope::Country(country) => self.norm(Some(country)).unconfirmed,
-            Scope::Block(_) | Scope::Device(_) | Scope::Address(_) | Scope::Merchant(_) | Scope::Everyone => {
-                self.unconfirmed_per_block
-            }
+            Scope::Block(_)
+            | Scope::Device(_)
+            | Scope::Address(_)
+            | Scope::Merchant(_)
+            | Scope::Account(_)
+            | Scope::Everyone => self.unconfirmed_per_block,
         }
     }
 
@@ -231,13 +235,13 @@ impl PumpingGuard {
     #[must_use]
     pub fn returned(&self, traffic: &Traffic, messages: u32, now: UtcDateTime) -> Vec<Tally> {
         let percent = u32::from(self.norm(traffic.country).confirmed_percent.clamp(1, 100));
-        let units = messages.saturating_mul(100) / percent;
+        let units = messages.saturating_mul(100 * 100) / percent;
         self.charges(traffic, 0, now).into_iter().map(|charge| tally(charge, 0, units)).collect()
     }
 }
 
-const fn tally(Charge { limit, quota, now, .. }: Charge, taken: u32, returned: u32) -> Tally {
-    Tally { limit, quota, taken, returned, now }
+const fn tally(Charge { limit, quota, now, .. }: Charge, taken: u32, returned_percent: u32) -> Tally {
+    Tally { limit, quota, taken, returned_percent, now }
 }
 
 /// What one budget has to say of a code that would be charged to it.

@@ -31,8 +31,8 @@ const MIN_SERVICE_SECRET: usize = 16;
 /// The shortest secret that a partner signs with, in bytes: as long as what the signature is made with (RFC 2104, section 3).
 const MIN_PARTNER_SECRET: usize = 32;
 
-/// The smallest budget of a country, which storage may keep in as many parts.
-const MIN_OF_COUNTRY: u32 = 16;
+/// The smallest budget of a country: storage may keep it in parts, of which each must be large enough for what is on its way.
+const MIN_OF_COUNTRY: u32 = 200;
 
 /// The longest name that messages of a partner speak in, in characters.
 const MAX_BRAND: usize = 32;

@@ -42,7 +42,7 @@ pub(crate) fn parse(key: &str) -> Option<Limit> {
 pub(crate) const fn parts(limit: &Limit) -> i16 {
     match limit.scope {
         Scope::Merchant(_) | Scope::Country(_) | Scope::Everyone => PARTS,
-        Scope::Device(_) | Scope::Address(_) | Scope::Block(_) | Scope::Range(_) => 1,
+        Scope::Device(_) | Scope::Address(_) | Scope::Block(_) | Scope::Account(_) | Scope::Range(_) => 1,
     }
 }
 
@@ -243,11 +243,11 @@ pub(crate) struct Correct {
 
 impl Correct {
     pub(crate) fn new(tally: &Tally, asked: &Asked) -> Self {
-        let Tally { limit, quota, taken, returned, now } = *tally;
+        let Tally { limit, quota, taken, returned_percent, now } = *tally;
         let part = asked.part(&limit, &quota);
         let quota = share(quota, &limit, part);
         let units = |units: u32| micros(quota.unit()).saturating_mul(units.into());
-        let (later, all) = (units(taken).saturating_sub(units(returned)), units(quota.burst));
+        let (later, all) = (units(taken).saturating_sub(units(returned_percent) / 100), units(quota.burst));
         Self {
             key: key(&limit, part),
             now: stamp(now),

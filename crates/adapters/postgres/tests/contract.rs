@@ -105,7 +105,7 @@ async fn a_budget_in_parts_is_in_use_when_all_of_its_parts_are() {
     let mut sent = 0;
     while storage.budgets_in_use(Step::Code, now, 9).await.unwrap() == Budgets::default() {
         assert_eq!(storage.budgets(&[limit]).await.unwrap(), Budgets::default());
-        let tallies = vec![Tally { limit, quota, taken: 1, returned: 0, now }];
+        let tallies = vec![Tally { limit, quota, taken: 1, returned_percent: 0, now }];
         storage.commit(Changes { tallies, ..Changes::default() }).await.unwrap();
         sent += 1;
     }

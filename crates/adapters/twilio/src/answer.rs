@@ -25,12 +25,12 @@ struct Accepted {
 }
 
 impl Accepted {
-    /// The price, if it is told in the currency.
+    /// The price, if it is told in the currency. Nothing is free: that is a price which is not known yet.
     fn price(&self, currency: &str) -> Option<Money> {
         let unit = self.price_unit.as_ref()?.as_str()?;
         let price = self.price.as_ref()?.as_str()?;
         let amount = Money::parse(price.strip_prefix('-').unwrap_or(price)).ok();
-        amount.filter(|_| unit.eq_ignore_ascii_case(currency))
+        amount.filter(|amount| *amount > Money::ZERO && unit.eq_ignore_ascii_case(currency))
     }
 }
 
@@ -151,6 +151,7 @@ mod tests {
     #[rstest]
     #[case(r#""price":"-0.00750","price_unit":"USD""#, Some(7_500))]
     #[case(r#""price":"0.0075","price_unit":"usd""#, Some(7_500))]
+    #[case(r#""price":"-0.00000","price_unit":"USD""#, None)]
     #[case(r#""price":null,"price_unit":"USD""#, None)]
     #[case(r#""price":"-0.00750","price_unit":"EUR""#, None)]
     #[case(r#""price":"-0.00750""#, None)]

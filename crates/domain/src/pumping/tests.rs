@@ -74,11 +74,11 @@ fn sign_ups_are_slowed_in_the_second_half_of_a_budget_and_stopped_at_its_end() {
 fn a_code_that_comes_back_returns_what_four_took() {
     let (guard, traffic) = (guard(), traffic(3, 1));
     for tally in guard.sent(&traffic, 0, NOW).into_iter().chain(guard.returned(&traffic, 2, NOW)) {
-        assert!(matches!((tally.taken, tally.returned), (1, 0) | (0, 8)), "{tally:?}");
+        assert!(matches!((tally.taken, tally.returned_percent), (1, 0) | (0, 800)), "{tally:?}");
     }
     let usual = CountryNorm { confirmed_percent: 30, unconfirmed: 7 };
     let guard = PumpingGuard { countries: HashMap::from([(traffic.country.unwrap(), usual)]), ..guard };
-    assert_eq!(guard.returned(&traffic, 1, NOW)[0].returned, 3);
+    assert_eq!(guard.returned(&traffic, 1, NOW)[0].returned_percent, 333);
     assert_eq!(guard.charges(&traffic, 0, NOW)[2].quota.burst, 7);
 }
 
@@ -90,7 +90,8 @@ fn one_number_alone_does_not_close_its_range() {
         charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| charge.limit).collect::<Vec<_>>()
     };
     assert_eq!(taken(CODES_PER_NUMBER - 1).len(), 3);
-    assert_eq!(taken(CODES_PER_NUMBER), [Limit { step: Step::Code, scope: Scope::Block(traffic.block) }]);
+    let others = [Scope::Block(traffic.block), Scope::Country(traffic.country.unwrap())];
+    assert_eq!(taken(CODES_PER_NUMBER), others.map(|scope| Limit { step: Step::Code, scope }));
     let tallies = guard.sent(&traffic, CODES_PER_NUMBER, NOW);
     assert_eq!(tallies.iter().map(|tally| tally.limit).collect::<Vec<_>>(), taken(CODES_PER_NUMBER));
 }

@@ -178,7 +178,9 @@ impl Budget {
         purses.filter(|purse| self.ceiling(purse) != Ceiling::default()).collect()
     }
 
-    const fn share(&self, audience: Audience) -> u8 {
+    /// How much of each ceiling is there for the audience, in hundredths.
+    #[must_use]
+    pub const fn share(&self, audience: Audience) -> u8 {
         match audience {
             Audience::Newcomer => 100_u8.saturating_sub(self.reserve_percent),
             Audience::Customer => 100,

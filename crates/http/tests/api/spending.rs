@@ -212,3 +212,24 @@ async fn a_test_account_is_told_nothing_by_sms_and_costs_nothing() {
     assert_eq!(change_password(&token, PASSWORD, ANOTHER).send(&routes).await.status, 200);
     assert_eq!(messages_spent(&backstage).await, 0);
 }
+
+#[actix_web::test]
+async fn an_account_causes_five_notices_by_sms_in_a_day_and_no_more() {
+    let backstage = Backstage::new(&Options {
+        spending: Budget {
+            all: Ceiling { hour: Some(Money::from_micros(100_000_000)), day: None },
+            ..five_messages()
+        },
+        ..Options::default()
+    });
+    let routes = backstage.routes().await;
+    let (token, _) = customer(&backstage).await;
+    let before = messages_spent(&backstage).await;
+    let passwords: Vec<_> = (0..8).map(|number| format!("brown-Giraffe-{}", 70 + number)).collect();
+    let mut current = PASSWORD;
+    for new in &passwords {
+        assert_eq!(change_password(&token, current, new).send(&routes).await.status, 200, "{new}");
+        current = new;
+    }
+    assert_eq!(messages_spent(&backstage).await - before, 5);
+}

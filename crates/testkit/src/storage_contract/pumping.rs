@@ -28,7 +28,7 @@ fn country(code: &str) -> Limit {
 }
 
 fn tally(limit: Limit, quota: Quota, taken: u32, returned: u32) -> Changes {
-    let tallies = vec![Tally { limit, quota, taken, returned, now: NOW }];
+    let tallies = vec![Tally { limit, quota, taken, returned_percent: 100 * returned, now: NOW }];
     Changes { tallies, ..Changes::default() }
 }
 
