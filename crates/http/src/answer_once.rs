@@ -181,9 +181,10 @@ async fn keep(http: &Http, execution: &Execution, response: ServiceResponse) -> 
     ServiceResponse::new(request, head.set_body(BoxBody::new(body)))
 }
 
-/// A refusal that asks to come again, or that says nothing of the request itself, must not stand for a day.
+/// A refusal that asks to come again, that says nothing of the request itself, or that hangs on more than what it carries, as a 403 does
+/// on the client's country or a block by the operator, must not stand for a day.
 fn is_decided(status: StatusCode) -> bool {
-    status.is_success() || status == StatusCode::BAD_REQUEST || status == StatusCode::FORBIDDEN
+    status.is_success() || status == StatusCode::BAD_REQUEST
 }
 
 async fn forget(http: &Http, execution: &Execution) {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Answer, Backstage, Call, Options, PASSWORD, PHONE, call, change_password, confirm, form, get, introspect,
-    patch, quotas, refresh, resend, sign_in, sign_up, wrong,
+    patch, quotas, refresh, resend, rule, sign_in, sign_up, wrong,
 };
 use crate::limits::{SHARING, narrow};
 
@@ -302,6 +302,20 @@ async fn what_asks_to_come_again_is_not_kept() {
     let later = resend(PHONE).key(KEY).send(&routes).await;
     assert_eq!((later.status, is_repeat(&later)), (200, false));
     assert!(is_repeat(&resend(PHONE).key(KEY).send(&routes).await));
+}
+
+#[actix_web::test]
+async fn what_is_forbidden_may_be_allowed_by_the_next_try() {
+    let forbidding =
+        Options { client_country: Some("KP"), client_countries: rule("", "KP"), ..Options::default() };
+    let before = Backstage::new(&forbidding);
+    let forbidden = sign_up(PHONE).key(KEY).send(&before.routes().await).await;
+    assert_eq!((forbidden.status, is_repeat(&forbidden)), (403, false));
+    let after = Backstage::new(&Options { storage: before.storage.clone(), ..Options::default() });
+    let routes = after.routes().await;
+    let allowed = sign_up(PHONE).key(KEY).send(&routes).await;
+    assert_eq!((allowed.status, is_repeat(&allowed)), (200, false));
+    assert!(is_repeat(&sign_up(PHONE).key(KEY).send(&routes).await));
 }
 
 #[actix_web::test]
