@@ -102,12 +102,12 @@ impl Keyed {
     }
 }
 
-/// Who asks, if the resource takes its requests. A customer is known by any good token; so a repeat after a refresh is found.
+/// Who asks, if the resource takes its requests. A customer's session is known by any good token; so a repeat after a refresh is found.
 fn asker(takes: Takes, http: &Http, request: &ServiceRequest) -> Option<Asker> {
     match takes {
-        Takes::Customers => client::bearer(request.request())
-            .and_then(|token| http.application.token_owner(token))
-            .map(Asker::Customer),
+        Takes::Customers => {
+            client::bearer(request.request()).and_then(|token| http.application.token_asker(token))
+        }
         Takes::Anybodys => Some(Asker::Anybody(client::fingerprint(request.request()))),
     }
 }

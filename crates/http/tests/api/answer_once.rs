@@ -243,6 +243,19 @@ async fn who_has_signed_out_may_ask_again_for_the_answer() {
 }
 
 #[actix_web::test]
+async fn a_key_that_one_session_has_used_ends_another_session_too() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let first = registered(&backstage, &routes, PHONE).await.text_of("access_token");
+    let second = sign_in(PHONE, PASSWORD).send(&routes).await.text_of("access_token");
+    for token in [first, second] {
+        let signed_out = call(Method::POST, "/signout").token(&token).key(KEY).send(&routes).await;
+        assert_eq!((signed_out.status, is_repeat(&signed_out)), (200, false));
+        assert_eq!(get(&token, "/v2/customer/profile").send(&routes).await.status, 401, "it has ended");
+    }
+}
+
+#[actix_web::test]
 async fn an_answer_is_kept_for_a_day() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
