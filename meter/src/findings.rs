@@ -2,6 +2,7 @@
 
 mod shape;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub struct Findings {
     waits: Option<f64>,
     /// Answers that were refused for their rate.
     limited: usize,
+    unmeasured: Option<String>,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,14 @@ impl Findings {
             answers: compare(known, unknown),
             waits: are_waits.then(|| mann_whitney(&waits, &other_waits).z),
             limited: known.iter().chain(unknown).filter(is_limited).count(),
+            unmeasured: unmeasured(samples),
         })
+    }
+
+    /// Why the step was not measured, where most of a population did not get as far.
+    #[must_use]
+    pub fn unmeasured(&self) -> Option<&str> {
+        self.unmeasured.as_deref()
     }
 
     /// What tells the populations apart: nothing, if nothing does.
@@ -130,6 +139,7 @@ impl fmt::Display for Findings {
             )?;
         }
         match self.told_by().as_slice() {
+            [] if self.unmeasured.is_some() => Ok(()),
             [] => writeln!(f, "\nNothing tells them apart, at the level {}.", self.level),
             told => writeln!(f, "\nTold apart by {}, at the level {}.", told.join(", "), self.level),
         }
@@ -153,6 +163,27 @@ impl Times {
     }
 }
 
+/// Names each population of whose answers more than half come from before the step.
+fn unmeasured(Samples { known, unknown }: &Samples) -> Option<String> {
+    let of = |name: &str, answers: &[Answer]| {
+        let mut refusals = BTreeMap::<StatusCode, usize>::new();
+        for answer in answers.iter().filter(|answer| is_before_the_step(answer.status)) {
+            *refusals.entry(answer.status).or_default() += 1;
+        }
+        let statuses: Vec<_> =
+            refusals.iter().map(|(status, times)| format!("{times} times {status}")).collect();
+        let is_most = refusals.values().sum::<usize>() * 2 > answers.len();
+        is_most.then(|| format!("of {} {name} numbers: {}", answers.len(), statuses.join(", ")))
+    };
+    let refused: Vec<_> = [of("known", known), of("unknown", unknown)].into_iter().flatten().collect();
+    (!refused.is_empty()).then(|| format!("most answers are not from the step ({})", refused.join("; ")))
+}
+
+/// Whether a status is not the step's: no route, no leave to ask, a limit, or a failure.
+fn is_before_the_step(status: StatusCode) -> bool {
+    status.is_server_error() || [401, 404, 405, 415, 429].contains(&status.as_u16())
+}
+
 fn times(answers: &[Answer]) -> Vec<Duration> {
     answers.iter().map(|answer| answer.took).collect()
 }
@@ -160,4 +191,31 @@ fn times(answers: &[Answer]) -> Vec<Duration> {
 fn waits(answers: &[Answer]) -> Vec<Duration> {
     let wait = |answer: &Answer| answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
     answers.iter().filter_map(wait).map(Duration::from_secs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn half_of_the_answers_are_enough_to_measure() {
+        let answers = |refused: usize| {
+            let status = |turn| if turn < refused { StatusCode::NOT_FOUND } else { StatusCode::OK };
+            let answer = |turn| Answer {
+                status: status(turn),
+                headers: HeaderMap::new(),
+                body: String::new(),
+                took: Duration::from_millis(1),
+            };
+            (0..40).map(answer).collect()
+        };
+        let samples = |known, unknown| Samples { known: answers(known), unknown: answers(unknown) };
+        assert_eq!(unmeasured(&samples(20, 20)), None);
+        assert!(
+            unmeasured(&samples(21, 0)).is_some_and(|why| why.contains("of 40 known numbers: 21 times 404"))
+        );
+        assert!(unmeasured(&samples(0, 21)).is_some_and(|why| why.contains("of 40 unknown numbers")));
+    }
 }

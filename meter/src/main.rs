@@ -29,11 +29,11 @@ struct Arguments {
     /// Samples of each population.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     samples: u32,
-    /// Requests in a second, at most.
-    #[arg(long, default_value_t = 20.0)]
+    /// Requests in a second, at most: above 0, to 10000.
+    #[arg(long, default_value_t = 20.0, value_parser = |text: &str| positive(text, 10_000.0))]
     rate: f64,
-    /// The probability with which populations that are the same may be told apart.
-    #[arg(long, default_value_t = 0.01)]
+    /// The probability with which populations that are the same may be told apart: above 0, to 0.5.
+    #[arg(long, default_value_t = 0.01, value_parser = |text: &str| positive(text, 0.5))]
     level: f64,
     /// A header of each request, written `name: value`. May be repeated.
     #[arg(long)]
@@ -68,11 +68,43 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let plan = Plan { probe, known, unknown, samples, rate };
     let findings = Findings::of(&take(&client, &plan).await?, level)?;
     write!(stdout(), "{findings}")?;
+    if let Some(why) = findings.unmeasured() {
+        anyhow::bail!("nothing was measured: {why}");
+    }
     Ok(findings.told_by().is_empty())
+}
+
+/// A number above 0 and up to `most`.
+fn positive(text: &str, most: f64) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0.0 && *number <= most);
+    number.ok_or_else(|| format!("not a number above 0, up to {most}"))
 }
 
 /// The lines of a file that are not empty.
 fn numbers(file: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_and_a_rate_have_bounds() {
+        let takes = |option: &str, value: &str| {
+            let required = "vestibule-meter --url http://127.0.0.1 --known a --unknown b --probe reset";
+            let option = format!("--{option}={value}");
+            Arguments::try_parse_from(required.split(' ').chain([option.as_str()])).is_ok()
+        };
+        for (option, value) in [("level", "1e-9"), ("level", "0.5"), ("rate", "0.1"), ("rate", "10000")] {
+            assert!(takes(option, value), "{option} {value}");
+        }
+        for value in ["0", "-0.01", "0.51", "NaN", "inf", "x"] {
+            assert!(!takes("level", value), "level {value}");
+        }
+        for value in ["0", "-1", "10000.1", "NaN", "inf", "x"] {
+            assert!(!takes("rate", value), "rate {value}");
+        }
+    }
 }

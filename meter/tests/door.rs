@@ -4,6 +4,8 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -109,5 +111,52 @@ async fn limits_that_distort_are_told_and_their_waits_compared() {
     let refused = |headers| Kind { status: "429 Too Many Requests", headers, body: "{}", slower: 0 };
     let findings = measured(refused("retry-after: 60\r\n"), refused("retry-after: 59\r\n")).await;
     assert_eq!(findings.told_by(), ["waits"], "{findings}");
+    assert!(findings.unmeasured().is_some(), "{findings}");
     assert!(findings.to_string().contains("WARNING: 800 of 800"), "{findings}");
+}
+
+#[tokio::test]
+async fn where_most_answers_are_not_the_steps_nothing_was_measured() {
+    for status in
+        ["401 Unauthorized", "404 Not Found", "405 Method Not Allowed", "415 Unsupported Media Type"]
+            .into_iter()
+            .chain(["429 Too Many Requests", "500 Internal Server Error", "503 Service Unavailable"])
+    {
+        let refused = || Kind { status, ..ALIKE };
+        let findings = measured(refused(), refused()).await;
+        let why = findings.unmeasured().unwrap();
+        assert!(why.contains(&format!("known numbers: 400 times {status}")), "{why}");
+        assert!(!findings.to_string().contains("Nothing tells them apart"), "{findings}");
+        let why = measured(ALIKE, refused()).await.unmeasured().unwrap().to_owned();
+        assert!(why.contains("400 unknown numbers") && !why.contains("400 known numbers"), "{why}");
+    }
+    for status in ["200 OK", "400 Bad Request", "403 Forbidden"] {
+        let answered = || Kind { status, ..ALIKE };
+        assert_eq!(measured(answered(), answered()).await.unmeasured(), None, "{status}");
+    }
+}
+
+#[test]
+fn the_program_ends_with_2_and_says_why_when_nothing_was_measured() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let nowhere = || Kind { status: "404 Not Found", headers: "", body: "{}", slower: 0 };
+    let door = std::thread::spawn(move || {
+        serve(&listener.accept().unwrap().0, &nowhere(), &nowhere(), &AtomicU64::new(0));
+    });
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [known, unknown] = [("known", KNOWN), ("unknown", UNKNOWN)].map(|(name, number)| {
+        let file = directory.join(name);
+        std::fs::write(&file, number).unwrap();
+        file
+    });
+    let ended = Command::new(env!("CARGO_BIN_EXE_vestibule-meter"))
+        .args(["--url", &url, "--probe", "reset", "--samples", "20", "--rate", "10000"])
+        .args([Path::new("--known"), &known, Path::new("--unknown"), &unknown])
+        .output()
+        .unwrap();
+    door.join().unwrap();
+    let why = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{why}");
+    assert!(why.contains("nothing was measured") && why.contains("20 times 404 Not Found"), "{why}");
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use vestibule_domain::limits::{Step, Unit};
-use vestibule_domain::{Fingerprint, MerchantId, Origin, UserId};
+use vestibule_domain::{Fingerprint, MerchantId, Origin, SessionId, UserId};
 use vestibule_port_storage::{BeginError, Beginning, Execution, Unavailable};
 use zeroize::Zeroizing;
 
@@ -49,8 +49,8 @@ impl std::fmt::Debug for IdempotencyKey {
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
-    /// A customer, whichever token shows it.
-    Customer(UserId),
+    /// A customer in a session, whichever of its tokens shows it. Two sessions don't meet: to sign out means another thing in each.
+    Customer(UserId, SessionId),
     /// Anybody, by the device that the request names.
     Anybody(Option<Fingerprint>),
 }
@@ -109,11 +109,12 @@ impl From<BeginError> for AnswerOnceError {
 }
 
 impl Application {
-    /// Whose access token this is, if it is genuine. Whether its session lives is not asked: a customer who has signed out may ask
+    /// Who asks with this access token, if it is genuine. Whether its session lives is not asked: a customer who has signed out may ask
     /// again for the answer to that.
     #[must_use]
-    pub fn token_owner(&self, access_token: &str) -> Option<UserId> {
-        self.tokens.verify(access_token, self.clock.now()).ok().map(|claims| claims.user)
+    pub fn token_asker(&self, access_token: &str) -> Option<Asker> {
+        let claims = self.tokens.verify(access_token, self.clock.now()).ok()?;
+        Some(Asker::Customer(claims.user, claims.session))
     }
 
     /// Begins a request, or finds what it was answered.

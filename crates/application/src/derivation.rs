@@ -113,8 +113,10 @@ impl Derivation {
         let key = request.key.as_bytes();
         let merchant = request.merchant.as_ref().map_or("", MerchantId::as_str).as_bytes();
         RequestDigest(match request.asker {
-            Asker::Customer(user) => {
-                self.requests.mac(&[key, method, path, merchant, b"customer", user.uuid().as_bytes()])
+            Asker::Customer(user, session) => {
+                let (user, session) = (user.uuid(), session.uuid());
+                let customer: [&[u8]; 3] = [b"customer", user.as_bytes(), session.as_bytes()];
+                self.requests.mac(&[[key, method, path, merchant].as_slice(), &customer].concat())
             }
             Asker::Anybody(Some(device)) => {
                 self.requests.mac(&[key, method, path, merchant, b"device", device.digest()])
@@ -268,7 +270,7 @@ mod tests {
     use std::collections::HashSet;
 
     use time::UtcDateTime;
-    use vestibule_domain::{ClientAddress, Fingerprint, Origin, UserId};
+    use vestibule_domain::{ClientAddress, Fingerprint, Origin, SessionId, UserId};
     use vestibule_testkit::CountingEntropy;
 
     use crate::IdempotencyKey;
@@ -355,8 +357,12 @@ mod tests {
     #[test]
     fn a_request_is_known_by_its_key_its_target_and_who_asks() {
         let keys = ["a", "b", "aPOST"].map(|key| IdempotencyKey::parse(key).unwrap());
-        let user = |number| Asker::Customer(UserId::new(Uuid::from_u128(number)));
-        let askers = [user(1), user(2), Asker::Anybody(Fingerprint::of("device")), Asker::Anybody(None)];
+        let customer = |user, session| {
+            let [user, session] = [user, session].map(Uuid::from_u128);
+            Asker::Customer(UserId::new(user), SessionId::new(session))
+        };
+        let device = Asker::Anybody(Fingerprint::of("device"));
+        let askers = [customer(1, 1), customer(1, 2), customer(2, 1), device, Asker::Anybody(None)];
         let merchants = [None, MerchantId::parse("acme"), MerchantId::parse("bolt")];
         let targets = [["POST", "/x"], ["PUT", "/x"], ["POST", "/y"], ["POST", "/xy"]];
         let derivation = derivation(1, None);

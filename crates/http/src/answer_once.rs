@@ -102,12 +102,12 @@ impl Keyed {
     }
 }
 
-/// Who asks, if the resource takes its requests. A customer is known by any good token; so a repeat after a refresh is found.
+/// Who asks, if the resource takes its requests. A customer's session is known by any good token; so a repeat after a refresh is found.
 fn asker(takes: Takes, http: &Http, request: &ServiceRequest) -> Option<Asker> {
     match takes {
-        Takes::Customers => client::bearer(request.request())
-            .and_then(|token| http.application.token_owner(token))
-            .map(Asker::Customer),
+        Takes::Customers => {
+            client::bearer(request.request()).and_then(|token| http.application.token_asker(token))
+        }
         Takes::Anybodys => Some(Asker::Anybody(client::fingerprint(request.request()))),
     }
 }
@@ -181,9 +181,10 @@ async fn keep(http: &Http, execution: &Execution, response: ServiceResponse) -> 
     ServiceResponse::new(request, head.set_body(BoxBody::new(body)))
 }
 
-/// A refusal that asks to come again, or that says nothing of the request itself, must not stand for a day.
+/// A refusal that asks to come again, that says nothing of the request itself, or that hangs on more than what it carries, as a 403 does
+/// on the client's country or a block by the operator, must not stand for a day.
 fn is_decided(status: StatusCode) -> bool {
-    status.is_success() || status == StatusCode::BAD_REQUEST || status == StatusCode::FORBIDDEN
+    status.is_success() || status == StatusCode::BAD_REQUEST
 }
 
 async fn forget(http: &Http, execution: &Execution) {

@@ -478,7 +478,7 @@ impl Modify for Repeats {
                 .description(Some(
                     "Names the request, so that it can be repeated: 1 to 255 visible ASCII characters, quoted or bare, best a random UUID. \
                      For 24 hours the same request under the same key gets the first answer again, with `Idempotency-Replayed: true`; \
-                     not kept are answers with the status 401, 429 or 5xx, and those to requests that could not be read.",
+                     not kept are answers with the status 401, 403, 429 or 5xx, and those to requests that could not be read.",
                 ))
                 .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(255))));
             operation.parameters.get_or_insert_default().push(RefOr::T(key.build()));

@@ -11,7 +11,7 @@ use vestibule_domain::{ClientAddress, Fingerprint, Origin};
 use zeroize::Zeroizing;
 
 /// The client's address: the peer's, unless the peer is a proxy that we were told to trust. Then it is the last address in
-/// `X-Forwarded-For` that is not such a proxy's: what stands before it anybody may have written.
+/// `X-Forwarded-For` that is not such a proxy's: what stands before it anybody may have written, in any bytes.
 pub(crate) fn address(request: &HttpRequest, trusted_proxies: &[IpNet]) -> IpAddr {
     let is_trusted =
         |address: IpAddr| trusted_proxies.iter().any(|proxies| proxies.contains(&address.to_canonical()));
@@ -19,8 +19,8 @@ pub(crate) fn address(request: &HttpRequest, trusted_proxies: &[IpNet]) -> IpAdd
     if !is_trusted(peer) {
         return peer;
     }
-    let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let forwarded = request.headers().get_all("x-forwarded-for");
+    let hops: Vec<&[u8]> = forwarded.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
     let mut client = peer;
     for hop in hops.into_iter().rev() {
         let Some(address) = parse_hop(hop) else {
@@ -89,7 +89,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// An address as proxies write it: bare, in brackets, or with a port.
-fn parse_hop(hop: &str) -> Option<IpAddr> {
+fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop.trim_ascii()).ok()?;
     let bare = hop.trim_start_matches('[').split(']').next().unwrap_or(hop);
     let address = bare.parse().ok().or_else(|| hop.rsplit_once(':')?.0.parse().ok());
     address.map(|address: IpAddr| address.to_canonical())
@@ -97,6 +98,7 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderValue;
     use actix_web::test::TestRequest;
     use rstest::rstest;
 
@@ -135,5 +137,20 @@ mod tests {
             .to_http_request();
         assert_eq!(address(&request, &["10.0.0.0/8".parse().unwrap()]), client.parse::<IpAddr>().unwrap());
         assert_eq!(address(&request, &[]), peer.to_canonical());
+    }
+
+    #[rstest]
+    #[case(b"\xff, 203.0.113.7", "203.0.113.7")]
+    #[case(b"\xff\n203.0.113.7", "203.0.113.7")]
+    #[case(b"6.6.6.6, \xff, 10.0.0.2", "10.0.0.2")]
+    #[case(b"6.6.6.6\n\xff\n10.0.0.2", "10.0.0.2")]
+    fn bytes_that_are_no_text_hide_only_what_is_left_of_them(#[case] lines: &[u8], #[case] client: &str) {
+        let lines = lines.split(|byte| *byte == b'\n').map(|line| HeaderValue::from_bytes(line).unwrap());
+        let request = lines
+            .fold(TestRequest::default().peer_addr(([10, 0, 0, 1], 80).into()), |request, line| {
+                request.append_header(("X-Forwarded-For", line))
+            });
+        let client: IpAddr = client.parse().unwrap();
+        assert_eq!(address(&request.to_http_request(), &["10.0.0.0/8".parse().unwrap()]), client);
     }
 }

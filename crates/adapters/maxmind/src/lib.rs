@@ -14,7 +14,7 @@ use maxminddb::MaxMindDbError;
 use vestibule_domain::Country;
 use vestibule_port_security::ClientCountries;
 
-use edition::{Edition, Sight};
+use edition::{Edition, Mark, Sight};
 
 /// The countries of an MMDB file.
 #[derive(Debug)]
@@ -74,15 +74,37 @@ impl MmdbCountries {
     }
 
     /// Looks at the file again, and takes it over at once as a whole if it has changed. Where it is of no use the edition from before
-    /// stays; what is wrong is told once, not at every look.
+    /// stays; what is wrong is told once, not at every look. A file that cannot be read is tried again by every look, a broken one only
+    /// when it has changed.
     pub fn look(&self) -> Result<Look, MmdbError> {
+        self.look_by(Edition::read)
+    }
+
+    fn look_by(
+        &self,
+        read: impl FnOnce(&Path) -> Result<(Edition, Mark), MmdbError>,
+    ) -> Result<Look, MmdbError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let sight = Sight::of(&self.path);
         if sight == *seen {
             return Ok(Look::AsBefore);
         }
-        *seen = sight;
-        let (edition, mark) = Edition::read(&self.path)?;
+        let (edition, mark) = match read(&self.path) {
+            Ok(edition) => edition,
+            Err(MmdbError::Read { path, source }) => {
+                // Its mark is not remembered: the next look tries it again.
+                let failure = Sight::Unreadable(source.kind());
+                if *seen == failure {
+                    return Ok(Look::AsBefore);
+                }
+                *seen = failure;
+                return Err(MmdbError::Read { path, source });
+            }
+            Err(broken) => {
+                *seen = sight;
+                return Err(broken);
+            }
+        };
         *seen = Sight::File(mark);
         *self.edition.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(edition);
         Ok(Look::NewEdition)

@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use rstest::rstest;
 
@@ -152,4 +152,27 @@ fn a_changed_file_is_taken_over_and_a_broken_one_is_told_once() {
     assert_eq!(country(), Some("FR"));
     replace(&path, &edition("DE"));
     assert_eq!((countries.look().unwrap(), country()), (Look::NewEdition, Some("DE")));
+}
+
+#[test]
+fn a_file_that_could_not_be_read_is_tried_again_and_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("countries.mmdb");
+    let edition = |code: &str| mmdb::file(4, "Test-Country", &[("192.0.2.0/24", &[("country", code)])]);
+    std::fs::write(&path, edition("DE")).unwrap();
+    let countries = MmdbCountries::open(&path).unwrap();
+    let country = || countries.country_of("192.0.2.1".parse().unwrap()).map(|country| country.as_str());
+    let fail = |kind: ErrorKind| {
+        countries.look_by(|path| Err(MmdbError::Read { path: path.to_owned(), source: kind.into() }))
+    };
+
+    replace(&path, &edition("GB"));
+    assert!(matches!(fail(ErrorKind::TimedOut), Err(MmdbError::Read { .. })));
+    assert_eq!((fail(ErrorKind::TimedOut).unwrap(), country()), (Look::AsBefore, Some("DE")));
+    assert!(fail(ErrorKind::PermissionDenied).is_err(), "something else is wrong, which is told");
+    assert_eq!((countries.look().unwrap(), country()), (Look::NewEdition, Some("GB")));
+    assert_eq!(fail(ErrorKind::TimedOut).unwrap(), Look::AsBefore, "what was read is not read again");
+
+    replace(&path, &edition("FR"));
+    assert!(fail(ErrorKind::TimedOut).is_err(), "after a success a failure is told again");
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Answer, Backstage, Call, Options, PASSWORD, PHONE, call, change_password, confirm, form, get, introspect,
-    patch, quotas, refresh, resend, sign_in, sign_up, wrong,
+    patch, quotas, refresh, resend, rule, sign_in, sign_up, wrong,
 };
 use crate::limits::{SHARING, narrow};
 
@@ -243,6 +243,19 @@ async fn who_has_signed_out_may_ask_again_for_the_answer() {
 }
 
 #[actix_web::test]
+async fn a_key_that_one_session_has_used_ends_another_session_too() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let first = registered(&backstage, &routes, PHONE).await.text_of("access_token");
+    let second = sign_in(PHONE, PASSWORD).send(&routes).await.text_of("access_token");
+    for token in [first, second] {
+        let signed_out = call(Method::POST, "/signout").token(&token).key(KEY).send(&routes).await;
+        assert_eq!((signed_out.status, is_repeat(&signed_out)), (200, false));
+        assert_eq!(get(&token, "/v2/customer/profile").send(&routes).await.status, 401, "it has ended");
+    }
+}
+
+#[actix_web::test]
 async fn an_answer_is_kept_for_a_day() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
@@ -302,6 +315,20 @@ async fn what_asks_to_come_again_is_not_kept() {
     let later = resend(PHONE).key(KEY).send(&routes).await;
     assert_eq!((later.status, is_repeat(&later)), (200, false));
     assert!(is_repeat(&resend(PHONE).key(KEY).send(&routes).await));
+}
+
+#[actix_web::test]
+async fn what_is_forbidden_may_be_allowed_by_the_next_try() {
+    let forbidding =
+        Options { client_country: Some("KP"), client_countries: rule("", "KP"), ..Options::default() };
+    let before = Backstage::new(&forbidding);
+    let forbidden = sign_up(PHONE).key(KEY).send(&before.routes().await).await;
+    assert_eq!((forbidden.status, is_repeat(&forbidden)), (403, false));
+    let after = Backstage::new(&Options { storage: before.storage.clone(), ..Options::default() });
+    let routes = after.routes().await;
+    let allowed = sign_up(PHONE).key(KEY).send(&routes).await;
+    assert_eq!((allowed.status, is_repeat(&allowed)), (200, false));
+    assert!(is_repeat(&sign_up(PHONE).key(KEY).send(&routes).await));
 }
 
 #[actix_web::test]
