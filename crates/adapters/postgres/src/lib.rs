@@ -145,7 +145,7 @@ pub enum Migrate {
 
 impl Postgres {
     /// Connects, checks the server, and brings the tables up to date. Up to `pool_size` commits and a quarter as many long reads run
-    /// at once, each on a connection of its own; short reads share as many again (see [`Shared`]); one more connection listens.
+    /// at once, each on a connection of its own; short reads share as many again; one more connection listens.
     ///
     /// Needs a tokio runtime with more than one thread.
     ///
