@@ -6,7 +6,7 @@
 //! stays full whatever the traffic. Where they do not, it runs out: in its second half ever more sign-ups are refused by chance, at its end all are.
 //! Budgets also fill slowly by themselves, so that a few codes go out to try; once these come back, so do the units, and it opens again.
 //!
-//! Nobody needs to be told of an attack for it to end, and its price is known before: see [`PumpingGuard::unconfirmed`].
+//! Nobody needs to be told of an attack for it to end, and what is borne of it is said before: see [`PumpingGuard::unconfirmed`].
 //!
 //! Not here: limits of how often ([`limits`](crate::limits)), and what messages may cost ([`spending`](crate::spending)), which bind an attacker who lets
 //! codes come back.
@@ -208,8 +208,8 @@ impl PumpingGuard {
         Charge { limit, quota, unit: Unit::Taken, now }
     }
 
-    /// How many codes in all are sent, if none comes back, before the budget is empty. So what an attack costs, but for those that are
-    /// sent to try: as many again in [`forget_after`](Self::forget_after).
+    /// How many codes that count there are sent, if none comes back, before the budget is empty; and as many again in
+    /// [`forget_after`](Self::forget_after), to try. All codes count, but for a range's: see [`CODES_PER_NUMBER`].
     #[must_use]
     pub fn unconfirmed(&self, scope: Scope) -> u32 {
         match scope {

@@ -3,7 +3,7 @@
 //! A ceiling is a promise: in its hour or its day of the calendar (UTC), as bills are counted, no more is spent than it says. So the
 //! price of a message is added to what was spent in the commit that queues it, and storage never lets the sum grow over the ceiling. It is
 //! given back only where nobody can have been billed, and corrected where the provider has told another price: the sum may say too much,
-//! never too little.
+//! and too little only where a message is sent again because a provider's answer was lost.
 //!
 //! A part of each ceiling is kept for people who have an account: an attacker who makes strangers' phones ring uses up what is
 //! there for newcomers, and customers still get in.
