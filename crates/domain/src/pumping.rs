@@ -11,6 +11,7 @@
 //! Not here: limits of how often ([`limits`](crate::limits)), and what messages may cost ([`spending`](crate::spending)), which bind an attacker who lets
 //! codes come back.
 
+mod defaults;
 mod replay;
 mod report;
 

@@ -19,7 +19,7 @@ use vestibule_application::{
     Wording,
 };
 use vestibule_domain::limits::{Quotas, StepQuotas};
-use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
+use vestibule_domain::pumping::{Mode, PumpingGuard};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
@@ -88,11 +88,9 @@ pub(crate) fn quotas(change: impl FnOnce(&mut Quotas)) -> Quotas {
 pub(crate) fn pumping_guard(change: impl FnOnce(&mut PumpingGuard)) -> PumpingGuard {
     let mut guard = PumpingGuard {
         mode: Mode::Enforce,
-        norm: CountryNorm { confirmed_percent: 25, unconfirmed: 1000 },
-        countries: HashMap::new(),
         unconfirmed_per_range: 1000,
         unconfirmed_per_block: 1000,
-        forget_after: DAY,
+        ..PumpingGuard::default()
     };
     change(&mut guard);
     guard
