@@ -3,7 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::UtcDateTime;
-use vestibule_domain::limits::{Charge, Limit, Scope, Tally};
+use vestibule_domain::limits::{Charge, Limit, Scope, Tally, Unit};
 use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Reason, SentCode, Traffic};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AccountKind, ClientAddress, Message, PhoneNumber};
@@ -160,13 +160,15 @@ impl Application {
         to: &PhoneNumber,
         message: Option<&Message>,
     ) -> Option<SentCode> {
-        let (message, Watched { traffic, .. }) = (message?, watched?);
+        let (message, Watched { traffic, charges, .. }) = (message?, watched?);
         let is_sent = message.expires_at > message.queued_at;
+        let of_range = charges.iter().find(|charge| matches!(charge.limit.scope, Scope::Range(_)));
         Some(SentCode {
             message: message.id,
             attempt: message.content.attempt()?,
             traffic: *traffic,
             price: is_sent.then(|| self.settings.spending.prices.of(to)),
+            range_unit: of_range.map_or(Unit::Kept, |charge| charge.unit),
             at: message.queued_at,
         })
     }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use time::UtcDateTime;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
-use vestibule_application::{Derivation, Dispatcher, MasterKeys, Providers, Senders, Wording};
+use vestibule_application::{Derivation, Dispatcher, MasterKeys, Providers, Senders, UnsentCodes, Wording};
 use vestibule_domain::limits::Unit;
+use vestibule_domain::pumping::PumpingGuard;
 use vestibule_domain::spending::{Audience, Budget, Ceiling, Money, Prices, ProviderBudget, Purse, Window};
 use vestibule_domain::{AttemptId, Content, Locale, Message, MessageId, PhoneNumber, Recipient};
 use vestibule_port_email::MockEmailSender;
@@ -82,6 +83,7 @@ impl World {
         let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
         Arc::new(Dispatcher {
             outbox: self.storage.clone(),
+            unsent_codes: UnsentCodes { storage: self.storage.clone(), guard: PumpingGuard::default() },
             senders: Senders {
                 sms: Providers::new(senders, HashMap::new()).paid(self.storage.clone(), budget.clone()),
                 email: Arc::new(MockEmailSender::new()),

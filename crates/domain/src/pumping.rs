@@ -14,6 +14,7 @@
 mod defaults;
 mod replay;
 mod report;
+mod unsent;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -144,8 +145,10 @@ pub struct SentCode {
     pub attempt: AttemptId,
     /// Where it goes.
     pub traffic: Traffic,
-    /// What it costs; `None` where it is only queued to look like others, and nothing is sent.
+    /// What it costs; `None` where nothing is sent: it is only queued to look like others, or was given up before anybody can have taken it.
     pub price: Option<Money>,
+    /// What became of the unit of its range: see [`CODES_PER_NUMBER`].
+    pub range_unit: Unit,
     /// When.
     pub at: UtcDateTime,
 }

@@ -349,7 +349,8 @@ pub async fn a_sent_code_shows_what_it_cost<S: Storage + Outbox>(storage: Arc<S>
     let code = |number: u32, price: Option<u64>| {
         let traffic = Traffic::new(&phone(number), ClientAddress::of([192, 0, 2, 1].into()));
         let (message, attempt) = (MessageId::new(id(number)), AttemptId::new(id(number)));
-        SentCode { message, attempt, traffic, price: price.map(Money::from_micros), at: NOW }
+        let price = price.map(Money::from_micros);
+        SentCode { message, attempt, traffic, price, range_unit: Unit::Taken, at: NOW }
     };
     for (number, price) in [(1, Some(3)), (2, Some(3)), (3, None), (4, Some(3))] {
         let sent_code = Some(code(number, price));
