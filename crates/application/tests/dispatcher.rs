@@ -14,7 +14,7 @@ use vestibule_application::{
 };
 use vestibule_domain::limits::Unit;
 use vestibule_domain::pumping::{CODES_PER_NUMBER, CountryNorm, Mode, PumpingGuard, SentCode, Traffic};
-use vestibule_domain::spending::{Money, Purse, Spend, Window};
+use vestibule_domain::spending::{Money, Purse, Spend, Unsent, Window};
 use vestibule_domain::{
     AttemptId, ClientAddress, Content, Country, DeliveryState, EmailAddress, EmailVerificationId, Locale,
     Message, MessageId, PhoneNumber, Recipient,
@@ -128,8 +128,7 @@ impl Stage {
             queued_at: now,
             expires_at: now + lives,
         };
-        let changes =
-            Changes { spends: vec![price(Unit::Taken)], messages: vec![message], ..Changes::default() };
+        let changes = Changes { spends: vec![price()], messages: vec![message], ..Changes::default() };
         self.storage.commit(changes).await.unwrap();
     }
 
@@ -392,25 +391,23 @@ async fn a_code_that_no_provider_took_is_given_back_to_the_guard() {
     assert_eq!((used, storage.dead_letters(9).await.unwrap().len()), ([1, 1, 1], 3));
 }
 
-const CEILING: Money = Money::from_micros(1000);
-
 /// What a message costs.
-fn price(unit: Unit) -> Spend {
+fn price() -> Spend {
     Spend {
         purse: Purse::All,
         window: Window::Day,
         start: UtcDateTime::UNIX_EPOCH,
         amount: Money::from_micros(1),
-        unit,
-        ceiling: CEILING,
+        unsent: Unsent::Returned,
+        ceiling: Money::from_micros(1000),
         rest: Duration::ZERO,
     }
 }
 
 /// Whether as much is there as if nothing had been sent.
 async fn is_unspent(storage: &InMemoryStorage) -> bool {
-    let whole = Spend { amount: CEILING, ..price(Unit::Kept) };
-    storage.commit(Changes { spends: vec![whole], ..Changes::default() }).await.is_ok()
+    let spent = storage.spent(&[Purse::All], UtcDateTime::UNIX_EPOCH).await.unwrap();
+    spent.iter().all(|spent| spent.amount == Money::ZERO)
 }
 
 #[tokio::test]

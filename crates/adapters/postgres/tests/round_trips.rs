@@ -18,7 +18,7 @@ use vestibule_domain::pumping::{Mode, PumpingGuard, SentCode, Traffic};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
-use vestibule_domain::spending::{Money, Purse, Spend, Window};
+use vestibule_domain::spending::{Money, Purse, Spend, Unsent, Window};
 use vestibule_domain::{
     Account, AccountKind, AttemptId, Claim, ClientAddress, FactId, Generation, MessageId, OneTimeCode,
     OneTimeCodes, Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed,
@@ -187,7 +187,7 @@ async fn spend(storage: &Postgres, phone: &PhoneNumber, count: &mut impl FnMut(&
         window: Window::Day,
         start: Window::Day.start(NOW),
         amount: Money::from_micros(9),
-        unit: Unit::Taken,
+        unsent: Unsent::Returned,
         ceiling: Money::from_micros(1_000_000),
         rest: Window::Day.rest(NOW),
     };

@@ -2,9 +2,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
-use vestibule_domain::limits::Unit;
 use vestibule_domain::pumping::SentCode;
-use vestibule_domain::spending::{Correction, Money, Spend};
+use vestibule_domain::spending::{Correction, Money, Spend, Unsent};
 use vestibule_domain::{AttemptId, DeliveryState, Message, MessageId};
 use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
@@ -182,14 +181,14 @@ impl State {
 
 impl Queued {
     pub(super) fn new(message: Message, spends: &[Spend]) -> Self {
-        let taken = spends.iter().filter(|spend| spend.unit == Unit::Taken);
+        let returned = spends.iter().filter(|spend| spend.unsent == Unsent::Returned);
         Self {
             due_at: message.queued_at,
             message,
             tries: 0,
             dead: None,
             in_doubt_with: None,
-            spends: taken.cloned().collect(),
+            spends: returned.cloned().collect(),
             failed: 0,
         }
     }
