@@ -29,7 +29,7 @@ use vestibule_domain::{
     OneTimeCode, OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber,
     TestNumbers, Zxcvbn,
 };
-use vestibule_http::{Http, Partners, Services};
+use vestibule_http::{Http, Partners, Services, Underway};
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
@@ -202,6 +202,7 @@ impl Backstage {
             audience: "app".to_owned(),
             partners: options.partners.clone(),
             services: Services::new([("billing", "a secret of billing")]),
+            underway: Underway::default(),
         };
         Self { clock, storage, hasher, derivation, last_received: Mutex::default(), http: Data::new(http) }
     }
