@@ -45,6 +45,7 @@ async fn a_range_is_closed_reported_and_replayed(#[case] database: Database) {
     });
     let report = report.await.expect("the report lacks something");
     assert!(report.contains("The guard is enforcing."), "{report}");
+    assert!(report.contains("Blocked and observed are requests"), "{report}");
     assert!(report.contains(": code:range:44787123: "), "{report}");
 
     let lax = world.directory.path().join("lax.toml");
