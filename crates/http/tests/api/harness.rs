@@ -150,7 +150,8 @@ impl Default for Options {
 
 /// A rule that refuses whom no country is known of, if only some are allowed.
 pub(crate) fn rule(allowed: &str, blocked: &str) -> CountryRule {
-    rule_with(allowed, blocked, OfNoCountry::Refused)
+    let of_none = if allowed.is_empty() { OfNoCountry::Admitted } else { OfNoCountry::Refused };
+    rule_with(allowed, blocked, of_none)
 }
 
 pub(crate) fn rule_with(allowed: &str, blocked: &str, of_none: OfNoCountry) -> CountryRule {
