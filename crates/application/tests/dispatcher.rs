@@ -13,7 +13,7 @@ use vestibule_application::{
     Derivation, Dispatcher, MasterKeys, Providers, RecordDelivery, Senders, UnsentCodes, Wording,
 };
 use vestibule_domain::limits::Unit;
-use vestibule_domain::pumping::{CODES_PER_NUMBER, CountryNorm, Mode, PumpingGuard, SentCode, Traffic};
+use vestibule_domain::pumping::{CODES_PER_NUMBER, CountryNorm, Mode, Part, PumpingGuard, SentCode, Traffic};
 use vestibule_domain::spending::{Money, Purse, Spend, Unsent, Window};
 use vestibule_domain::{
     AttemptId, ClientAddress, Content, Country, DeliveryState, EmailAddress, EmailVerificationId, Locale,
@@ -340,8 +340,16 @@ impl Stage {
         let range_unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
         let price = Some(Money::from_micros(1));
         let changes = Changes {
-            charges: guard().charges(&traffic, sent_before, now),
-            sent_code: Some(SentCode { message: id, attempt, traffic, price, range_unit, at: now }),
+            charges: guard().charges(&traffic, Part::Shared, sent_before, now),
+            sent_code: Some(SentCode {
+                message: id,
+                attempt,
+                traffic,
+                price,
+                part: Part::Shared,
+                range_unit,
+                at: now,
+            }),
             messages: vec![message],
             ..Changes::default()
         };
@@ -352,7 +360,7 @@ impl Stage {
     async fn unconfirmed(&self) -> [u32; 3] {
         let to = PhoneNumber::parse("+447871234567").unwrap();
         let traffic = Traffic::new(&to, ClientAddress::of([192, 0, 2, 1].into()));
-        let charges = guard().charges(&traffic, 0, self.clock.now());
+        let charges = guard().charges(&traffic, Part::Shared, 0, self.clock.now());
         let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
         let budgets = self.storage.budgets(&limits).await.unwrap();
         let used = charges.iter().map(|charge| {

@@ -14,7 +14,7 @@ use url::Url;
 use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
-use vestibule_domain::pumping::{Mode, PumpingGuard, SentCode, Traffic};
+use vestibule_domain::pumping::{Mode, Part, PumpingGuard, SentCode, Traffic};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
@@ -104,7 +104,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
 
     let (guard, traffic) = (guard(), Traffic::new(&phone, origin.address));
     let mut charges = vec![Charge { limit, quota: QUOTA, unit: Unit::Taken, now: NOW }];
-    charges.extend(guard.charges(&traffic, 0, NOW));
+    charges.extend(guard.charges(&traffic, Part::Shared, 0, NOW));
     let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
     storage.sign_up_state(&phone, &NumberDigest(digest), &limits).await.unwrap();
     count("sign-up, read");
@@ -127,7 +127,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
     // Where the guard only observes.
     let again = Uuid::from_u128(id.as_u128() + (1 << 64));
     let changes = Changes {
-        tallies: guard.sent(&traffic, 0, NOW),
+        tallies: guard.sent(&traffic, Part::Shared, 0, NOW),
         sent_code: Some(SentCode { message: MessageId::new(again), ..sent_code(id, traffic) }),
         ..Changes::default()
     };
@@ -204,7 +204,8 @@ fn guard() -> PumpingGuard {
 
 fn sent_code(id: Uuid, traffic: Traffic) -> SentCode {
     let (message, attempt) = (MessageId::new(id), AttemptId::new(id));
-    SentCode { message, attempt, traffic, price: None, range_unit: Unit::Taken, at: NOW }
+    let (part, range_unit) = (Part::Shared, Unit::Taken);
+    SentCode { message, attempt, traffic, price: None, part, range_unit, at: NOW }
 }
 
 /// From the first sign-in of an account to its end.
