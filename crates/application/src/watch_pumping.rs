@@ -3,10 +3,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::UtcDateTime;
-use vestibule_domain::limits::{Charge, Limit, Scope, Tally, Unit};
-use vestibule_domain::pumping::{
-    CODES_PER_NUMBER, HeldCodes, Mode, Objection, Part, Reason, SentCode, Traffic,
-};
+use vestibule_domain::limits::{Charge, Limit, Scope, Tally};
+use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Part, Reason, SentCode, Traffic, unit_of_range};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AccountKind, ClientAddress, Message, PhoneNumber};
 use vestibule_port_storage::{Budgets, Unavailable};
@@ -216,7 +214,7 @@ impl Application {
             traffic: *traffic,
             price: is_sent.then(|| self.settings.spending.prices.of(to)),
             part,
-            range_unit: if *sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept },
+            range_unit: unit_of_range(*sent_before),
             at: message.queued_at,
         })
     }

@@ -245,9 +245,8 @@ impl PumpingGuard {
         if self.mode == Mode::Off || part == Part::Neither {
             return Vec::new();
         }
-        let unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
         let charge = |scope| self.charge(scope, part, now);
-        let of_range = Charge { unit, ..charge(Scope::Range(traffic.range)) };
+        let of_range = Charge { unit: unit_of_range(sent_before), ..charge(Scope::Range(traffic.range)) };
         let of_reserve = (part == Part::Reserve).then(|| self.charge_of_reserve(traffic.block, now));
         let of_country = traffic.country.map(|country| charge(Scope::Country(country)));
         let narrow = [charge(Scope::Block(traffic.block)), of_range];
@@ -336,6 +335,12 @@ impl PumpingGuard {
         };
         Tally { limit, quota, taken, returned_percent, now }
     }
+}
+
+/// What becomes of the unit of a range that a code must find, to whose number so many were sent within a day: see [`CODES_PER_NUMBER`].
+#[must_use]
+pub const fn unit_of_range(sent_before: u32) -> Unit {
+    if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept }
 }
 
 /// What one budget has to say of a code that would be charged to it.

@@ -6,7 +6,8 @@ use super::{CODES_PER_NUMBER, Part, PumpingGuard, SentCode};
 use crate::limits::{Tally, Unit};
 
 impl PumpingGuard {
-    /// What changes when it turns out that a code was never sent: whatever it took is returned, and no more.
+    /// What changes when it turns out that a code was never sent: what it took of the budgets of its range, block and country is returned. So it is where a guard
+    /// that only observes had an objection, and took nothing.
     #[must_use]
     pub fn unsent(&self, code: &SentCode, now: UtcDateTime) -> Vec<Tally> {
         let sent_before = match code.range_unit {
@@ -45,7 +46,7 @@ mod tests {
     use time::macros::utc_datetime;
     use uuid::Uuid;
 
-    use super::super::{Mode, Traffic};
+    use super::super::{Mode, Traffic, unit_of_range};
     use super::*;
     use crate::limits::Limit;
     use crate::{AttemptId, ClientAddress, MessageId, PhoneNumber};
@@ -80,8 +81,7 @@ mod tests {
     /// What a code took, and that it leaves budgets as they were once that is returned.
     fn taken_and_returned(mode: Mode, part: Part, sent_before: u32) -> usize {
         let guard = guard(mode);
-        let range_unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
-        let code = code(part, range_unit);
+        let code = code(part, unit_of_range(sent_before));
         // Others have used as much as all share.
         let mut full_at: HashMap<Limit, _> = guard
             .charges(&code.traffic, Part::Reserve, 0, NOW)

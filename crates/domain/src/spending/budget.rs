@@ -72,7 +72,9 @@ impl Prices {
 pub enum Audience {
     /// Anybody who has typed a number.
     Newcomer,
-    /// Who has an account, and so has proved to hold the number.
+    /// Whoever says to have the number's account, from a device that it does not know: its owner with a new one, or somebody who knows the number.
+    Claimant,
+    /// Who has an account, and so has proved to hold the number; and asks from a device that it knows, if anybody asks.
     Customer,
 }
 
@@ -188,6 +190,7 @@ impl Budget {
     pub const fn share(&self, audience: Audience) -> u8 {
         match audience {
             Audience::Newcomer => 100_u8.saturating_sub(self.reserve_percent),
+            Audience::Claimant => 100_u8.saturating_sub(self.reserve_percent / 2),
             Audience::Customer => 100,
         }
     }
@@ -367,6 +370,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(ceilings(Audience::Newcomer), ["country:GB day 40.00", "all hour 8.00", "all day 80.00"]);
+        assert_eq!(ceilings(Audience::Claimant), ["country:GB day 45.00", "all hour 9.00", "all day 90.00"]);
         assert_eq!(
             ceilings(Audience::Customer),
             ["country:GB day 50.00", "all hour 10.00", "all day 100.00"]
