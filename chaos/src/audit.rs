@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 
-use crate::faults::{Fault, World};
+use crate::faults::{Fault, World, explain};
 use crate::ledger::{Step, Story};
 use crate::post::{Letter, Post, Way};
 use crate::say;
@@ -217,7 +217,7 @@ impl Audit {
                 None => self.delivered += 1,
                 Some(before) => {
                     self.doubled += 1;
-                    if !faults.iter().any(|fault| fault.explains(way, before)) {
+                    if !explain(faults, way, before) {
                         let apart = (letter.at - before).as_secs_f64();
                         self.unexplained.push(format!("{receiver} got a message twice, {apart:.1} s apart"));
                     }
@@ -299,5 +299,25 @@ mod tests {
                 (delivered, doubled, unexplained)
             );
         }
+    }
+
+    #[test]
+    fn who_ends_while_the_database_is_away_has_recorded_nothing_since() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let fault = |what, from, to| Fault { what, from: after(from), to: after(to) };
+        let unexplained = |database: [u64; 2], sent| {
+            let [away, back] = database;
+            let faults = [fault(Breakage::Instance(0), 30, 32), fault(Breakage::Database, away, back)];
+            let letter = |at| Letter { identity: "a".to_owned(), content: String::new(), at };
+            let mut audit = Audit::default();
+            audit.copies(Way::Mail, "a@example.com", &[letter(after(sent)), letter(after(60))], &faults);
+            audit.unexplained.len()
+        };
+        assert_eq!([19, 20, 25].map(|sent| unexplained([20, 31], sent)), [0, 0, 0]);
+        assert_eq!(unexplained([20, 31], 18), 1, "it was recorded before");
+        assert_eq!(unexplained([20, 29], 20), 0, "it had just come back");
+        assert_eq!(unexplained([20, 28], 20), 1, "it had been back for long enough");
+        assert_eq!(unexplained([31, 33], 28), 1, "it went away later");
     }
 }

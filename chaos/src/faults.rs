@@ -61,18 +61,31 @@ const SCHEDULE: [(u32, Breakage, u32); 8] = [
 /// Sending to recording takes no longer than this, so a crash explains the second copy of a message that was sent so shortly before.
 const TO_RECORD: Duration = Duration::from_millis(1500);
 
+/// Whether one of the faults explains that a message is sent again whose last copy arrived at that moment.
+pub(crate) fn explain(faults: &[Fault], way: Way, at: Instant) -> bool {
+    faults.iter().any(|fault| fault.explains(way, at, faults))
+}
+
 impl Fault {
-    /// Whether it explains that a message is sent again whose last copy arrived at that moment.
-    pub(crate) fn explains(&self, way: Way, at: Instant) -> bool {
-        let to = match self.what {
+    fn explains(&self, way: Way, at: Instant, all: &[Self]) -> bool {
+        let (from, to) = match self.what {
             // Messages that were on their way from it may still arrive.
-            Breakage::Instance(_) => self.from + Duration::from_millis(500),
+            Breakage::Instance(_) => {
+                (self.nothing_recorded_since(all), self.from + Duration::from_millis(500))
+            }
             // Taken, but the sender was not told.
-            Breakage::Post(stopped) if stopped == way => self.from + Duration::from_millis(500),
+            Breakage::Post(stopped) if stopped == way => (self.from, self.from + Duration::from_millis(500)),
             // Who has sent a message and lives on records it when the database is back.
             Breakage::Post(_) | Breakage::Database => return false,
         };
-        self.from.checked_sub(TO_RECORD).is_none_or(|from| from <= at) && at <= to
+        from.checked_sub(TO_RECORD).is_none_or(|from| from <= at) && at <= to
+    }
+
+    /// Since when an instance that ends then has recorded nothing: since the database went away, if it has not been back for long.
+    fn nothing_recorded_since(&self, all: &[Self]) -> Instant {
+        let away = all.iter().filter(|fault| fault.what == Breakage::Database);
+        let away = away.filter(|fault| fault.from <= self.from && self.from <= fault.to + TO_RECORD);
+        away.map(|fault| fault.from).min().unwrap_or(self.from)
     }
 }
 

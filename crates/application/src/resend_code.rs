@@ -97,7 +97,7 @@ impl Application {
                 registration: Some(Save::over(loaded.version, step.registration)),
                 charges,
                 tallies: self.guard_tallies(watched.as_ref(), part, now),
-                sent_code: self.sent_code(watched.as_ref(), &phone, message.as_ref()),
+                sent_code: self.sent_code(watched.as_ref(), part, &phone, message.as_ref()),
                 spends: self.spends(message.as_ref(), &phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
                 ..Changes::default()

@@ -155,7 +155,7 @@ impl Application {
                 registration: Some(Save { value: step.registration, replaces }),
                 charges,
                 tallies: self.guard_tallies(watched.as_ref(), part, now),
-                sent_code: self.sent_code(watched.as_ref(), &sign_up.phone, message.as_ref()),
+                sent_code: self.sent_code(watched.as_ref(), part, &sign_up.phone, message.as_ref()),
                 spends: self.spends(message.as_ref(), &sign_up.phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::SignedUp, &Scene::at(&sign_up.phone, &sign_up.origin))],

@@ -202,6 +202,7 @@ impl Application {
     pub(crate) fn sent_code(
         &self,
         watched: Option<&Watched>,
+        part: Part,
         to: &PhoneNumber,
         message: Option<&Message>,
     ) -> Option<SentCode> {
@@ -212,6 +213,7 @@ impl Application {
             attempt: message.content.attempt()?,
             traffic: *traffic,
             price: is_sent.then(|| self.settings.spending.prices.of(to)),
+            part,
             range_unit: unit_of_range(*sent_before),
             at: message.queued_at,
         })

@@ -341,7 +341,15 @@ impl Stage {
         let price = Some(Money::from_micros(1));
         let changes = Changes {
             charges: guard().charges(&traffic, Part::Shared, sent_before, now),
-            sent_code: Some(SentCode { message: id, attempt, traffic, price, range_unit, at: now }),
+            sent_code: Some(SentCode {
+                message: id,
+                attempt,
+                traffic,
+                price,
+                part: Part::Shared,
+                range_unit,
+                at: now,
+            }),
             messages: vec![message],
             ..Changes::default()
         };

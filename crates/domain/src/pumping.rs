@@ -176,6 +176,8 @@ pub struct SentCode {
     pub traffic: Traffic,
     /// What it costs; `None` where nothing is sent: it is only queued to look like others, or was given up before anybody can have taken it.
     pub price: Option<Money>,
+    /// Which part of the budgets bears it.
+    pub part: Part,
     /// What became of the unit of its range: see [`CODES_PER_NUMBER`].
     pub range_unit: Unit,
     /// When.

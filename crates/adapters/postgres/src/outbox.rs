@@ -72,7 +72,7 @@ macro_rules! give_up {
       WHERE sent_codes.at = given_up.queued_at AND sent_codes.message = given_up.id AND sent_codes.tries = $2 - 1
         AND sent_codes.price IS NOT NULL
     RETURNING sent_codes.message, sent_codes.attempt, sent_codes.at, sent_codes.country, sent_codes.number_range, sent_codes.block,
-      sent_codes.price, sent_codes.confirmed_at, sent_codes.took_of_range, sent_codes.tries"
+      sent_codes.price, sent_codes.confirmed_at, sent_codes.part, sent_codes.took_of_range, sent_codes.tries"
         )
     };
 }

@@ -10,7 +10,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use vestibule_domain::limits::{AddressBlock, Limit, Unit};
-use vestibule_domain::pumping::{HeldCodes, Reason, SentCode, TracedCode, Traffic};
+use vestibule_domain::pumping::{HeldCodes, Part, Reason, SentCode, TracedCode, Traffic};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, Country, MessageId, NumberRange};
 use vestibule_port_storage::Page;
@@ -38,6 +38,8 @@ pub(crate) struct SentCodeRow {
     block: String,
     price: Option<i64>,
     confirmed_at: Option<OffsetDateTime>,
+    /// The name of the part of the budgets that bears it.
+    part: String,
     /// Whether it took a unit of its range's budget.
     took_of_range: bool,
     /// After how many tries it is certain that nobody has taken it.
@@ -122,7 +124,7 @@ pub(crate) async fn record(connection: &AsyncPgConnection, held: &[(Uuid, HeldCo
 }
 
 impl SentCodeRow {
-    pub(crate) fn of(SentCode { message, attempt, traffic, price, range_unit, at }: &SentCode) -> Self {
+    pub(crate) fn of(SentCode { message, attempt, traffic, price, part, range_unit, at }: &SentCode) -> Self {
         Self {
             message: message.uuid(),
             attempt: attempt.uuid(),
@@ -132,6 +134,7 @@ impl SentCodeRow {
             block: traffic.block.ip().to_string(),
             price: price.map(micros),
             confirmed_at: None,
+            part: part.as_str().to_owned(),
             took_of_range: *range_unit == Unit::Taken,
             tries: 0,
         }
@@ -148,6 +151,7 @@ impl SentCodeRow {
             attempt: AttemptId::new(self.attempt),
             traffic: traffic(self.country.as_deref(), &self.number_range, &self.block)?,
             price: self.price.map(money),
+            part: Part::parse(&self.part).ok_or(Unreadable("a part of budgets"))?,
             range_unit: if self.took_of_range { Unit::Taken } else { Unit::Kept },
             at: moment(self.at),
         })

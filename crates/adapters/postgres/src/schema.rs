@@ -236,6 +236,7 @@ diesel::table! {
         block -> Text,
         price -> Nullable<BigInt>,
         confirmed_at -> Nullable<Timestamptz>,
+        part -> Text,
         took_of_range -> Bool,
         tries -> BigInt,
     }

@@ -204,7 +204,8 @@ fn guard() -> PumpingGuard {
 
 fn sent_code(id: Uuid, traffic: Traffic) -> SentCode {
     let (message, attempt) = (MessageId::new(id), AttemptId::new(id));
-    SentCode { message, attempt, traffic, price: None, range_unit: Unit::Taken, at: NOW }
+    let (part, range_unit) = (Part::Shared, Unit::Taken);
+    SentCode { message, attempt, traffic, price: None, part, range_unit, at: NOW }
 }
 
 /// From the first sign-in of an account to its end.

@@ -6,7 +6,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool};
 use uuid::Uuid;
 use vestibule_domain::limits::{AddressBlock, Limit, Step, Unit};
-use vestibule_domain::pumping::{HeldCodes, Reason, SentCode, TracedCode, Traffic};
+use vestibule_domain::pumping::{HeldCodes, Part, Reason, SentCode, TracedCode, Traffic};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, Country, MessageId, NumberRange};
 use vestibule_port_storage::{Budgets, Level, Page, Settlement};
@@ -27,6 +27,8 @@ pub(crate) struct SentCodeRow {
     block: String,
     price: Option<i64>,
     confirmed_at: Option<i64>,
+    /// The name of the part of the budgets that bears it.
+    part: String,
     /// Whether it took a unit of its range's budget.
     took_of_range: bool,
     /// After how many tries it is certain that nobody has taken it.
@@ -132,7 +134,8 @@ const NEVER_SENT: &str = "
       AND sent_codes.at = messages.queued_at AND sent_codes.message = messages.id AND sent_codes.tries = ?2 - 1
       AND sent_codes.price IS NOT NULL
     RETURNING sent_codes.message, sent_codes.attempt, sent_codes.at, sent_codes.country, sent_codes.number_range,
-      sent_codes.block, sent_codes.price, sent_codes.confirmed_at, sent_codes.took_of_range, sent_codes.tries";
+      sent_codes.block, sent_codes.price, sent_codes.confirmed_at, sent_codes.part,
+      sent_codes.took_of_range, sent_codes.tries";
 
 /// What becomes of the code of a leased message that is settled so, before it is; the code, if it was never sent.
 pub(crate) fn settle(
@@ -153,7 +156,7 @@ pub(crate) fn settle(
 }
 
 impl SentCodeRow {
-    pub(crate) fn of(SentCode { message, attempt, traffic, price, range_unit, at }: &SentCode) -> Self {
+    pub(crate) fn of(SentCode { message, attempt, traffic, price, part, range_unit, at }: &SentCode) -> Self {
         let (country, number_range, block) = columns(traffic);
         Self {
             message: bytes(message.uuid()),
@@ -164,6 +167,7 @@ impl SentCodeRow {
             block,
             price: price.map(micros),
             confirmed_at: None,
+            part: part.as_str().to_owned(),
             took_of_range: *range_unit == Unit::Taken,
             tries: 0,
         }
@@ -180,6 +184,7 @@ impl SentCodeRow {
             attempt: AttemptId::new(uuid(&self.attempt)?),
             traffic: traffic(self.country.as_deref(), &self.number_range, &self.block)?,
             price: self.price.map(money),
+            part: Part::parse(&self.part).ok_or(Unreadable("a part of budgets"))?,
             range_unit: if self.took_of_range { Unit::Taken } else { Unit::Kept },
             at: moment(self.at)?,
         })

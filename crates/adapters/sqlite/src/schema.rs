@@ -235,6 +235,7 @@ diesel::table! {
         block -> Text,
         price -> Nullable<BigInt>,
         confirmed_at -> Nullable<BigInt>,
+        part -> Text,
         took_of_range -> Bool,
         tries -> BigInt,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 use uuid::Uuid;
 use vestibule_domain::limits::{AddressBlock, Charge, Limit, Scope, Step, Tally, Unit};
-use vestibule_domain::pumping::{HeldCodes, Reason, SentCode, TracedCode, Traffic};
+use vestibule_domain::pumping::{HeldCodes, Part, Reason, SentCode, TracedCode, Traffic};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, ClientAddress, Country, MessageId, NumberRange};
@@ -130,6 +130,7 @@ fn code(number: u32, attempt: u32, at: UtcDateTime) -> SentCode {
             country: Some(Country::parse("GB").unwrap()),
         },
         price: Some(Money::from_micros(55_000)),
+        part: Part::Shared,
         range_unit: Unit::Taken,
         at,
     }
@@ -151,7 +152,8 @@ pub async fn a_sent_code_is_read_as_it_was_recorded<S: Storage>(storage: Arc<S>)
     let known = code(1, 1, NOW);
     // Nothing was sent, to a number of no country, from another kind of network.
     let traffic = Traffic { country: None, block: block("2001:db8:1:2::3"), ..known.traffic };
-    let unknown = SentCode { price: None, traffic, range_unit: Unit::Kept, ..code(2, 2, after(1)) };
+    let (part, range_unit) = (Part::Neither, Unit::Kept);
+    let unknown = SentCode { price: None, traffic, part, range_unit, ..code(2, 2, after(1)) };
     for code in [known, unknown] {
         storage.commit(sending(code)).await.unwrap();
     }
@@ -228,8 +230,11 @@ pub async fn a_code_that_was_never_sent_is_told_once<S: Storage + Outbox>(storag
     let of_range = |number, range_unit| SentCode { range_unit, ..code(number, 7, NOW) };
     // The third is of no country.
     let traffic = Traffic { country: None, block: block("2001:db8:1:2::3"), ..code(3, 7, NOW).traffic };
-    let codes =
-        [of_range(1, Unit::Taken), of_range(2, Unit::Kept), SentCode { traffic, ..of_range(3, Unit::Taken) }];
+    let codes = [
+        of_range(1, Unit::Taken),
+        of_range(2, Unit::Kept),
+        SentCode { traffic, part: Part::Reserve, ..of_range(3, Unit::Taken) },
+    ];
     for (number, (code, last)) in (1..).zip(codes.into_iter().zip([dead(), expired(), dead()])) {
         let settle = async |tries, settlement| storage.settle(code.message, tries, settlement).await.unwrap();
         sending_code(&*storage, code, number).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::limits::Unit;
-use vestibule_domain::pumping::{SentCode, Traffic};
+use vestibule_domain::pumping::{Part, SentCode, Traffic};
 use vestibule_domain::spending::{Money, Purse, Spend, Spent, Unsent, Window};
 use vestibule_domain::{AttemptId, ClientAddress, Country, MessageId};
 use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Save, Settlement, Storage, Sweep};
@@ -354,7 +354,8 @@ pub async fn a_sent_code_shows_what_it_cost<S: Storage + Outbox>(storage: Arc<S>
         let traffic = Traffic::new(&phone(number), ClientAddress::of([192, 0, 2, 1].into()));
         let (message, attempt) = (MessageId::new(id(number)), AttemptId::new(id(number)));
         let price = price.map(Money::from_micros);
-        SentCode { message, attempt, traffic, price, range_unit: Unit::Taken, at: NOW }
+        let (part, range_unit) = (Part::Shared, Unit::Taken);
+        SentCode { message, attempt, traffic, price, part, range_unit, at: NOW }
     };
     for (number, price) in [(1, Some(3)), (2, Some(3)), (3, None), (4, Some(3))] {
         let sent_code = Some(code(number, price));
