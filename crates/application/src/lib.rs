@@ -169,8 +169,8 @@ impl Application {
         Ok(self.storage.budgets(&limits).await?.admit(&charges))
     }
 
-    /// What the message to the number costs; nothing where there is none, for a test number. One that is queued to be dropped costs as much until
-    /// the window ends, so that nobody can tell it from others by what is left.
+    /// What the message to the number costs; nothing where there is none, for a test number. One that is queued to be dropped must find as much
+    /// room. Where accounts are concealed it costs as much until the window ends, so that nobody can tell it from others by what is left.
     fn spends(
         &self,
         message: Option<&Message>,
@@ -180,7 +180,11 @@ impl Application {
     ) -> Vec<Spend> {
         let Some(message) = message else { return Vec::new() };
         let is_sent = message.expires_at > message.queued_at;
-        let unsent = if is_sent { Unsent::Returned } else { Unsent::Kept };
+        let unsent = match (is_sent, self.settings.conceal_accounts) {
+            (true, _) => Unsent::Returned,
+            (false, true) => Unsent::Kept,
+            (false, false) => Unsent::NotTaken,
+        };
         self.settings.spending.spends(to, audience, unsent, now)
     }
 

@@ -3,8 +3,8 @@ use std::pin::pin;
 
 use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use time::UtcDateTime;
-use vestibule_domain::limits::{Charge, Step};
-use vestibule_domain::pumping::{HeldCodes, Part, PumpingGuard, Replay, Replayed, Report, TracedCode, judge};
+use vestibule_domain::limits::{Charge, Scope, Step};
+use vestibule_domain::pumping::{HeldCodes, PumpingGuard, Replay, Replayed, Report, TracedCode, judge};
 use vestibule_port_storage::{Level, Page, Storage, Unavailable};
 
 use crate::Application;
@@ -15,7 +15,7 @@ const PAGE: u32 = 1000;
 /// Budgets that are looked at to find those that are used up.
 const MAX_IN_USE: u32 = 10_000;
 
-/// A budget of the guard against pumping that is more than half used up.
+/// A budget of the guard against pumping that is more than half used up, or a reserve that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LowBudget {
     /// What a code that is sent charges there.
@@ -77,12 +77,15 @@ impl Application {
     /// [`Unavailable`]
     pub async fn low_pumping_budgets(&self) -> Result<Vec<LowBudget>, Unavailable> {
         let now = self.clock.now();
-        let in_use = self.storage.budgets_in_use(Step::Code, now, MAX_IN_USE).await?;
-        let low = in_use.0.into_iter().filter_map(|(limit, Level { full_at, parts })| {
-            let charge = self.settings.pumping.charge(limit.scope, Part::Shared, now);
+        let mut in_use = self.storage.budgets_in_use(Step::Code, now, MAX_IN_USE).await?.0;
+        let reserves = self.storage.budgets_in_use(Step::ReserveCode, now, MAX_IN_USE).await?.0;
+        // What each block may take of them is used up by whoever signs up three times.
+        in_use.extend(reserves.into_iter().filter(|(limit, _)| !matches!(limit.scope, Scope::Block(_))));
+        let low = in_use.into_iter().filter_map(|(limit, Level { full_at, parts })| {
+            let charge = self.settings.pumping.charge(limit, now);
             let of_part = Charge { quota: charge.quota.part(parts), ..charge };
             // The least of chances finds whatever is slowed.
-            judge(&of_part, Part::Shared, Some(full_at), || 0).err()?;
+            judge(&of_part, Some(full_at), || 0).err()?;
             let is_empty = of_part.decide(Some(full_at)).is_err();
             Some(LowBudget { charge, used_percent: of_part.used_percent(Some(full_at)), is_empty })
         });

@@ -118,7 +118,7 @@ impl Application {
     ) -> Result<Part, Duration> {
         let Watched { traffic, sent_before, .. } = watched;
         let guard = &self.settings.pumping;
-        let judge = |charges: &[Charge], part| budgets.judge(charges, part, &chance);
+        let judge = |charges: &[Charge]| budgets.judge(charges, &chance);
         guard.admit(traffic, *sent_before, now, judge).or_else(|objection| {
             self.note(watched, objection, to);
             match guard.mode {

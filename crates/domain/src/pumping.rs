@@ -6,7 +6,7 @@
 //! stays full whatever the traffic. Where they do not, it runs out: in its second half ever more sign-ups are refused by chance, at its end all are.
 //! Budgets also fill slowly by themselves, so that a few codes go out to try; once these come back, so do the units, and it opens again.
 //!
-//! Beyond what all share, a range and a country keep a reserve of which each block of addresses may take a little: whoever closes
+//! Beside what all share, a range and a country keep a reserve of which each block of addresses may take a little: whoever closes
 //! them from a few blocks does not close them to everybody else. See [`Part`].
 //!
 //! Nobody needs to be told of an attack for it to end, and what is borne of it is said before: see [`PumpingGuard::unconfirmed`].
@@ -45,12 +45,13 @@ const OPEN_PERCENT: u8 = 50;
 /// number again and again would close its range, and keep its owner out.
 pub const CODES_PER_NUMBER: u32 = 10;
 
-/// Codes of one block of addresses that a reserve bears within twice [`forget_after`](PumpingGuard::forget_after): one that is sent, and two that are
+/// Codes of one block of addresses that reserves bear within twice [`forget_after`](PumpingGuard::forget_after): one that is sent, and two that are
 /// sent again.
 pub const RESERVE_OF_A_BLOCK: u32 = 3;
 
-/// Blocks that can take from a reserve what they may without emptying it: as many as have a place at a number by default.
-const BLOCKS_OF_A_RESERVE: u32 = 20;
+/// Codes that the reserve of a range bears in that time, and that of a country at least: what twenty blocks may take of it, as many as have a place at a
+/// number by default.
+const LEAST_RESERVE: u32 = 20 * RESERVE_OF_A_BLOCK;
 
 /// What becomes of what the guard finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,14 +113,14 @@ impl Traffic {
 /// Which part of the budgets bears a code.
 ///
 /// Who knows a number can sign its neighbours up until their range is closed, and so could keep its owner out. But what he has beyond a name and
-/// a device, which cost nothing, are a few blocks of addresses. So a range and a country keep a reserve beyond what all share: half as
-/// much again, and at least what twenty blocks may take of it. Where what all share is used, the reserve bears a few codes of each block, without
-/// slowing any. It grows back with the rest of its budget, and last: what it has borne is made good first.
+/// a device, which cost nothing, are a few blocks of addresses. So a range and a country have a reserve beside what all share: for a range what twenty blocks
+/// may take of it, for a country half of what is shared if that is more. Where what is shared holds a code back, the reserve bears it, so many of each block. It does not slow, and
+/// fills by itself only, in twice [`forget_after`](PumpingGuard::forget_after).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// What all share.
     Shared,
-    /// What is kept beyond it, of which each block may take a little.
+    /// What is kept beside it, of which each block may take a little.
     Reserve,
     /// None of it: the code goes out because the guard only observes.
     Neither,
@@ -225,56 +226,59 @@ impl PumpingGuard {
     /// within a day: see [`CODES_PER_NUMBER`]. `judge` holds charges against what is left, as [`judge`] does.
     ///
     /// # Errors
-    /// The objection of the first budget of which all that is shared is used.
+    /// The first objection that the shared budgets have. A block has no reserve for itself.
     pub fn admit(
         &self,
         traffic: &Traffic,
         sent_before: u32,
         now: UtcDateTime,
-        judge: impl Fn(&[Charge], Part) -> Result<(), Objection>,
+        judge: impl Fn(&[Charge]) -> Result<(), Objection>,
     ) -> Result<Part, Objection> {
-        let passes = |part| judge(&self.charges(traffic, part, sent_before, now), part);
-        let Err(objection) = passes(Part::Shared) else { return Ok(Part::Shared) };
-        passes(Part::Reserve).map(|()| Part::Reserve).map_err(|_| objection)
+        let passes = |part| judge(&self.charges(traffic, part, sent_before, now)).map(|()| part);
+        passes(Part::Shared).or_else(|objection| match objection.limit.scope {
+            Scope::Range(_) | Scope::Country(_) => passes(Part::Reserve).map_err(|_| objection),
+            _ => Err(objection),
+        })
     }
 
     /// The budgets that a code is held against, the narrowest first; none if the guard is off. Each must have a unit where the guard
     /// enforces. `sent_before` as for [`admit`](Self::admit).
     #[must_use]
     pub fn charges(&self, traffic: &Traffic, part: Part, sent_before: u32, now: UtcDateTime) -> Vec<Charge> {
-        if self.mode == Mode::Off || part == Part::Neither {
+        if self.mode == Mode::Off {
             return Vec::new();
         }
-        let charge = |scope| self.charge(scope, part, now);
-        let of_range = Charge { unit: unit_of_range(sent_before), ..charge(Scope::Range(traffic.range)) };
-        let of_reserve = (part == Part::Reserve).then(|| self.charge_of_reserve(traffic.block, now));
-        let of_country = traffic.country.map(|country| charge(Scope::Country(country)));
-        let narrow = [charge(Scope::Block(traffic.block)), of_range];
-        narrow.into_iter().chain(of_reserve).chain(of_country).collect()
+        let step = match part {
+            Part::Shared => Step::Code,
+            Part::Reserve => Step::ReserveCode,
+            Part::Neither => return Vec::new(),
+        };
+        let charge = |step, scope| self.charge(Limit { step, scope }, now);
+        let block = Scope::Block(traffic.block);
+        let of_block = charge(Step::Code, block);
+        let of_reserve = (part == Part::Reserve).then(|| charge(step, block));
+        let of_range =
+            Charge { unit: unit_of_range(sent_before), ..charge(step, Scope::Range(traffic.range)) };
+        let of_country = traffic.country.map(|country| charge(step, Scope::Country(country)));
+        [of_block].into_iter().chain(of_reserve).chain([of_range]).chain(of_country).collect()
     }
 
     /// The budgets that say which part bears a code; none if the guard is off.
     #[must_use]
     pub fn limits(&self, traffic: &Traffic, now: UtcDateTime) -> Vec<Limit> {
-        self.charges(traffic, Part::Reserve, 0, now).into_iter().map(|charge| charge.limit).collect()
+        let charges = [Part::Shared, Part::Reserve].map(|part| self.charges(traffic, part, 0, now));
+        let [shared, reserve] = charges.map(|charges| charges.into_iter().map(|charge| charge.limit));
+        // The block's own stands in both.
+        shared.chain(reserve.skip(1)).collect()
     }
 
-    /// The charge of a budget, whatever the mode.
+    /// The charge of a budget of the guard, whatever the mode.
     #[must_use]
-    pub fn charge(&self, scope: Scope, part: Part, now: UtcDateTime) -> Charge {
-        let limit = Limit { step: Step::Code, scope };
-        let shared = Quota { burst: self.unconfirmed(scope), period: self.forget_after };
-        let quota = match part {
-            Part::Reserve => shared.with_burst(self.unconfirmed_with_reserve(scope)),
-            Part::Shared | Part::Neither => shared,
+    pub fn charge(&self, limit: Limit, now: UtcDateTime) -> Charge {
+        let quota = match limit.step {
+            Step::ReserveCode => Quota { burst: self.reserve(limit.scope), period: self.forget_after * 2 },
+            _ => Quota { burst: self.unconfirmed(limit.scope), period: self.forget_after },
         };
-        Charge { limit, quota, unit: Unit::Taken, now }
-    }
-
-    /// The charge of what a block may take of reserves.
-    fn charge_of_reserve(&self, block: AddressBlock, now: UtcDateTime) -> Charge {
-        let limit = Limit { step: Step::ReserveCode, scope: Scope::Block(block) };
-        let quota = Quota { burst: RESERVE_OF_A_BLOCK, period: self.forget_after * 2 };
         Charge { limit, quota, unit: Unit::Taken, now }
     }
 
@@ -294,27 +298,26 @@ impl PumpingGuard {
         }
     }
 
-    /// How many there are with the reserve, if enough blocks ask: see [`Part`].
+    /// How many codes the reserve of a range or a country bears within twice [`forget_after`](Self::forget_after), or reserves bear of a block.
     #[must_use]
-    pub fn unconfirmed_with_reserve(&self, scope: Scope) -> u32 {
-        let shared = self.unconfirmed(scope);
-        let reserve = match scope {
-            Scope::Range(_) | Scope::Country(_) => (shared / 2).max(RESERVE_OF_A_BLOCK * BLOCKS_OF_A_RESERVE),
+    pub fn reserve(&self, scope: Scope) -> u32 {
+        match scope {
+            Scope::Range(_) => LEAST_RESERVE,
+            Scope::Country(_) => LEAST_RESERVE.max(self.unconfirmed(scope) / 2),
             Scope::Block(_)
             | Scope::Device(_)
             | Scope::Address(_)
             | Scope::Merchant(_)
             | Scope::Account(_)
-            | Scope::Everyone => 0,
-        };
-        shared.saturating_add(reserve)
+            | Scope::Everyone => RESERVE_OF_A_BLOCK,
+        }
     }
 
     /// What a code that goes out changes, where the guard only observes.
     #[must_use]
     pub fn sent(&self, traffic: &Traffic, part: Part, sent_before: u32, now: UtcDateTime) -> Vec<Tally> {
         let charges = self.charges(traffic, part, sent_before, now).into_iter();
-        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| self.tally(charge, 1, 0)).collect()
+        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| tally(charge, 1, 0)).collect()
     }
 
     /// What changes when a code comes back that took so many messages.
@@ -323,18 +326,12 @@ impl PumpingGuard {
         let percent = u32::from(self.norm(traffic.country).confirmed_percent.clamp(1, 100));
         let units = messages.saturating_mul(100 * 100) / percent;
         let charges = self.charges(traffic, Part::Shared, 0, now).into_iter();
-        charges.map(|charge| self.tally(charge, 0, units)).collect()
+        charges.map(|charge| tally(charge, 0, units)).collect()
     }
+}
 
-    /// Within the whole budget: what the reserve has borne must not be forgotten.
-    fn tally(&self, charge: Charge, taken: u32, returned_percent: u32) -> Tally {
-        let Charge { limit, now, .. } = charge;
-        let quota = match limit.step {
-            Step::Code => self.charge(limit.scope, Part::Reserve, now).quota,
-            _ => charge.quota,
-        };
-        Tally { limit, quota, taken, returned_percent, now }
-    }
+const fn tally(Charge { limit, quota, now, .. }: Charge, taken: u32, returned_percent: u32) -> Tally {
+    Tally { limit, quota, taken, returned_percent, now }
 }
 
 /// What becomes of the unit of a range that a code must find, to whose number so many were sent within a day: see [`CODES_PER_NUMBER`].
@@ -345,14 +342,13 @@ pub const fn unit_of_range(sent_before: u32) -> Unit {
 
 /// What one budget has to say of a code that would be charged to it.
 ///
-/// `full_at` is when the budget is full again. `chance` gives numbers below 100, all alike; it is asked only where sign-ups are slowed, which they are not
-/// in the reserve.
+/// `full_at` is when the budget is full again. `chance` gives numbers below 100, all alike; it is asked only where sign-ups are slowed, which reserves do
+/// not.
 ///
 /// # Errors
 /// [`Objection`]
 pub fn judge(
     charge: &Charge,
-    part: Part,
     full_at: Option<UtcDateTime>,
     chance: impl FnOnce() -> u8,
 ) -> Result<(), Objection> {
@@ -360,7 +356,7 @@ pub fn judge(
     let stopped = |retry_after: Duration| objection(Reason::Stopped, retry_after.min(STOPPED_FOR));
     charge.decide(full_at).map_err(stopped)?;
     let beyond = charge.used_percent(full_at).saturating_sub(OPEN_PERCENT);
-    if part == Part::Shared && beyond > 0 && chance() < beyond.saturating_mul(2) {
+    if charge.limit.step == Step::Code && beyond > 0 && chance() < beyond.saturating_mul(2) {
         return Err(objection(Reason::Slowed, SLOWED_FOR));
     }
     Ok(())

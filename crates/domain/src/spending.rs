@@ -130,6 +130,8 @@ pub enum Unsent {
     Returned,
     /// It stays spent until its window ends: the message was never to be sent, and must look like one that was.
     Kept,
+    /// It was never taken: the message was never to be sent, and must only find as much room.
+    NotTaken,
 }
 
 /// A sum to add to what was spent, and the sum that it may not exceed.
@@ -161,7 +163,16 @@ impl Spend {
         if with_it > self.ceiling {
             return Err(self.rest);
         }
-        Ok(with_it)
+        Ok(spent.plus(self.taken()))
+    }
+
+    /// How much of it is spent.
+    #[must_use]
+    pub const fn taken(&self) -> Money {
+        match self.unsent {
+            Unsent::Returned | Unsent::Kept => self.amount,
+            Unsent::NotTaken => Money::ZERO,
+        }
     }
 
     /// What corrects it, once it is known what was to be paid.
@@ -244,6 +255,9 @@ mod tests {
         };
         assert_eq!(spend.decide(money("0.6")), Ok(money("1")));
         assert_eq!(spend.decide(money("0.600001")), Err(spend.rest));
+        let not_taken = Spend { unsent: Unsent::NotTaken, ..spend };
+        assert_eq!(not_taken.decide(money("0.6")), Ok(money("0.6")));
+        assert_eq!(not_taken.decide(money("0.600001")), Err(not_taken.rest));
     }
 
     #[test]

@@ -141,6 +141,7 @@ macro_rules! storage_contract {
                 a_purse_has_its_own_sum_in_every_window,
                 the_first_window_without_room_tells_how_long,
                 what_is_spent_for_a_message_that_is_never_to_be_sent_stays_so,
+                a_sum_that_is_not_taken_must_have_room_and_is_not_spent,
                 who_may_spend_more_still_can,
                 a_refused_sum_leaves_nothing,
                 what_was_spent_is_told_of_the_purses_that_are_asked_for,

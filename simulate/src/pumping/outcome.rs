@@ -176,8 +176,9 @@ impl Run {
 
 /// Codes to a range that may be on their way or lost, if enough blocks ask.
 fn unconfirmed_in_range() -> u32 {
-    let any = PhoneNumber::restore(&british_in(RANGE, 0)).map(|number| NumberRange::of(&number));
-    any.map_or(0, |range| default_rule().unconfirmed_with_reserve(Scope::Range(range)))
+    let any =
+        PhoneNumber::restore(&british_in(RANGE, 0)).map(|number| Scope::Range(NumberRange::of(&number)));
+    any.map_or(0, |range| default_rule().unconfirmed(range) + default_rule().reserve(range))
 }
 
 impl Fate {

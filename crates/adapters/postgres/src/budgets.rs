@@ -41,6 +41,7 @@ pub(crate) fn parse(key: &str) -> Option<Limit> {
 /// In how many parts the budget is kept.
 pub(crate) const fn parts(limit: &Limit) -> i16 {
     match limit.scope {
+        Scope::Country(_) if matches!(limit.step, Step::ReserveCode) => 1,
         Scope::Merchant(_) | Scope::Country(_) | Scope::Everyone => PARTS,
         Scope::Device(_) | Scope::Address(_) | Scope::Block(_) | Scope::Account(_) | Scope::Range(_) => 1,
     }

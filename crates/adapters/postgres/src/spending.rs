@@ -71,7 +71,10 @@ pub(crate) struct AddUp {
     purse: String,
     span: &'static str,
     start: OffsetDateTime,
+    /// What must be there.
     amount: i64,
+    /// How much of it is spent.
+    taken: i64,
     ceiling: i64,
 }
 
@@ -82,6 +85,7 @@ impl AddUp {
             span: spend.window.as_str(),
             start: stamp(spend.start),
             amount: micros(spend.amount),
+            taken: micros(spend.taken()),
             ceiling: micros(spend.ceiling),
         }
     }
@@ -96,11 +100,13 @@ impl QueryFragment<Pg> for AddUp {
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.start)?;
         out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&self.amount)?;
+        out.push_bind_param::<BigInt, _>(&self.taken)?;
         out.push_sql(
             ") ON CONFLICT (purse, span, start) DO UPDATE SET amount = spending.amount + excluded.amount \
-             WHERE spending.amount + excluded.amount <= ",
+             WHERE spending.amount + ",
         );
+        out.push_bind_param::<BigInt, _>(&self.amount)?;
+        out.push_sql(" <= ");
         out.push_bind_param::<BigInt, _>(&self.ceiling)?;
         out.push_sql(" RETURNING purse");
         Ok(())

@@ -95,9 +95,8 @@ impl Replay {
         self.come_back(now);
         let chance = self.chance();
         let left = |charge: &Charge| self.budgets.get(&charge.limit).copied();
-        let judge_all = |charges: &[Charge], part| {
-            charges.iter().try_for_each(|charge| judge(charge, part, left(charge), || chance))
-        };
+        let judge_all =
+            |charges: &[Charge]| charges.iter().try_for_each(|charge| judge(charge, left(charge), || chance));
         let Ok(part) = self.guard.admit(traffic, 0, now, judge_all) else { return false };
         self.apply(&self.guard.sent(traffic, part, 0, now));
         true

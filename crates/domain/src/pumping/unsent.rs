@@ -2,12 +2,11 @@
 
 use time::UtcDateTime;
 
-use super::{CODES_PER_NUMBER, Part, PumpingGuard, SentCode};
+use super::{CODES_PER_NUMBER, Part, PumpingGuard, SentCode, tally};
 use crate::limits::{Tally, Unit};
 
 impl PumpingGuard {
-    /// What changes when it turns out that a code was never sent: what it took of the budgets of its range, block and country is returned. So it is where a guard
-    /// that only observes had an objection, and took nothing.
+    /// What changes when it turns out that a code was never sent: what it took is returned, and no more.
     #[must_use]
     pub fn unsent(&self, code: &SentCode, now: UtcDateTime) -> Vec<Tally> {
         let sent_before = match code.range_unit {
@@ -15,7 +14,7 @@ impl PumpingGuard {
             Unit::Kept => CODES_PER_NUMBER,
         };
         let charges = self.charges(&code.traffic, code.part, sent_before, now).into_iter();
-        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| self.tally(charge, 0, 100)).collect()
+        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| tally(charge, 0, 100)).collect()
     }
 }
 

@@ -190,7 +190,7 @@ impl Budget {
     pub const fn share(&self, audience: Audience) -> u8 {
         match audience {
             Audience::Newcomer => 100_u8.saturating_sub(self.reserve_percent),
-            Audience::Claimant => 100_u8.saturating_sub(self.reserve_percent / 2),
+            Audience::Claimant => 100_u8.saturating_sub(self.reserve_percent.div_ceil(2)),
             Audience::Customer => 100,
         }
     }

@@ -23,6 +23,9 @@ fn stranger(number: u32) -> String {
     format!("+44740110{number:04}")
 }
 
+/// Of ten of a range: these, and three from the reserve, as all come from one block.
+const ALL_THAT_PASS: usize = 13;
+
 /// Of the neighbours, ten may not confirm within a day.
 fn ten_of_a_range(mode: Mode) -> PumpingGuard {
     pumping_guard(|guard| {
@@ -62,12 +65,12 @@ async fn a_range_whose_codes_do_not_come_back_is_closed_and_its_neighbours_are_n
     let backstage = backstage(ten_of_a_range(Mode::Enforce));
     let routes = backstage.routes().await;
     let (passed, refused) = pump(&routes, 0..200).await;
-    assert_eq!(passed, 10);
+    assert_eq!(passed, ALL_THAT_PASS);
     let refused = refused.unwrap();
     assert_eq!((refused.status, refused.json()["errorId"].clone()), (429, json!(167)));
     assert_eq!(sign_up(&stranger(1)).send(&routes).await.status, 200);
     let held = held(&backstage).await;
-    assert_eq!(held.iter().map(|held| held.count).sum::<u32>(), 190);
+    assert_eq!(held.iter().map(|held| held.count).sum::<u32>(), 187);
     assert!(held.iter().all(|held| held.enforced && held.limit.to_string() == "code:range:44740010"));
     assert!(held.iter().any(|held| held.reason == Reason::Stopped));
 }
@@ -76,7 +79,7 @@ async fn a_range_whose_codes_do_not_come_back_is_closed_and_its_neighbours_are_n
 async fn who_asks_from_a_block_that_took_no_part_gets_in_where_a_range_is_closed() {
     let backstage = backstage(ten_of_a_range(Mode::Enforce));
     let routes = backstage.routes().await;
-    assert_eq!(pump(&routes, 0..200).await.0, 10);
+    assert_eq!(pump(&routes, 0..200).await.0, ALL_THAT_PASS);
     // The code, and two that are sent again.
     let her = neighbour(9999);
     assert_eq!(sign_up(&her).from("198.51.100.7").send(&routes).await.status, 200);
@@ -105,8 +108,7 @@ async fn who_passed_before_a_range_was_closed_is_borne_by_the_reserve() {
         passed
     };
     let (answer, passed) = join(signing_up, closing).await;
-    assert!((10..=13).contains(&passed), "{passed}");
-    assert_eq!(answer.status, 200);
+    assert_eq!((answer.status, passed), (200, ALL_THAT_PASS));
 }
 
 #[actix_web::test]
@@ -125,7 +127,7 @@ async fn it_is_slowed_before_it_is_stopped() {
 async fn it_opens_again_where_the_few_that_are_let_through_come_back() {
     let backstage = backstage(ten_of_a_range(Mode::Enforce));
     let routes = backstage.routes().await;
-    assert_eq!(pump(&routes, 0..200).await.0, 10);
+    assert_eq!(pump(&routes, 0..200).await.0, ALL_THAT_PASS);
     let mut number = 200;
     for _ in 0..4 {
         backstage.clock.advance(Duration::from_hours(3));
@@ -179,7 +181,7 @@ async fn who_only_observes_refuses_nobody_and_records_the_same() {
     assert_eq!(pump(&routes, 0..90).await.0, 90);
     let would_be = held(&backstage).await;
     let objections: u32 = would_be.iter().map(|held| held.count).sum();
-    assert!((80..=84).contains(&objections), "{objections}");
+    assert!((77..=81).contains(&objections), "{objections}");
     assert!(would_be.iter().all(|held| !held.enforced));
     // Nor is anybody from elsewhere objected to, by a rule that would let him pass.
     assert_eq!(sign_up(&neighbour(95)).from("198.51.100.7").send(&routes).await.status, 200);

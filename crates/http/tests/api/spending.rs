@@ -67,6 +67,10 @@ async fn an_empty_purse_does_not_tell_who_has_an_account() {
     assert_eq!(hers(sign_up(PHONE)).send(&routes).await.status, 200);
     let code = backstage.received(PHONE).await.unwrap();
     assert_eq!(hers(confirm(PHONE, &code)).send(&routes).await.status, 200);
+    // Nobody empties a purse by requests that send nothing.
+    for number in 1..7 {
+        assert_eq!(ask_reset(&phone(number)).send(&routes).await.status, 200);
+    }
     for number in 11..14 {
         assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
     }
@@ -79,9 +83,10 @@ async fn an_empty_purse_does_not_tell_who_has_an_account() {
 }
 
 #[actix_web::test]
-async fn the_last_message_of_a_ceiling_does_not_tell_who_has_an_account() {
+async fn the_last_message_of_a_ceiling_does_not_tell_who_has_a_concealed_account() {
     let after_a_reset_of = async |asked: &str| {
-        let backstage = Backstage::new(&Options { spending: five_messages(), ..Options::default() });
+        let options = Options { conceal: true, spending: five_messages(), ..Options::default() };
+        let backstage = Backstage::new(&options);
         let routes = backstage.routes().await;
         assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
         let code = backstage.received(PHONE).await.unwrap();

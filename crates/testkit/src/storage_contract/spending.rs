@@ -105,6 +105,17 @@ pub async fn what_is_spent_for_a_message_that_is_never_to_be_sent_stays_so<S: St
     assert_eq!(storage.commit(changes).await, refused(Window::Hour));
 }
 
+pub async fn a_sum_that_is_not_taken_must_have_room_and_is_not_spent<S: Storage>(storage: Arc<S>) {
+    let taken = spend(Purse::All, Window::Day, 2, 4);
+    let not_taken = Spend { unsent: Unsent::NotTaken, ..taken.clone() };
+    for spend in [&not_taken, &not_taken, &not_taken, &taken, &not_taken, &taken] {
+        storage.commit(spending(std::slice::from_ref(spend))).await.unwrap();
+    }
+    for spend in [&not_taken, &taken] {
+        assert_eq!(storage.commit(spending(std::slice::from_ref(spend))).await, refused(Window::Day));
+    }
+}
+
 pub async fn who_may_spend_more_still_can<S: Storage>(storage: Arc<S>) {
     let newcomers = spend(Purse::All, Window::Day, 4, 4);
     storage.commit(spending(std::slice::from_ref(&newcomers))).await.unwrap();
