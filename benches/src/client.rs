@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::people::place;
+
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,15 @@ pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: &str)
     let length = body.len();
     format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n{bearer}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()
+}
+
+/// The request as a proxy passes it on, from a device and an address of somebody's own.
+pub(crate) fn forwarded(request: Vec<u8>, number: u32) -> Vec<u8> {
+    let headers = format!("x-forwarded-for: {}\r\nx-fingerprint: {number}\r\n", place(number));
+    let mut request = request;
+    let end_of_line = request.windows(2).position(|two| two == b"\r\n").map_or(0, |at| at + 2);
+    request.splice(end_of_line..end_of_line, headers.into_bytes());
+    request
 }
 
 /// The status, and where the body begins and ends; `None` while the head is not whole.
