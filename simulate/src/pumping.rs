@@ -1,7 +1,7 @@
 //! Somebody earns by the messages to a range of numbers: signs them up from many addresses and confirms none, among ordinary customers
 //! of the same country, some of whom have numbers of that range.
 //!
-//! The same customers come twice, alone and with the attack, so that it is seen whom the guard turns away on account of it. Customers take
+//! The same customers come each time, alone, with an attack from very many places, and with one from few, so that it is seen whom the guard turns away on account of it. Customers take
 //! seconds instead of minutes, and the attack is as fast as the machine bears; the guard's budgets do not fill again in such a time,
 //! which makes it harder on customers, not easier. The rule is the default one, enforced; all other limits are ample and there is no ceiling.
 
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::place::{Database, Limits, Place};
 use crate::random::Random;
 use crate::report::Report;
-use crowd::{ADDRESSES, ATTACKS, BLOCKS, CUSTOMERS, Purpose, SPAN, Visit, customers, with_attack};
+use crowd::{ATTACKS, Bots, CUSTOMERS, FEW, MANY, Purpose, SPAN, Visit, customers, with_attack};
 use outcome::{Fate, Run};
 use told::Told;
 
@@ -37,28 +37,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The same customers and the same attack each time.
 const SEED: u64 = 28;
 
-/// Plays it without an attack and with one.
+/// Plays it without an attack, and with two.
 pub(crate) async fn play(report: &mut Report, database: Database) -> anyhow::Result<()> {
     let mut random = Random::new(SEED);
     let customers = customers(&mut random);
-    let attacked = with_attack(customers.clone(), &mut random);
     report.say(format_args!(
         "\n{CUSTOMERS} customers of a country in {} s, over {database:?}, by the default rule of the guard",
         SPAN.as_secs()
     ))?;
-    let alone = run(database, customers).await?;
+    let alone = run(database, customers.clone()).await?;
     alone.print_customers(report, "nobody else")?;
     alone.judge(report, "nobody else");
     alone.judge_quiet(report);
 
-    report.say(format_args!(
-        "\nthe same, and {ATTACKS} sign-ups to one range of 10000 numbers, from {ADDRESSES} addresses in {BLOCKS} blocks, none of them confirmed"
-    ))?;
-    let attacked = run(database, attacked).await?;
-    attacked.print_attack(report)?;
-    attacked.print_customers(report, "attacked")?;
-    attacked.judge(report, "attacked");
-    attacked.judge_attack(report);
+    for bots in [MANY, FEW] {
+        let Bots { addresses, blocks } = bots;
+        report.say(format_args!(
+            "\nthe same, and {ATTACKS} sign-ups to one range of 10000 numbers, from {addresses} addresses in {blocks} blocks, none of them confirmed"
+        ))?;
+        let attacked = run(database, with_attack(customers.clone(), bots, &mut random)).await?;
+        let when = format!("attacked from {blocks} blocks");
+        attacked.print_attack(report)?;
+        attacked.print_customers(report, &when)?;
+        attacked.judge(report, &when);
+        attacked.judge_attack(report);
+        if blocks == FEW.blocks {
+            attacked.judge_range(report);
+        }
+    }
     Ok(())
 }
 

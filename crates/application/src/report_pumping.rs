@@ -4,7 +4,7 @@ use std::pin::pin;
 use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use time::UtcDateTime;
 use vestibule_domain::limits::{Charge, Step};
-use vestibule_domain::pumping::{HeldCodes, PumpingGuard, Replay, Replayed, Report, TracedCode, judge};
+use vestibule_domain::pumping::{HeldCodes, Part, PumpingGuard, Replay, Replayed, Report, TracedCode, judge};
 use vestibule_port_storage::{Level, Page, Storage, Unavailable};
 
 use crate::Application;
@@ -79,10 +79,10 @@ impl Application {
         let now = self.clock.now();
         let in_use = self.storage.budgets_in_use(Step::Code, now, MAX_IN_USE).await?;
         let low = in_use.0.into_iter().filter_map(|(limit, Level { full_at, parts })| {
-            let charge = self.settings.pumping.charge(limit.scope, now);
+            let charge = self.settings.pumping.charge(limit.scope, Part::Shared, now);
             let of_part = Charge { quota: charge.quota.part(parts), ..charge };
             // The least of chances finds whatever is slowed.
-            judge(&of_part, Some(full_at), || 0).err()?;
+            judge(&of_part, Part::Shared, Some(full_at), || 0).err()?;
             let is_empty = of_part.decide(Some(full_at)).is_err();
             Some(LowBudget { charge, used_percent: of_part.used_percent(Some(full_at)), is_empty })
         });

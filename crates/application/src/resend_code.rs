@@ -8,8 +8,9 @@ use vestibule_domain::spending::Audience;
 use vestibule_domain::{
     AttemptId, Claim, ClientAddress, DeliveryState, Fingerprint, Origin, PhoneError, Recipient, Voice,
 };
-use vestibule_port_storage::{Changes, CommitError, Save, Unavailable};
+use vestibule_port_storage::{Budgets, Changes, CommitError, Save, Unavailable};
 
+use crate::watch_pumping::Watched;
 use crate::{Application, MAX_ROUNDS, contended, impossible};
 
 /// Somebody wants the code again.
@@ -83,20 +84,19 @@ impl Application {
                 .resend(&resend, &codes, &self.settings.registration, now)
                 .map_err(|refusal| refused(refusal, delivery))?;
             let watched = self.watched(&phone, origin.address, sent_before, &codes, now);
-            if let Some(watched) = &watched {
-                let limits: Vec<_> = watched.limits().collect();
-                let budgets = self.storage.budgets(&limits).await?;
-                let passed = self.pass_guard(Some(watched), &phone, &budgets);
-                passed.map_err(|retry_after| ResendCodeError::TooMany { retry_after, delivery })?;
-            }
+            let limits = watched.as_ref().map(Watched::limits).unwrap_or_default();
+            let budgets =
+                if limits.is_empty() { Budgets::default() } else { self.storage.budgets(limits).await? };
+            let passed = self.pass_guard(watched.as_ref(), &phone, &budgets, now);
+            let part = passed.map_err(|retry_after| ResendCodeError::TooMany { retry_after, delivery })?;
             let to = Recipient::Phone(phone.clone());
             let message = codes.sent(step.message).map(|message| self.message(to, &request.voice, message));
             let mut charges = self.settings.quotas.charges(Step::Resend, &origin, Unit::Taken, now);
-            charges.extend(self.guard_charges(watched.as_ref()));
+            charges.extend(self.guard_charges(watched.as_ref(), part, now));
             let changes = Changes {
                 registration: Some(Save::over(loaded.version, step.registration)),
                 charges,
-                tallies: self.guard_tallies(watched.as_ref(), now),
+                tallies: self.guard_tallies(watched.as_ref(), part, now),
                 sent_code: self.sent_code(watched.as_ref(), &phone, message.as_ref()),
                 spends: self.spends(message.as_ref(), &phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
@@ -106,8 +106,12 @@ impl Application {
                 Ok(()) => return Ok(ResentCode { delivery }),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::LimitReached { retry_after }) => {
-                    self.note_refusal(watched.as_ref(), &phone).await;
-                    return Err(ResendCodeError::TooMany { retry_after, delivery });
+                    // The next round looks again, where another part may bear it.
+                    let again = self.pass_guard_again(watched.as_ref(), &phone, part, now).await;
+                    again.map_err(|of_guard| ResendCodeError::TooMany {
+                        retry_after: of_guard.unwrap_or(retry_after),
+                        delivery,
+                    })?;
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(error) => return Err(impossible(&error).into()),

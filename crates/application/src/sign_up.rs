@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Limit, Unit};
+use vestibule_domain::pumping::Part;
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
 use vestibule_domain::spending::Audience;
 use vestibule_domain::{
@@ -112,8 +113,8 @@ impl Application {
         limits.extend(watched.iter().flat_map(Watched::limits));
         let state = self.storage.sign_up_state(&phone, &digest, &limits).await?;
         self.admit_sign_up(&state, &origin, merchant)?;
-        let passed = self.pass_guard(watched.as_ref(), &phone, &state.budgets);
-        passed.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
+        let passed = self.pass_guard(watched.as_ref(), &phone, &state.budgets, now);
+        let part = passed.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
         let spends = self.settings.spending.spends(&phone, Audience::Newcomer, Unit::Kept, now);
         let admitted = self.admit_spends(&codes.sent(spends).unwrap_or_default(), now).await?;
         admitted.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
@@ -123,7 +124,7 @@ impl Application {
         })?;
         let attempt = AttemptId::new(self.entropy.unguessable_id());
         let sign_up = registration::SignUp { attempt, phone, password, origin };
-        self.record_sign_up(sign_up, state, digest, &voice).await
+        self.record_sign_up(sign_up, state, digest, part, &voice).await
     }
 
     async fn record_sign_up(
@@ -131,6 +132,7 @@ impl Application {
         sign_up: registration::SignUp,
         mut state: SignUpState,
         digest: NumberDigest,
+        mut part: Part,
         voice: &Voice,
     ) -> Result<SignedUp, SignUpError> {
         for _ in 0..MAX_ROUNDS {
@@ -148,11 +150,11 @@ impl Application {
             let message = codes.sent(step.message).map(|message| self.message(to, voice, message));
             let watched = self.watched(&sign_up.phone, sign_up.origin.address, sent_before, &codes, now);
             let mut charges = self.sign_up_charges(&sign_up.origin, voice.merchant, Unit::Taken, now);
-            charges.extend(self.guard_charges(watched.as_ref()));
+            charges.extend(self.guard_charges(watched.as_ref(), part, now));
             let changes = Changes {
                 registration: Some(Save { value: step.registration, replaces }),
                 charges,
-                tallies: self.guard_tallies(watched.as_ref(), now),
+                tallies: self.guard_tallies(watched.as_ref(), part, now),
                 sent_code: self.sent_code(watched.as_ref(), &sign_up.phone, message.as_ref()),
                 spends: self.spends(message.as_ref(), &sign_up.phone, Audience::Newcomer, now),
                 messages: message.into_iter().collect(),
@@ -167,19 +169,20 @@ impl Application {
                         resend_in: rules.resend_cooldown,
                     });
                 }
-                Err(CommitError::Conflict) => {
-                    let limits = self.sign_up_limits(&sign_up.origin, voice.merchant);
-                    state = self.storage.sign_up_state(&sign_up.phone, &digest, &limits).await?;
-                }
+                Err(CommitError::Conflict) => {}
                 Err(CommitError::LimitReached { retry_after }) => {
-                    self.note_refusal(watched.as_ref(), &sign_up.phone).await;
-                    return Err(SignUpError::TooMany { retry_after });
+                    let again = self.pass_guard_again(watched.as_ref(), &sign_up.phone, part, now).await;
+                    part = again.map_err(|of_guard| SignUpError::TooMany {
+                        retry_after: of_guard.unwrap_or(retry_after),
+                    })?;
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(error @ (CommitError::PhoneTaken | CommitError::EmailTaken)) => {
                     return Err(impossible(&error).into());
                 }
             }
+            let limits = self.sign_up_limits(&sign_up.origin, voice.merchant);
+            state = self.storage.sign_up_state(&sign_up.phone, &digest, &limits).await?;
         }
         Err(contended().into())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::limits::{Charge, Limit, Scope, Tally};
-use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Reason, SentCode, Traffic};
+use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Part, Reason, SentCode, Traffic};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AccountKind, ClientAddress, Message, PhoneNumber};
 use vestibule_port_storage::{Budgets, Unavailable};
@@ -60,21 +60,22 @@ impl Waiting {
     }
 }
 
-/// What the guard against pumping holds a code against.
+/// A code that the guard against pumping has to do with.
 pub(crate) struct Watched {
     traffic: Traffic,
-    charges: Vec<Charge>,
+    limits: Vec<Limit>,
     sent_before: u32,
 }
 
 impl Watched {
-    pub(crate) fn limits(&self) -> impl Iterator<Item = Limit> {
-        self.charges.iter().map(|charge| charge.limit)
+    /// The budgets that it is held against.
+    pub(crate) fn limits(&self) -> &[Limit] {
+        &self.limits
     }
 }
 
 impl Application {
-    /// What a code to the number is held against, to which so many were sent within a day; nothing where none is sent, for a test number, or the guard is off.
+    /// A code to the number, to which so many were sent within a day; nothing where none is sent, for a test number, or the guard is off.
     pub(crate) fn watched(
         &self,
         to: &PhoneNumber,
@@ -88,10 +89,10 @@ impl Application {
             return None;
         }
         let traffic = Traffic::new(to, from);
-        Some(Watched { traffic, charges: guard.charges(&traffic, sent_before, now), sent_before })
+        Some(Watched { traffic, limits: guard.limits(&traffic, now), sent_before })
     }
 
-    /// Whether the guard lets a code pass that finds the budgets so. What it holds back is recorded, and so is what it would if it did not only
+    /// Which part of the guard's budgets bears a code, if they are so. What it holds back is recorded, and so is what it would if it did not only
     /// observe.
     ///
     /// # Errors
@@ -101,25 +102,54 @@ impl Application {
         watched: Option<&Watched>,
         to: &PhoneNumber,
         budgets: &Budgets,
-    ) -> Result<(), Duration> {
-        let Some(watched) = watched else { return Ok(()) };
-        let Err(objection) = budgets.judge(&watched.charges, || self.chance()) else { return Ok(()) };
-        self.note(watched, objection, to);
-        match self.settings.pumping.mode {
-            Mode::Enforce => Err(objection.retry_after),
-            Mode::Observe | Mode::Off => Ok(()),
-        }
+        now: UtcDateTime,
+    ) -> Result<Part, Duration> {
+        watched
+            .map_or(Ok(Part::Neither), |watched| self.judge_code(watched, to, budgets, now, || self.chance()))
     }
 
-    /// Records it where a budget of the guard is empty by now, after a commit was refused which had passed the guard just before.
-    pub(crate) async fn note_refusal(&self, watched: Option<&Watched>, to: &PhoneNumber) {
-        let Some(watched) = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce) else { return };
-        let limits: Vec<_> = watched.limits().collect();
-        // The refusal stands, whether or not it can be told why.
-        let Ok(budgets) = self.storage.budgets(&limits).await else { return };
-        // Nothing is slowed by the greatest of chances.
-        if let Err(objection) = budgets.judge(&watched.charges, || u8::MAX) {
+    fn judge_code(
+        &self,
+        watched: &Watched,
+        to: &PhoneNumber,
+        budgets: &Budgets,
+        now: UtcDateTime,
+        chance: impl Fn() -> u8,
+    ) -> Result<Part, Duration> {
+        let Watched { traffic, sent_before, .. } = watched;
+        let guard = &self.settings.pumping;
+        let judge = |charges: &[Charge], part| budgets.judge(charges, part, &chance);
+        guard.admit(traffic, *sent_before, now, judge).or_else(|objection| {
             self.note(watched, objection, to);
+            match guard.mode {
+                Mode::Enforce => Err(objection.retry_after),
+                Mode::Observe | Mode::Off => Ok(Part::Neither),
+            }
+        })
+    }
+
+    /// What to do after a commit was refused which had passed the guard just before: another part of the guard's budgets may bear the code. Where none does,
+    /// that is recorded.
+    ///
+    /// # Errors
+    /// How long to wait, where the guard has an objection by now; nothing where the refusal was not its own.
+    pub(crate) async fn pass_guard_again(
+        &self,
+        watched: Option<&Watched>,
+        to: &PhoneNumber,
+        refused: Part,
+        now: UtcDateTime,
+    ) -> Result<Part, Option<Duration>> {
+        let Some(watched) = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce) else {
+            return Err(None);
+        };
+        // The refusal stands, where it can't be told why.
+        let Ok(budgets) = self.storage.budgets(&watched.limits).await else { return Err(None) };
+        // Nothing is slowed by the greatest of chances.
+        match self.judge_code(watched, to, &budgets, now, || u8::MAX) {
+            Ok(Part::Reserve) if refused == Part::Shared => Ok(Part::Reserve),
+            Ok(_) => Err(None),
+            Err(retry_after) => Err(Some(retry_after)),
         }
     }
 
@@ -130,15 +160,30 @@ impl Application {
     }
 
     /// What a code that goes out charges.
-    pub(crate) fn guard_charges(&self, watched: Option<&Watched>) -> Vec<Charge> {
+    pub(crate) fn guard_charges(
+        &self,
+        watched: Option<&Watched>,
+        part: Part,
+        now: UtcDateTime,
+    ) -> Vec<Charge> {
         let enforced = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce);
-        enforced.map(|watched| watched.charges.clone()).unwrap_or_default()
+        let charges = |Watched { traffic, sent_before, .. }: &Watched| {
+            self.settings.pumping.charges(traffic, part, *sent_before, now)
+        };
+        enforced.map(charges).unwrap_or_default()
     }
 
     /// What a code that goes out is counted as, where nobody is refused.
-    pub(crate) fn guard_tallies(&self, watched: Option<&Watched>, now: UtcDateTime) -> Vec<Tally> {
+    pub(crate) fn guard_tallies(
+        &self,
+        watched: Option<&Watched>,
+        part: Part,
+        now: UtcDateTime,
+    ) -> Vec<Tally> {
         let observed = watched.filter(|_| self.settings.pumping.mode == Mode::Observe);
-        let sent = |watched: &Watched| self.settings.pumping.sent(&watched.traffic, watched.sent_before, now);
+        let sent = |Watched { traffic, sent_before, .. }: &Watched| {
+            self.settings.pumping.sent(traffic, part, *sent_before, now)
+        };
         observed.map(sent).unwrap_or_default()
     }
 

@@ -31,13 +31,15 @@ pub enum Step {
     KeyedRequest,
     /// A code for a sign-up, until it comes back: see [`pumping`](crate::pumping).
     Code,
+    /// A code that the guard's reserve bears: see [`pumping::Part`](crate::pumping::Part).
+    ReserveCode,
     /// An SMS that tells the owner of a change to the account.
     Notice,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SignUp,
         Self::Resend,
         Self::CodeGuess,
@@ -46,6 +48,7 @@ impl Step {
         Self::Mail,
         Self::KeyedRequest,
         Self::Code,
+        Self::ReserveCode,
         Self::Notice,
     ];
 
@@ -61,6 +64,7 @@ impl Step {
             Self::Mail => "mail",
             Self::KeyedRequest => "keyed-request",
             Self::Code => "code",
+            Self::ReserveCode => "reserve-code",
             Self::Notice => "notice",
         }
     }
@@ -287,7 +291,7 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The budgets that bear a step from the origin; none bears [`Step::Code`] and [`Step::Notice`]. The narrowest come first: who has none of its own left does not touch, nor hold
+    /// The budgets that bear a step from the origin; none bears codes and notices as such. The narrowest come first: who has none of its own left does not touch, nor hold
     /// for a moment, what it shares with others.
     #[must_use]
     pub fn charges(&self, step: Step, origin: &Origin, unit: Unit, now: UtcDateTime) -> Vec<Charge> {
@@ -337,7 +341,7 @@ impl Quotas {
             Step::Reset => &self.reset,
             Step::Mail => &self.mail,
             Step::KeyedRequest => &self.keyed_request,
-            Step::Code | Step::Notice => return None,
+            Step::Code | Step::ReserveCode | Step::Notice => return None,
         })
     }
 }

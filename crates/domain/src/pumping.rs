@@ -6,6 +6,9 @@
 //! stays full whatever the traffic. Where they do not, it runs out: in its second half ever more sign-ups are refused by chance, at its end all are.
 //! Budgets also fill slowly by themselves, so that a few codes go out to try; once these come back, so do the units, and it opens again.
 //!
+//! Beyond what all share, a range and a country keep a reserve of which each block of addresses may take a little: whoever closes
+//! them from a few blocks does not close them to everybody else. See [`Part`].
+//!
 //! Nobody needs to be told of an attack for it to end, and what is borne of it is said before: see [`PumpingGuard::unconfirmed`].
 //!
 //! Not here: limits of how often ([`limits`](crate::limits)), and what messages may cost ([`spending`](crate::spending)), which bind an attacker who lets
@@ -30,12 +33,22 @@ pub use report::{Report, Row};
 /// How long somebody is told to wait who was refused by chance.
 const SLOWED_FOR: Duration = Duration::from_mins(1);
 
+/// How long somebody is told to wait at most who was refused at a budget's end: it may open whenever codes come back.
+const STOPPED_FOR: Duration = Duration::from_mins(15);
+
 /// How much of a budget may be used, in hundredths, before sign-ups are slowed.
 const OPEN_PERCENT: u8 = 50;
 
 /// Codes to one number within a day that are held against its range. Further ones need a unit there and leave it: or else who signs up one
 /// number again and again would close its range, and keep its owner out.
 pub const CODES_PER_NUMBER: u32 = 10;
+
+/// Codes of one block of addresses that a reserve bears within twice [`forget_after`](PumpingGuard::forget_after): one that is sent, and two that are
+/// sent again.
+pub const RESERVE_OF_A_BLOCK: u32 = 3;
+
+/// Blocks that can take from a reserve what they may without emptying it: as many as have a place at a number by default.
+const BLOCKS_OF_A_RESERVE: u32 = 20;
 
 /// What becomes of what the guard finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +105,22 @@ impl Traffic {
     pub fn new(to: &PhoneNumber, from: ClientAddress) -> Self {
         Self { range: NumberRange::of(to), block: AddressBlock::of(from), country: to.country() }
     }
+}
+
+/// Which part of the budgets bears a code.
+///
+/// Who knows a number can sign its neighbours up until their range is closed, and so could keep its owner out. But what he has beyond a name and
+/// a device, which cost nothing, are a few blocks of addresses. So a range and a country keep a reserve beyond what all share: half as
+/// much again, and at least what twenty blocks may take of it. Where what all share is used, the reserve bears a few codes of each block, without
+/// slowing any. It grows back with the rest of its budget, and last: what it has borne is made good first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What all share.
+    Shared,
+    /// What is kept beyond it, of which each block may take a little.
+    Reserve,
+    /// None of it: the code goes out because the guard only observes.
+    Neither,
 }
 
 /// Why a sign-up is held back.
@@ -186,29 +215,65 @@ impl PumpingGuard {
         country.and_then(|country| self.countries.get(&country)).copied().unwrap_or(self.norm)
     }
 
+    /// Which part of its budgets bears a code, where the guard lets it pass. `sent_before` are the codes that were sent to the number
+    /// within a day: see [`CODES_PER_NUMBER`]. `judge` holds charges against what is left, as [`judge`] does.
+    ///
+    /// # Errors
+    /// The objection of the first budget of which all that is shared is used.
+    pub fn admit(
+        &self,
+        traffic: &Traffic,
+        sent_before: u32,
+        now: UtcDateTime,
+        judge: impl Fn(&[Charge], Part) -> Result<(), Objection>,
+    ) -> Result<Part, Objection> {
+        let passes = |part| judge(&self.charges(traffic, part, sent_before, now), part);
+        let Err(objection) = passes(Part::Shared) else { return Ok(Part::Shared) };
+        passes(Part::Reserve).map(|()| Part::Reserve).map_err(|_| objection)
+    }
+
     /// The budgets that a code is held against, the narrowest first; none if the guard is off. Each must have a unit where the guard
-    /// enforces. `sent_before` are the codes that were sent to the number within a day: see [`CODES_PER_NUMBER`].
+    /// enforces. `sent_before` as for [`admit`](Self::admit).
     #[must_use]
-    pub fn charges(&self, traffic: &Traffic, sent_before: u32, now: UtcDateTime) -> Vec<Charge> {
-        if self.mode == Mode::Off {
+    pub fn charges(&self, traffic: &Traffic, part: Part, sent_before: u32, now: UtcDateTime) -> Vec<Charge> {
+        if self.mode == Mode::Off || part == Part::Neither {
             return Vec::new();
         }
         let unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
-        let of_range = Charge { unit, ..self.charge(Scope::Range(traffic.range), now) };
-        let narrow = [self.charge(Scope::Block(traffic.block), now), of_range];
-        let of_country = traffic.country.map(|country| self.charge(Scope::Country(country), now));
-        narrow.into_iter().chain(of_country).collect()
+        let charge = |scope| self.charge(scope, part, now);
+        let of_range = Charge { unit, ..charge(Scope::Range(traffic.range)) };
+        let of_reserve = (part == Part::Reserve).then(|| self.charge_of_reserve(traffic.block, now));
+        let of_country = traffic.country.map(|country| charge(Scope::Country(country)));
+        let narrow = [charge(Scope::Block(traffic.block)), of_range];
+        narrow.into_iter().chain(of_reserve).chain(of_country).collect()
+    }
+
+    /// The budgets that say which part bears a code; none if the guard is off.
+    #[must_use]
+    pub fn limits(&self, traffic: &Traffic, now: UtcDateTime) -> Vec<Limit> {
+        self.charges(traffic, Part::Reserve, 0, now).into_iter().map(|charge| charge.limit).collect()
     }
 
     /// The charge of a budget, whatever the mode.
     #[must_use]
-    pub fn charge(&self, scope: Scope, now: UtcDateTime) -> Charge {
+    pub fn charge(&self, scope: Scope, part: Part, now: UtcDateTime) -> Charge {
         let limit = Limit { step: Step::Code, scope };
-        let quota = Quota { burst: self.unconfirmed(scope), period: self.forget_after };
+        let shared = Quota { burst: self.unconfirmed(scope), period: self.forget_after };
+        let quota = match part {
+            Part::Reserve => shared.with_burst(self.unconfirmed_with_reserve(scope)),
+            Part::Shared | Part::Neither => shared,
+        };
         Charge { limit, quota, unit: Unit::Taken, now }
     }
 
-    /// How many codes that count there are sent, if none comes back, before the budget is empty; and as many again in
+    /// The charge of what a block may take of reserves.
+    fn charge_of_reserve(&self, block: AddressBlock, now: UtcDateTime) -> Charge {
+        let limit = Limit { step: Step::ReserveCode, scope: Scope::Block(block) };
+        let quota = Quota { burst: RESERVE_OF_A_BLOCK, period: self.forget_after * 2 };
+        Charge { limit, quota, unit: Unit::Taken, now }
+    }
+
+    /// How many codes that count there are sent, if none comes back, before what all share is used; and as many again in
     /// [`forget_after`](Self::forget_after), to try. All codes count, but for a range's: see [`CODES_PER_NUMBER`].
     #[must_use]
     pub fn unconfirmed(&self, scope: Scope) -> u32 {
@@ -224,11 +289,27 @@ impl PumpingGuard {
         }
     }
 
+    /// How many there are with the reserve, if enough blocks ask: see [`Part`].
+    #[must_use]
+    pub fn unconfirmed_with_reserve(&self, scope: Scope) -> u32 {
+        let shared = self.unconfirmed(scope);
+        let reserve = match scope {
+            Scope::Range(_) | Scope::Country(_) => (shared / 2).max(RESERVE_OF_A_BLOCK * BLOCKS_OF_A_RESERVE),
+            Scope::Block(_)
+            | Scope::Device(_)
+            | Scope::Address(_)
+            | Scope::Merchant(_)
+            | Scope::Account(_)
+            | Scope::Everyone => 0,
+        };
+        shared.saturating_add(reserve)
+    }
+
     /// What a code that goes out changes, where the guard only observes.
     #[must_use]
-    pub fn sent(&self, traffic: &Traffic, sent_before: u32, now: UtcDateTime) -> Vec<Tally> {
-        let charges = self.charges(traffic, sent_before, now).into_iter();
-        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| tally(charge, 1, 0)).collect()
+    pub fn sent(&self, traffic: &Traffic, part: Part, sent_before: u32, now: UtcDateTime) -> Vec<Tally> {
+        let charges = self.charges(traffic, part, sent_before, now).into_iter();
+        charges.filter(|charge| charge.unit == Unit::Taken).map(|charge| self.tally(charge, 1, 0)).collect()
     }
 
     /// What changes when a code comes back that took so many messages.
@@ -236,29 +317,39 @@ impl PumpingGuard {
     pub fn returned(&self, traffic: &Traffic, messages: u32, now: UtcDateTime) -> Vec<Tally> {
         let percent = u32::from(self.norm(traffic.country).confirmed_percent.clamp(1, 100));
         let units = messages.saturating_mul(100 * 100) / percent;
-        self.charges(traffic, 0, now).into_iter().map(|charge| tally(charge, 0, units)).collect()
+        let charges = self.charges(traffic, Part::Shared, 0, now).into_iter();
+        charges.map(|charge| self.tally(charge, 0, units)).collect()
     }
-}
 
-const fn tally(Charge { limit, quota, now, .. }: Charge, taken: u32, returned_percent: u32) -> Tally {
-    Tally { limit, quota, taken, returned_percent, now }
+    /// Within the whole budget: what the reserve has borne must not be forgotten.
+    fn tally(&self, charge: Charge, taken: u32, returned_percent: u32) -> Tally {
+        let Charge { limit, now, .. } = charge;
+        let quota = match limit.step {
+            Step::Code => self.charge(limit.scope, Part::Reserve, now).quota,
+            _ => charge.quota,
+        };
+        Tally { limit, quota, taken, returned_percent, now }
+    }
 }
 
 /// What one budget has to say of a code that would be charged to it.
 ///
-/// `full_at` is when the budget is full again. `chance` gives numbers below 100, all alike; it is asked only where sign-ups are slowed.
+/// `full_at` is when the budget is full again. `chance` gives numbers below 100, all alike; it is asked only where sign-ups are slowed, which they are not
+/// in the reserve.
 ///
 /// # Errors
 /// [`Objection`]
 pub fn judge(
     charge: &Charge,
+    part: Part,
     full_at: Option<UtcDateTime>,
     chance: impl FnOnce() -> u8,
 ) -> Result<(), Objection> {
     let objection = |reason, retry_after| Objection { limit: charge.limit, reason, retry_after };
-    charge.decide(full_at).map_err(|retry_after| objection(Reason::Stopped, retry_after))?;
+    let stopped = |retry_after: Duration| objection(Reason::Stopped, retry_after.min(STOPPED_FOR));
+    charge.decide(full_at).map_err(stopped)?;
     let beyond = charge.used_percent(full_at).saturating_sub(OPEN_PERCENT);
-    if beyond > 0 && chance() < beyond.saturating_mul(2) {
+    if part == Part::Shared && beyond > 0 && chance() < beyond.saturating_mul(2) {
         return Err(objection(Reason::Slowed, SLOWED_FOR));
     }
     Ok(())

@@ -60,6 +60,12 @@ impl Quota {
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
+    /// So many units that grow back as fast, one by one.
+    #[must_use]
+    pub fn with_burst(&self, burst: u32) -> Self {
+        Self { burst, period: self.unit() * burst }
+    }
+
     /// One of so many parts, as near as can be; at least one unit.
     #[must_use]
     pub fn part(&self, parts: u32) -> Self {

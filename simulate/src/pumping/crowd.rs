@@ -16,8 +16,15 @@ pub(super) const CUSTOMERS: u32 = 600;
 pub(super) const ATTACKS: u32 = 20_000;
 
 /// Whence it comes.
-pub(super) const ADDRESSES: u32 = 1000;
-pub(super) const BLOCKS: u32 = 250;
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bots {
+    pub(super) addresses: u32,
+    pub(super) blocks: u32,
+}
+
+/// A botnet's, and all that one number's owner can be beset from without being kept out.
+pub(super) const MANY: Bots = Bots { addresses: 1000, blocks: 250 };
+pub(super) const FEW: Bots = Bots { addresses: 190, blocks: 19 };
 
 /// The range that is attacked. So many customers of a hundred have a number in it, too.
 pub(super) const RANGE: u32 = 555;
@@ -79,11 +86,11 @@ pub(super) fn customers(random: &mut Random) -> Vec<Visit> {
 }
 
 /// The same customers, and the attack.
-pub(super) fn with_attack(mut customers: Vec<Visit>, random: &mut Random) -> Vec<Visit> {
+pub(super) fn with_attack(mut customers: Vec<Visit>, bots: Bots, random: &mut Random) -> Vec<Visit> {
     customers.extend((0..ATTACKS).map(|_| {
-        let bot = random.below(ADDRESSES);
-        let [_, _, _, block] = (bot % BLOCKS).to_be_bytes();
-        let [_, _, _, host] = (bot / BLOCKS + 1).to_be_bytes();
+        let bot = random.below(bots.addresses);
+        let [_, _, _, block] = (bot % bots.blocks).to_be_bytes();
+        let [_, _, _, host] = (bot / bots.blocks + 1).to_be_bytes();
         let who = Person {
             phone: british_in(RANGE, random.below(10_000)),
             address: Ipv4Addr::new(10, 0, block, host),
@@ -115,13 +122,13 @@ mod tests {
     #[test]
     fn the_attack_goes_to_one_range_from_many_blocks() {
         let mut random = Random::new(1);
-        let visits = with_attack(customers(&mut random), &mut random);
+        let visits = with_attack(customers(&mut random), MANY, &mut random);
         let attacks: Vec<_> = visits.iter().filter(|visit| visit.why == Purpose::Attack).collect();
         let distinct =
             |of: fn(&Visit) -> String| attacks.iter().map(|visit| of(visit)).collect::<HashSet<_>>().len();
         assert_eq!((attacks.len(), visits.len()), (ATTACKS as usize, (ATTACKS + CUSTOMERS) as usize));
         assert_eq!(distinct(|visit| visit.who.phone[..9].to_owned()), 1);
-        assert_eq!(distinct(|visit| visit.who.address.to_string()), ADDRESSES as usize);
-        assert_eq!(distinct(|visit| format!("{:?}", &visit.who.address.octets()[..3])), BLOCKS as usize);
+        assert_eq!(distinct(|visit| visit.who.address.to_string()), MANY.addresses as usize);
+        assert_eq!(distinct(|visit| format!("{:?}", &visit.who.address.octets()[..3])), MANY.blocks as usize);
     }
 }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use vestibule_domain::limits::Scope;
 use vestibule_domain::spending::Money;
+use vestibule_domain::{NumberRange, PhoneNumber};
 
 use super::COOL_DOWN;
-use super::crowd::{ATTACKS, CUSTOMERS, Purpose};
+use super::crowd::{ATTACKS, CUSTOMERS, Purpose, RANGE};
 use super::told::Told;
 use crate::client::Answer;
+use crate::people::british_in;
 use crate::report::Report;
 use crate::rule::default_rule;
 
@@ -152,12 +155,29 @@ impl Run {
         let rule = default_rule();
         let each_returned = 100 / u32::from(rule.norm.confirmed_percent);
         // One more, since the budget fills a little.
-        let most = rule.unconfirmed_per_range + each_returned * returned + 1;
+        let most = unconfirmed_in_range() + each_returned * returned + 1;
         report.promise(
             codes <= most,
             format!("{codes} codes went to the attacked range, although it had a budget of {most}"),
         );
     }
+
+    /// What must hold where an attack comes from so few blocks that they leave some of the reserve: customers who come from elsewhere are borne by
+    /// it, and pay it back. It is meagre, so that one in ten may meet it when it is used up.
+    pub(super) fn judge_range(&self, report: &mut Report) {
+        let own = self.of_customers(true);
+        let (came, refused) = (count(own.clone()), count(own.filter(|fate| fate.refused() > 0)));
+        report.promise(
+            refused * 10 <= came,
+            format!("of {came} customers in the attacked range {refused} were refused"),
+        );
+    }
+}
+
+/// Codes to a range that may be on their way or lost, if enough blocks ask.
+fn unconfirmed_in_range() -> u32 {
+    let any = PhoneNumber::restore(&british_in(RANGE, 0)).map(|number| NumberRange::of(&number));
+    any.map_or(0, |range| default_rule().unconfirmed_with_reserve(Scope::Range(range)))
 }
 
 impl Fate {
@@ -225,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_attack_within_the_budget_is_not_complained_of_and_one_beyond_it_is() {
-        assert_eq!([complaints(&attacked(50)), complaints(&attacked(52))], [0, 1]);
+        assert_eq!([complaints(&attacked(110)), complaints(&attacked(112))], [0, 1]);
     }
 
     #[test]

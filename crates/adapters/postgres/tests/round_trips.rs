@@ -15,7 +15,7 @@ use url::Url;
 use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
-use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard, SentCode, Traffic};
+use vestibule_domain::pumping::{CountryNorm, Mode, Part, PumpingGuard, SentCode, Traffic};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
@@ -105,7 +105,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
 
     let (guard, traffic) = (guard(), Traffic::new(&phone, origin.address));
     let mut charges = vec![Charge { limit, quota: QUOTA, unit: Unit::Taken, now: NOW }];
-    charges.extend(guard.charges(&traffic, 0, NOW));
+    charges.extend(guard.charges(&traffic, Part::Shared, 0, NOW));
     let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
     storage.sign_up_state(&phone, &NumberDigest(digest), &limits).await.unwrap();
     count("sign-up, read");
@@ -128,7 +128,7 @@ async fn walk(storage: &Postgres, person: u32, sent: &Sent) -> Vec<(&'static str
     // Where the guard only observes.
     let again = Uuid::from_u128(id.as_u128() + (1 << 64));
     let changes = Changes {
-        tallies: guard.sent(&traffic, 0, NOW),
+        tallies: guard.sent(&traffic, Part::Shared, 0, NOW),
         sent_code: Some(SentCode { message: MessageId::new(again), ..sent_code(id, traffic) }),
         ..Changes::default()
     };

@@ -6,7 +6,8 @@
 //!
 //! Not claimed: anything against an attacker who has [`PLACES`] blocks of addresses (/24, or /48) or more to spend on one number each
 //! day, who shares the owner's block, or who empties a budget of everyone's, which takes some hundreds of addresses. The budgets of
-//! devices, addresses, blocks and everyone are ample here, so that strangers may do all that the number itself allows.
+//! devices, addresses, blocks and everyone are ample here, so that strangers may do all that the number itself allows, and the guard
+//! against pumping, which enforces.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failure fails the test")]
 
@@ -125,6 +126,18 @@ fn no_short_sequences_in_two_places_stop_the_owner() {
 }
 
 #[test]
+fn no_short_sequence_stops_the_owner_where_her_range_and_country_are_closed() {
+    let closed = [Deed::SignUpNeighbours(NEAR), Deed::SignUpCompatriots(FAR)];
+    for deeds in sequences(&BEFORE_THE_ACCOUNT, 1) {
+        let deeds = [&closed[..], &deeds].concat();
+        for habits in HABITS {
+            stays_within_bound(false, habits, &[(Gap::SignUp, deeds.clone())], Gap::SignIn);
+            stays_within_bound(false, habits, &[(Gap::Confirm, deeds.clone())], Gap::SignIn);
+        }
+    }
+}
+
+#[test]
 fn no_short_sequence_beside_the_account_stops_its_owner() {
     for conceal in [false, true] {
         for habits in HABITS {
@@ -171,6 +184,25 @@ fn whoever_does_everything_all_day_does_not_stop_the_owner() {
     }
 }
 
+/// Closes the range of the number, and its country, to newcomers.
+#[test]
+fn whoever_signs_up_other_numbers_all_day_does_not_stop_the_owner() {
+    for (blocks, conceal) in [(1, false), (PLACES - 1, true)] {
+        for habits in HABITS {
+            let others = |block| {
+                let place = Place::plain(block);
+                [Deed::SignUpNeighbours(place), Deed::SignUpCompatriots(place), Deed::SignUp(place)]
+            };
+            let always: Vec<_> = (1..=blocks).flat_map(others).collect();
+            let day = [always.as_slice(), &[Deed::Wait(3 * 3600)]].concat().repeat(8);
+            let strangers =
+                Interference { once: vec![(Gap::SignUp, day)], always, ..Interference::default() };
+            let waited = walk(conceal, habits, strangers, Gap::SignInAgain);
+            assert!(waited <= bound(habits), "waited {waited:?}: {blocks} blocks, {habits:?}, {conceal}");
+        }
+    }
+}
+
 #[test]
 fn whoever_guesses_and_resends_without_an_attempt_of_his_own_does_not_stop_the_owner() {
     for habits in HABITS {
@@ -189,6 +221,7 @@ fn place() -> impl Strategy<Value = Place> {
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         3 => place().prop_map(Deed::SignUp),
+        1 => prop_oneof![place().prop_map(Deed::SignUpNeighbours), place().prop_map(Deed::SignUpCompatriots)],
         1 => place().prop_map(Deed::Resend),
         1 => place().prop_map(Deed::ResendOwn),
         1 => place().prop_map(Deed::Guess),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vestibule_application::{
     CheckResetCode, ConfirmPhone, ConfirmPhoneError, RequestReset, ResendCode, ResetPassword, SignIn, SignUp,
+    SignUpError, SignedUp,
 };
 use vestibule_domain::{AttemptId, Fingerprint, Locale, OneTimeCode, Voice};
 
@@ -14,6 +15,9 @@ const PASSWORD: &str = "the-strangers-own-1";
 
 /// More than any budget of a number bears at once.
 const MANY: usize = 40;
+
+/// Refusals one after another that are hardly all by chance.
+const MANY_REFUSALS: usize = 15;
 
 /// Where a stranger acts from: a block of addresses, and a device that the request makes up or leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,10 @@ impl Place {
 pub(crate) enum Deed {
     /// With a password of his own.
     SignUp(Place),
+    /// Of neighbours of the number, until all are refused.
+    SignUpNeighbours(Place),
+    /// Of numbers of the same country, each of another range, until all are refused.
+    SignUpCompatriots(Place),
     /// Without naming an attempt.
     Resend(Place),
     /// By the `registrationId` of his own last sign-up.
@@ -64,12 +72,20 @@ pub(crate) enum Deed {
 #[derive(Debug, Default)]
 pub(crate) struct Stranger {
     own: Option<AttemptId>,
+    /// How many other numbers he has signed up.
+    others: u32,
 }
 
 impl Stranger {
     pub(crate) async fn act(&mut self, world: &mut World, deed: Deed) {
         match deed {
             Deed::SignUp(place) => self.sign_up(world, place).await,
+            Deed::SignUpNeighbours(place) => {
+                self.sign_up_others(world, place, |number| format!("+44787123{number:04}")).await;
+            }
+            Deed::SignUpCompatriots(place) => {
+                self.sign_up_others(world, place, |number| format!("+4474{number:04}4567")).await;
+            }
             Deed::Resend(place) => resend(world, place, None).await,
             Deed::ResendOwn(place) => resend(world, place, self.own).await,
             Deed::Guess(place) => guess(world, place, None, 1).await,
@@ -87,17 +103,32 @@ impl Stranger {
     }
 
     async fn sign_up(&mut self, world: &World, place: Place) {
-        let sign_up = SignUp {
-            phone: PHONE.to_owned(),
-            password: PASSWORD.to_owned().into(),
-            client: place.address(),
-            fingerprint: place.fingerprint(),
-            voice: voice(),
-        };
-        if let Ok(signed_up) = world.application.sign_up(sign_up).await {
+        if let Ok(signed_up) = sign_up(world, place, PHONE.to_owned()).await {
             self.own = Some(signed_up.registration);
         }
     }
+
+    /// Numbers that nobody has signed up before.
+    async fn sign_up_others(&mut self, world: &World, place: Place, phone: impl Fn(u32) -> String) {
+        let mut refused = 0;
+        while refused < MANY_REFUSALS {
+            self.others = (self.others + 1) % 10_000;
+            let phone = Some(phone(self.others)).filter(|phone| phone != PHONE);
+            let Some(phone) = phone else { continue };
+            refused = if sign_up(world, place, phone).await.is_err() { refused + 1 } else { 0 };
+        }
+    }
+}
+
+async fn sign_up(world: &World, place: Place, phone: String) -> Result<SignedUp, SignUpError> {
+    let sign_up = SignUp {
+        phone,
+        password: PASSWORD.to_owned().into(),
+        client: place.address(),
+        fingerprint: place.fingerprint(),
+        voice: voice(),
+    };
+    world.application.sign_up(sign_up).await
 }
 
 async fn resend(world: &World, place: Place, registration: Option<AttemptId>) {

@@ -94,12 +94,12 @@ impl Replay {
     fn admit(&mut self, traffic: &Traffic, now: UtcDateTime) -> bool {
         self.come_back(now);
         let chance = self.chance();
-        let objects =
-            |charge: &Charge| judge(charge, self.budgets.get(&charge.limit).copied(), || chance).is_err();
-        if self.guard.charges(traffic, 0, now).iter().any(objects) {
-            return false;
-        }
-        self.apply(&self.guard.sent(traffic, 0, now));
+        let left = |charge: &Charge| self.budgets.get(&charge.limit).copied();
+        let judge_all = |charges: &[Charge], part| {
+            charges.iter().try_for_each(|charge| judge(charge, part, left(charge), || chance))
+        };
+        let Ok(part) = self.guard.admit(traffic, 0, now, judge_all) else { return false };
+        self.apply(&self.guard.sent(traffic, part, 0, now));
         true
     }
 

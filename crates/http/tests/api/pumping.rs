@@ -5,12 +5,13 @@ use std::time::Duration;
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceResponse};
+use futures_util::future::join;
 use serde_json::json;
 use time::UtcDateTime;
 use vestibule_domain::pumping::{HeldCodes, Mode, PumpingGuard, Reason};
 use vestibule_port_storage::{Page, Storage as _};
 
-use crate::harness::{Answer, Backstage, Options, PHONE, confirm, pumping_guard, resend, sign_up};
+use crate::harness::{Answer, Backstage, Options, PASSWORD, PHONE, confirm, pumping_guard, resend, sign_up};
 
 /// One of ten thousand neighbours.
 fn neighbour(number: u32) -> String {
@@ -72,6 +73,43 @@ async fn a_range_whose_codes_do_not_come_back_is_closed_and_its_neighbours_are_n
 }
 
 #[actix_web::test]
+async fn who_asks_from_a_block_that_took_no_part_gets_in_where_a_range_is_closed() {
+    let backstage = backstage(ten_of_a_range(Mode::Enforce));
+    let routes = backstage.routes().await;
+    assert_eq!(pump(&routes, 0..200).await.0, 10);
+    // The code, and two that are sent again.
+    let her = neighbour(9999);
+    assert_eq!(sign_up(&her).from("198.51.100.7").send(&routes).await.status, 200);
+    for _ in 0..2 {
+        backstage.clock.advance(Duration::from_mins(1));
+        assert_eq!(resend(&her).from("198.51.100.7").send(&routes).await.status, 200);
+    }
+    // Her neighbour in the house does not, but may come back soon: it may open at any time.
+    let refused = sign_up(&neighbour(9998)).from("198.51.100.8").send(&routes).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("900")));
+    let code = backstage.received(&her).await.unwrap();
+    assert_eq!(confirm(&her, &code).from("203.0.113.9").send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
+async fn who_passed_before_a_range_was_closed_is_borne_by_the_reserve() {
+    let backstage = backstage(ten_of_a_range(Mode::Enforce));
+    let routes = backstage.routes().await;
+    let pause = backstage.hasher.pause_at(PASSWORD);
+    let her = neighbour(9999);
+    let signing_up = sign_up(&her).from("198.51.100.7").send(&routes);
+    let closing = async {
+        pause.reached().await;
+        let passed = pump(&routes, 0..200).await.0;
+        pause.end();
+        passed
+    };
+    let (answer, passed) = join(signing_up, closing).await;
+    assert!((10..=13).contains(&passed), "{passed}");
+    assert_eq!(answer.status, 200);
+}
+
+#[actix_web::test]
 async fn it_is_slowed_before_it_is_stopped() {
     let backstage = backstage(pumping_guard(|guard| guard.unconfirmed_per_range = 400));
     let routes = backstage.routes().await;
@@ -125,13 +163,13 @@ async fn codes_that_come_back_keep_it_open_whoever_had_to_ask_twice() {
 
 #[actix_web::test]
 async fn a_code_that_is_sent_again_is_held_back_too() {
-    let backstage = backstage(pumping_guard(|guard| guard.norm.unconfirmed = 1));
+    let backstage = backstage(pumping_guard(|guard| guard.unconfirmed_per_block = 1));
     let routes = backstage.routes().await;
     assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
     backstage.clock.advance(Duration::from_mins(2));
     let refused = resend(PHONE).send(&routes).await;
     assert_eq!((refused.status, refused.json()["errorId"].clone()), (429, json!(167)));
-    assert_eq!(held(&backstage).await[0].limit.to_string(), "code:country:GB");
+    assert_eq!(held(&backstage).await[0].limit.to_string(), "code:block:192.0.2.0");
 }
 
 #[actix_web::test]
@@ -143,6 +181,9 @@ async fn who_only_observes_refuses_nobody_and_records_the_same() {
     let objections: u32 = would_be.iter().map(|held| held.count).sum();
     assert!((80..=84).contains(&objections), "{objections}");
     assert!(would_be.iter().all(|held| !held.enforced));
+    // Nor is anybody from elsewhere objected to, by a rule that would let him pass.
+    assert_eq!(sign_up(&neighbour(95)).from("198.51.100.7").send(&routes).await.status, 200);
+    assert_eq!(held(&backstage).await.len(), would_be.len());
     let code = backstage.received(&neighbour(89)).await.unwrap();
     assert_eq!(confirm(&neighbour(89), &code).send(&routes).await.status, 200);
     // What came back is not lost on who observes: most of the next would pass.
@@ -171,6 +212,8 @@ async fn a_concealed_number_meets_the_guard_as_others_do() {
     let code = backstage.received(PHONE).await.unwrap();
     assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
     backstage.clock.advance(Duration::from_mins(5));
+    // What the client's block may take of the reserve is used.
+    assert_eq!(pump(&routes, 0..50).await.0, 4);
     let unknown = stranger(1);
     for phone in [PHONE, &unknown] {
         assert_eq!(sign_up(phone).send(&routes).await.status, 200);

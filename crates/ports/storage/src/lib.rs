@@ -22,7 +22,7 @@ use uuid::Uuid;
 use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::{Charge, Limit, Step, Tally};
 use vestibule_domain::password_reset::PasswordReset;
-use vestibule_domain::pumping::{self, HeldCodes, Objection, SentCode, TracedCode};
+use vestibule_domain::pumping::{self, HeldCodes, Objection, Part, SentCode, TracedCode};
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::spending::{Correction, Purse, Spend, Spent};
@@ -96,17 +96,17 @@ impl Budgets {
         })
     }
 
-    /// Whether the guard against pumping would let a code pass that is charged so; `chance` as for [`pumping::judge`].
+    /// Whether that part of the guard's budgets would bear a code that is charged so; `chance` as for [`pumping::judge`].
     ///
     /// # Errors
     /// The objection of the first budget that has one.
-    pub fn judge(&self, charges: &[Charge], chance: impl Fn() -> u8) -> Result<(), Objection> {
+    pub fn judge(&self, charges: &[Charge], part: Part, chance: impl Fn() -> u8) -> Result<(), Objection> {
         charges.iter().try_for_each(|charge| {
             let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else {
-                return pumping::judge(charge, None, &chance);
+                return pumping::judge(charge, part, None, &chance);
             };
             let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
-            pumping::judge(&of_part, Some(*full_at), &chance)
+            pumping::judge(&of_part, part, Some(*full_at), &chance)
         })
     }
 }
