@@ -87,9 +87,8 @@ pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: &str)
 }
 
 /// The request as a proxy passes it on, from a device and an address of somebody's own.
-pub(crate) fn forwarded(request: Vec<u8>, number: u32) -> Vec<u8> {
+pub(crate) fn forwarded(mut request: Vec<u8>, number: u32) -> Vec<u8> {
     let headers = format!("x-forwarded-for: {}\r\nx-fingerprint: {number}\r\n", place(number));
-    let mut request = request;
     let end_of_line = request.windows(2).position(|two| two == b"\r\n").map_or(0, |at| at + 2);
     request.splice(end_of_line..end_of_line, headers.into_bytes());
     request

@@ -155,7 +155,7 @@ impl Asking {
         let Some(answer) = self.client.hear()? else {
             return Ok(false);
         };
-        let body = accepted(answer)?;
+        let body = accepted(&answer)?;
         latencies.count(self.sent, body.is_some());
         let Script { requests, then } = &mut self.script;
         if let (Then::Refresh, Some(body), Some(request)) = (then, body, requests.get_mut(self.turn)) {
@@ -186,7 +186,7 @@ pub(crate) fn by_timetable(
                 break;
             }
             let from = wait_until(begun + due);
-            let succeeded = accepted(client.send(request)?)?.is_some();
+            let succeeded = accepted(&client.send(request)?)?.is_some();
             latencies.count(from, succeeded);
         }
         Ok(latencies)
@@ -230,11 +230,12 @@ fn wait_until(due: Instant) -> Instant {
 }
 
 /// The body of the answer; `None` if the request is refused for being too much at once. Any other refusal is an error.
-fn accepted(answer: Answer<'_>) -> anyhow::Result<Option<&[u8]>> {
-    match answer.status {
-        200..300 => Ok(Some(answer.body)),
+fn accepted<'a>(answer: &Answer<'a>) -> anyhow::Result<Option<&'a [u8]>> {
+    let Answer { status, body } = *answer;
+    match status {
+        200..300 => Ok(Some(body)),
         503 => Ok(None),
-        status => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(answer.body)),
+        status => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(body)),
     }
 }
 
