@@ -1,20 +1,10 @@
 //! The rule of the guard against pumping, as the service has it where nothing else is configured.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
+use vestibule_domain::pumping::{Mode, PumpingGuard};
 
 /// The rule that the configuration reference gives, enforced.
 pub(crate) fn default_rule() -> PumpingGuard {
-    PumpingGuard {
-        mode: Mode::Enforce,
-        norm: CountryNorm { confirmed_percent: 25, unconfirmed: 1000 },
-        countries: HashMap::new(),
-        unconfirmed_per_range: 50,
-        unconfirmed_per_block: 100,
-        forget_after: Duration::from_hours(24),
-    }
+    PumpingGuard { mode: Mode::Enforce, ..PumpingGuard::default() }
 }
 
 #[cfg(test)]

@@ -12,15 +12,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use vestibule_domain::pumping::SentCode;
 use vestibule_domain::spending::Audience;
-use vestibule_domain::{Message, Recipient};
+use vestibule_domain::{Message, MessageId, Recipient};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::{Clock, Entropy};
 use vestibule_port_sms::Sms;
 use vestibule_port_storage::{Claimed, Outbox, Settlement, Unavailable};
 
 use crate::providers::{PROVIDER_PATIENCE, Providers, Try};
-use crate::{Derivation, Wording};
+use crate::{Derivation, UnsentCodes, Wording};
 
 /// Messages on their way at once, so that a slow provider holds up no more than this.
 const MAX_IN_FLIGHT: usize = 64;
@@ -51,6 +52,8 @@ pub struct Senders {
 pub struct Dispatcher {
     /// The queue.
     pub outbox: Arc<dyn Outbox>,
+    /// What the guard against pumping gets back.
+    pub unsent_codes: UnsentCodes,
     /// Who carries messages.
     pub senders: Senders,
     /// The texts.
@@ -174,15 +177,31 @@ impl Dispatcher {
             Settlement::Retry { .. } | Settlement::InDoubt { .. } => Left::Queued,
             Settlement::Sent { .. } | Settlement::Expired { .. } | Settlement::Dead { .. } => Left::Gone,
         };
-        // Unsettled, the message is sent again when the lease ends; so as long as it lasts storage may come back.
-        while let Err(error) = self.outbox.settle(message.id, tries, settlement.clone()).await {
-            tracing::warn!(%error, "a try could not be recorded");
+        if let Some(unsent) = self.settle(message.id, tries, settlement, leased_until).await {
+            self.unsent_codes.return_units(&unsent, self.clock.now()).await;
+        }
+        left
+    }
+
+    /// Unsettled, a message is sent again when its lease ends; so as long as it lasts storage may come back. The code that was never sent,
+    /// if it ends so.
+    async fn settle(
+        &self,
+        message: MessageId,
+        tries: u32,
+        settlement: Settlement,
+        leased_until: Instant,
+    ) -> Option<SentCode> {
+        loop {
+            match self.outbox.settle(message, tries, settlement.clone()).await {
+                Ok(unsent) => return unsent,
+                Err(error) => tracing::warn!(%error, "a try could not be recorded"),
+            }
             if Instant::now() + STORAGE_PAUSE >= leased_until {
-                return Left::Queued;
+                return None;
             }
             tokio::time::sleep(STORAGE_PAUSE).await;
         }
-        left
     }
 
     async fn try_to_send(&self, message: &Message, doubted: Option<&str>) -> Try {

@@ -40,6 +40,7 @@ mod sign_in;
 mod sign_up;
 mod sweep;
 mod tokens;
+mod unsent_codes;
 mod watch_limits;
 mod watch_pumping;
 mod watch_spending;
@@ -52,7 +53,7 @@ use time::UtcDateTime;
 use tokio::sync::Semaphore;
 use vestibule_domain::limits::{Limit, Step, Unit};
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::spending::{Audience, Money, Spend};
+use vestibule_domain::spending::{Audience, Money, Spend, Unsent};
 use vestibule_domain::{
     Account, AccountKind, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient, Voice,
 };
@@ -88,6 +89,7 @@ pub use settings::Settings;
 pub use sign_in::{SignIn, SignInError};
 pub use sign_up::{SignUp, SignUpError, SignedUp};
 pub use tokens::TokenPair;
+pub use unsent_codes::UnsentCodes;
 pub use vestibule_port_security::PublicKey;
 pub use vestibule_port_sms::CallbackRequest;
 pub use vestibule_port_storage::{Execution, SignatureDigest, Unavailable};
@@ -167,8 +169,8 @@ impl Application {
         Ok(self.storage.budgets(&limits).await?.admit(&charges))
     }
 
-    /// What the message to the number costs; nothing where there is none, for a test number. One that is queued to be dropped must find
-    /// as much room and leaves it, so that nobody can tell it from others.
+    /// What the message to the number costs; nothing where there is none, for a test number. One that is queued to be dropped costs as much until
+    /// the window ends, so that nobody can tell it from others by what is left.
     fn spends(
         &self,
         message: Option<&Message>,
@@ -177,8 +179,9 @@ impl Application {
         now: UtcDateTime,
     ) -> Vec<Spend> {
         let Some(message) = message else { return Vec::new() };
-        let unit = if message.expires_at <= message.queued_at { Unit::Kept } else { Unit::Taken };
-        self.settings.spending.spends(to, audience, unit, now)
+        let is_sent = message.expires_at > message.queued_at;
+        let unsent = if is_sent { Unsent::Returned } else { Unsent::Kept };
+        self.settings.spending.spends(to, audience, unsent, now)
     }
 
     /// Whether there is money for a message that spends this, for who wants to know before anything is decided. The inner error is how long to

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Outgoing;
-use vestibule_domain::spending::{Audience, Spend};
+use vestibule_domain::spending::{Audience, Spend, Unsent};
 use vestibule_domain::{Account, AccountKind, Content, Message, Recipient, Voice};
 use vestibule_port_storage::{Changes, CommitError};
 
@@ -35,7 +35,7 @@ impl Application {
         let by_mail = account.email().confirmed().cloned().map(Recipient::Email);
         let recipients = by_sms.cloned().map(Recipient::Phone).into_iter().chain(by_mail);
         let spends = by_sms
-            .map(|to| self.settings.spending.spends(to, Audience::Customer, Unit::Taken, now))
+            .map(|to| self.settings.spending.spends(to, Audience::Customer, Unsent::Returned, now))
             .unwrap_or_default();
         let limit = Limit { step: Step::Notice, scope: Scope::Account(account.user()) };
         let charge = Charge { limit, quota: SMS_NOTICES, unit: Unit::Taken, now };

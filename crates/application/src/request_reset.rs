@@ -5,6 +5,7 @@ use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Step, Unit};
 use vestibule_domain::password_reset::{Owner, PasswordReset, Request};
 use vestibule_domain::registration::ResendRefusal;
+use vestibule_domain::sign_in::Caller;
 use vestibule_domain::spending::Audience;
 use vestibule_domain::{
     Account, AttemptId, ClientAddress, Fingerprint, Origin, PhoneError, Recipient, Standing, Voice,
@@ -60,7 +61,7 @@ impl Application {
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
             let credentials = self.storage.credentials(&phone, &[]).await?;
-            let owner = owner(&credentials);
+            let (owner, audience) = (owner(&credentials), audience(&credentials, &origin));
             let account = credentials.account.as_ref().map(|account| &account.value);
             let (codes, account) = (self.reset_codes(account, now), account.map(Account::user));
             let (current, replaces) = match credentials.reset {
@@ -82,7 +83,7 @@ impl Application {
             let changes = Changes {
                 reset: Some(Save { value: step.reset, replaces }),
                 charges: self.settings.quotas.charges(Step::Reset, &origin, Unit::Taken, now),
-                spends: self.spends(message.as_ref(), &phone, Audience::Customer, now),
+                spends: self.spends(message.as_ref(), &phone, audience, now),
                 messages: message.into_iter().collect(),
                 facts: vec![self.fact(Event::ResetRequested, &scene)],
                 ..Changes::default()
@@ -98,6 +99,14 @@ impl Application {
         }
         Err(contended().into())
     }
+}
+
+/// Who asks for the reset, as far as can be told: whoever knows a number can say to be its owner.
+fn audience(credentials: &Credentials, origin: &Origin) -> Audience {
+    let founder = credentials.account.as_ref().and_then(|account| account.value.opened_from());
+    let caller = Caller { origin, founder };
+    let known = credentials.guard.as_ref().map(|guard| &*guard.value.origins).unwrap_or_default();
+    if caller.is_known_device(known) { Audience::Customer } else { Audience::Claimant }
 }
 
 /// Whose password can be reset. An account that the operator has blocked is nobody's.

@@ -5,7 +5,7 @@ use vestibule_domain::audit::Event;
 use vestibule_domain::limits::{Limit, Unit};
 use vestibule_domain::pumping::Part;
 use vestibule_domain::registration::{self, NumberUse, Registration, SignUpRefusal};
-use vestibule_domain::spending::Audience;
+use vestibule_domain::spending::{Audience, Unsent};
 use vestibule_domain::{
     AttemptId, ClientAddress, Fingerprint, MerchantId, Origin, PhoneError, Recipient, Violations, Voice,
 };
@@ -115,7 +115,7 @@ impl Application {
         self.admit_sign_up(&state, &origin, merchant)?;
         let passed = self.pass_guard(watched.as_ref(), &phone, &state.budgets, now);
         let part = passed.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
-        let spends = self.settings.spending.spends(&phone, Audience::Newcomer, Unit::Kept, now);
+        let spends = self.settings.spending.spends(&phone, Audience::Newcomer, Unsent::Returned, now);
         let admitted = self.admit_spends(&codes.sent(spends).unwrap_or_default(), now).await?;
         admitted.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
         let password = self.hasher.hash(password).await.map_err(|error| match error {

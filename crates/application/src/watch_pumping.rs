@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::limits::{Charge, Limit, Scope, Tally};
-use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Part, Reason, SentCode, Traffic};
+use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Part, Reason, SentCode, Traffic, unit_of_range};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AccountKind, ClientAddress, Message, PhoneNumber};
 use vestibule_port_storage::{Budgets, Unavailable};
@@ -205,13 +205,14 @@ impl Application {
         to: &PhoneNumber,
         message: Option<&Message>,
     ) -> Option<SentCode> {
-        let (message, Watched { traffic, .. }) = (message?, watched?);
+        let (message, Watched { traffic, sent_before, .. }) = (message?, watched?);
         let is_sent = message.expires_at > message.queued_at;
         Some(SentCode {
             message: message.id,
             attempt: message.content.attempt()?,
             traffic: *traffic,
             price: is_sent.then(|| self.settings.spending.prices.of(to)),
+            range_unit: unit_of_range(*sent_before),
             at: message.queued_at,
         })
     }

@@ -10,13 +10,14 @@ use time::UtcDateTime;
 use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 use vestibule_application::{
-    Derivation, Dispatcher, MasterKeys, Providers, RecordDelivery, Senders, Wording,
+    Derivation, Dispatcher, MasterKeys, Providers, RecordDelivery, Senders, UnsentCodes, Wording,
 };
 use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Money, Purse, Spend, Window};
+use vestibule_domain::pumping::{CODES_PER_NUMBER, CountryNorm, Mode, Part, PumpingGuard, SentCode, Traffic};
+use vestibule_domain::spending::{Money, Purse, Spend, Unsent, Window};
 use vestibule_domain::{
-    AttemptId, Content, Country, DeliveryState, EmailAddress, EmailVerificationId, Locale, Message,
-    MessageId, PhoneNumber, Recipient,
+    AttemptId, ClientAddress, Content, Country, DeliveryState, EmailAddress, EmailVerificationId, Locale,
+    Message, MessageId, PhoneNumber, Recipient,
 };
 use vestibule_port_email::{EmailError, MockEmailSender};
 use vestibule_port_security::Clock as _;
@@ -92,6 +93,7 @@ fn start_with(
     let reports = RecordDelivery { outbox: storage.clone(), clock: clock.clone(), wake: Arc::clone(&wake) };
     let dispatcher = Dispatcher {
         outbox: storage.clone(),
+        unsent_codes: UnsentCodes { storage: storage.clone(), guard: guard() },
         senders: Senders { sms: Providers::new(sms, countries), email: Arc::new(email) },
         wording: Arc::new(Wording::new("https://example.com", None).unwrap()),
         derivation: Arc::new(Derivation::new(&keys, 6)),
@@ -111,7 +113,7 @@ impl Stage {
 
     async fn queue_to(&self, phone: &str, number: u128, content: Content, lives: Duration) {
         let messages = vec![self.message_to(phone, number, content, lives)];
-        let changes = Changes { spends: vec![price(Unit::Taken)], messages, ..Changes::default() };
+        let changes = Changes { spends: vec![price()], messages, ..Changes::default() };
         self.storage.commit(changes).await.unwrap();
     }
 
@@ -323,25 +325,105 @@ async fn a_message_refused_for_good_or_tried_for_the_last_time_is_a_dead_letter(
     }
 }
 
-const CEILING: Money = Money::from_micros(1000);
+/// Two codes of a range may be lost, ten of a block or a country.
+fn guard() -> PumpingGuard {
+    let norm = CountryNorm { unconfirmed: 10, ..CountryNorm::default() };
+    let (unconfirmed_per_range, unconfirmed_per_block) = (2, 10);
+    PumpingGuard {
+        mode: Mode::Enforce,
+        norm,
+        unconfirmed_per_range,
+        unconfirmed_per_block,
+        ..PumpingGuard::default()
+    }
+}
+
+impl Stage {
+    /// Queues a code as a sign-up does, to a number that got so many before; whether the guard lets it pass.
+    async fn queue_watched(&self, number: u128, sent_before: u32) -> bool {
+        let (now, to) = (self.clock.now(), PhoneNumber::parse("+447871234567").unwrap());
+        let traffic = Traffic::new(&to, ClientAddress::of([192, 0, 2, 1].into()));
+        let (attempt, id) =
+            (AttemptId::new(Uuid::from_u128(number)), MessageId::new(Uuid::from_u128(number)));
+        let message = Message {
+            id,
+            recipient: Recipient::Phone(to),
+            content: Content::SignUpCode { attempt, generation: 0 },
+            voice: Locale::new("en").into(),
+            queued_at: now,
+            expires_at: now + Duration::from_mins(10),
+        };
+        let range_unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
+        let price = Some(Money::from_micros(1));
+        let changes = Changes {
+            charges: guard().charges(&traffic, Part::Shared, sent_before, now),
+            sent_code: Some(SentCode { message: id, attempt, traffic, price, range_unit, at: now }),
+            messages: vec![message],
+            ..Changes::default()
+        };
+        self.storage.commit(changes).await.is_ok()
+    }
+
+    /// How much of the budgets of its block, range and country is used, in codes.
+    async fn unconfirmed(&self) -> [u32; 3] {
+        let to = PhoneNumber::parse("+447871234567").unwrap();
+        let traffic = Traffic::new(&to, ClientAddress::of([192, 0, 2, 1].into()));
+        let charges = guard().charges(&traffic, Part::Shared, 0, self.clock.now());
+        let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
+        let budgets = self.storage.budgets(&limits).await.unwrap();
+        let used = charges.iter().map(|charge| {
+            let full_at = budgets.0.get(&charge.limit).map(|level| level.full_at);
+            charge.quota.burst - charge.quota.left(full_at, charge.now)
+        });
+        <[u32; 3]>::try_from(used.collect::<Vec<_>>()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_code_that_no_provider_took_is_given_back_to_the_guard() {
+    let permanent = || Err(SmsError::Permanent { reason: "out of service".to_owned() });
+    let mut stage = start(vec![vec![permanent(), permanent(), permanent(), ambiguous()]], Ok(()));
+    let settled = async |stage: &mut Stage| {
+        stage.next().await;
+        let budgets = async {
+            while stage.unconfirmed().await != [0, 0, 0] {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), budgets).await
+    };
+    // More than the range could bear if they were lost; and one that takes nothing from it.
+    for (number, sent_before) in [(1, 0), (2, 0), (3, CODES_PER_NUMBER)] {
+        assert!(stage.queue_watched(number, sent_before).await, "{number}");
+        settled(&mut stage).await.unwrap();
+    }
+    // Whoever gave no answer may have taken it, and so it stays.
+    assert!(stage.queue_watched(4, 0).await);
+    stage.next().await;
+    stage.advance(Duration::from_mins(11));
+    stage.until_nothing_is_due().await;
+    let (used, storage) = (stage.unconfirmed().await, Arc::clone(&stage.storage));
+    stage.settle().await;
+    assert_eq!((used, storage.dead_letters(9).await.unwrap().len()), ([1, 1, 1], 3));
+}
 
 /// What a message costs.
-fn price(unit: Unit) -> Spend {
+fn price() -> Spend {
     Spend {
         purse: Purse::All,
         window: Window::Day,
         start: UtcDateTime::UNIX_EPOCH,
         amount: Money::from_micros(1),
-        unit,
-        ceiling: CEILING,
+        unsent: Unsent::Returned,
+        ceiling: Money::from_micros(1000),
         rest: Duration::ZERO,
     }
 }
 
 /// Whether as much is there as if nothing had been sent.
 async fn is_unspent(storage: &InMemoryStorage) -> bool {
-    let whole = Spend { amount: CEILING, ..price(Unit::Kept) };
-    storage.commit(Changes { spends: vec![whole], ..Changes::default() }).await.is_ok()
+    let spent = storage.spent(&[Purse::All], UtcDateTime::UNIX_EPOCH).await.unwrap();
+    spent.iter().all(|spent| spent.amount == Money::ZERO)
 }
 
 #[tokio::test]

@@ -10,9 +10,11 @@ use std::time::Duration;
 use time::UtcDateTime;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
-use vestibule_application::{Derivation, Dispatcher, MasterKeys, Providers, Senders, Wording};
-use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Audience, Budget, Ceiling, Money, Prices, ProviderBudget, Purse, Window};
+use vestibule_application::{Derivation, Dispatcher, MasterKeys, Providers, Senders, UnsentCodes, Wording};
+use vestibule_domain::pumping::PumpingGuard;
+use vestibule_domain::spending::{
+    Audience, Budget, Ceiling, Money, Prices, ProviderBudget, Purse, Unsent, Window,
+};
 use vestibule_domain::{AttemptId, Content, Locale, Message, MessageId, PhoneNumber, Recipient};
 use vestibule_port_email::MockEmailSender;
 use vestibule_port_security::Clock as _;
@@ -82,6 +84,7 @@ impl World {
         let keys = MasterKeys { active: [1; 32], previous: None, numbers: [2; 32] };
         Arc::new(Dispatcher {
             outbox: self.storage.clone(),
+            unsent_codes: UnsentCodes { storage: self.storage.clone(), guard: PumpingGuard::default() },
             senders: Senders {
                 sms: Providers::new(senders, HashMap::new()).paid(self.storage.clone(), budget.clone()),
                 email: Arc::new(MockEmailSender::new()),
@@ -99,7 +102,7 @@ impl World {
         let number = self.queued.fetch_add(1, Ordering::SeqCst) as u128 + 1;
         let (now, to) = (self.clock.now(), PhoneNumber::parse("+447871234567").unwrap());
         let content = content(number);
-        let spends = budget.spends(&to, Audience::of(&content), Unit::Taken, now);
+        let spends = budget.spends(&to, Audience::of(&content), Unsent::Returned, now);
         let message = Message {
             id: MessageId::new(Uuid::from_u128(number)),
             recipient: Recipient::Phone(to),

@@ -14,8 +14,10 @@
 //! Not here: limits of how often ([`limits`](crate::limits)), and what messages may cost ([`spending`](crate::spending)), which bind an attacker who lets
 //! codes come back.
 
+mod defaults;
 mod replay;
 mod report;
+mod unsent;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -172,8 +174,10 @@ pub struct SentCode {
     pub attempt: AttemptId,
     /// Where it goes.
     pub traffic: Traffic,
-    /// What it costs; `None` where it is only queued to look like others, and nothing is sent.
+    /// What it costs; `None` where nothing is sent: it is only queued to look like others, or was given up before anybody can have taken it.
     pub price: Option<Money>,
+    /// What became of the unit of its range: see [`CODES_PER_NUMBER`].
+    pub range_unit: Unit,
     /// When.
     pub at: UtcDateTime,
 }
@@ -239,9 +243,8 @@ impl PumpingGuard {
         if self.mode == Mode::Off || part == Part::Neither {
             return Vec::new();
         }
-        let unit = if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept };
         let charge = |scope| self.charge(scope, part, now);
-        let of_range = Charge { unit, ..charge(Scope::Range(traffic.range)) };
+        let of_range = Charge { unit: unit_of_range(sent_before), ..charge(Scope::Range(traffic.range)) };
         let of_reserve = (part == Part::Reserve).then(|| self.charge_of_reserve(traffic.block, now));
         let of_country = traffic.country.map(|country| charge(Scope::Country(country)));
         let narrow = [charge(Scope::Block(traffic.block)), of_range];
@@ -330,6 +333,12 @@ impl PumpingGuard {
         };
         Tally { limit, quota, taken, returned_percent, now }
     }
+}
+
+/// What becomes of the unit of a range that a code must find, to whose number so many were sent within a day: see [`CODES_PER_NUMBER`].
+#[must_use]
+pub const fn unit_of_range(sent_before: u32) -> Unit {
+    if sent_before < CODES_PER_NUMBER { Unit::Taken } else { Unit::Kept }
 }
 
 /// What one budget has to say of a code that would be charged to it.

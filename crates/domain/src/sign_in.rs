@@ -77,6 +77,17 @@ pub struct Caller<'a> {
     pub founder: Option<&'a Origin>,
 }
 
+impl Caller<'_> {
+    /// Whether the device says which it is, and the number has seen it to be good: as the one that the account was opened from, or as one of `known`. An
+    /// address proves nothing here, others may share it.
+    #[must_use]
+    pub fn is_known_device(&self, known: &[KnownOrigin]) -> bool {
+        let of_known = known.iter().map(|known| &known.origin);
+        let mut fingerprints = of_known.chain(self.founder).filter_map(|origin| origin.fingerprint);
+        self.origin.fingerprint.is_some_and(|device| fingerprints.any(|known| known == device))
+    }
+}
+
 /// No password is tried for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many wrong passwords")]

@@ -22,7 +22,6 @@ use std::time::Duration;
 use time::{Time, UtcDateTime};
 
 use crate::Country;
-use crate::limits::Unit;
 
 pub use budget::{Audience, Budget, Ceiling, Prices, ProviderBudget};
 pub use money::{Money, MoneyError};
@@ -124,6 +123,15 @@ pub struct Spent {
     pub amount: Money,
 }
 
+/// What becomes of a sum whose message is never sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent {
+    /// It is given back.
+    Returned,
+    /// It stays spent until its window ends: the message was never to be sent, and must look like one that was.
+    Kept,
+}
+
 /// A sum to add to what was spent, and the sum that it may not exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spend {
@@ -135,8 +143,8 @@ pub struct Spend {
     pub start: UtcDateTime,
     /// How much.
     pub amount: Money,
-    /// Whether it is spent, or must only be there to be.
-    pub unit: Unit,
+    /// What becomes of it if its message is never sent.
+    pub unsent: Unsent,
     /// The most that there may be with it.
     pub ceiling: Money,
     /// How long until the next window begins.
@@ -153,10 +161,7 @@ impl Spend {
         if with_it > self.ceiling {
             return Err(self.rest);
         }
-        Ok(match self.unit {
-            Unit::Taken => with_it,
-            Unit::Kept => spent,
-        })
+        Ok(with_it)
     }
 
     /// What corrects it, once it is known what was to be paid.
@@ -233,15 +238,12 @@ mod tests {
             window: Window::Hour,
             start: Window::Hour.start(NOW),
             amount: money("0.4"),
-            unit: Unit::Taken,
+            unsent: Unsent::Returned,
             ceiling: money("1"),
             rest: Window::Hour.rest(NOW),
         };
         assert_eq!(spend.decide(money("0.6")), Ok(money("1")));
         assert_eq!(spend.decide(money("0.600001")), Err(spend.rest));
-        let kept = Spend { unit: Unit::Kept, ..spend };
-        assert_eq!(kept.decide(money("0.6")), Ok(money("0.6")));
-        assert_eq!(kept.decide(money("0.600001")), Err(spend.rest));
     }
 
     #[test]
@@ -251,7 +253,7 @@ mod tests {
             window: Window::Day,
             start: Window::Day.start(NOW),
             amount: money("0.4"),
-            unit: Unit::Taken,
+            unsent: Unsent::Returned,
             ceiling: money("1"),
             rest: Window::Day.rest(NOW),
         };

@@ -64,10 +64,20 @@ pub(crate) async fn answer_once(
         Err(problem) => return Ok(request.error_response(problem)),
     };
     let head = request.request().clone();
-    // A task of its own: this future is dropped when the client goes away.
-    let answering = rt::spawn(answer(http, keyed, request, next).in_current_span());
-    let answered = within(LONGEST_ANSWER, answering).await;
-    let answered = answered.and_then(|ended| ended.map_err(|_| failed()));
+    let running = http.underway.begin();
+    let answering = answer(http, keyed, request, next).in_current_span();
+    let answered = match running {
+        // A task of its own: this future is dropped when the client goes away.
+        Some(running) => {
+            let task = rt::spawn(async move {
+                let answered = answering.await;
+                drop(running);
+                answered
+            });
+            within(LONGEST_ANSWER, task).await.and_then(|ended| ended.map_err(|_| failed()))
+        }
+        None => within(LONGEST_ANSWER, answering).await,
+    };
     answered.unwrap_or_else(|problem| Ok(ServiceResponse::from_err(problem, head)))
 }
 

@@ -15,6 +15,7 @@ mod page;
 mod partners;
 mod problem;
 mod services;
+mod underway;
 
 use std::io;
 use std::net::TcpListener;
@@ -32,6 +33,7 @@ pub use api::openapi;
 pub use finish::finish;
 pub use partners::Partners;
 pub use services::Services;
+pub use underway::Underway;
 
 /// What the handlers need.
 pub struct Http {
@@ -51,6 +53,8 @@ pub struct Http {
     pub services: Services,
     /// What SMS providers tell at `POST /callbacks/sms/{provider}`, where any of them does.
     pub callbacks: Option<Callbacks>,
+    /// What is carried out beside connections, and must be ended before the server is.
+    pub underway: Underway,
 }
 
 /// How long a client may take to send its request's head, and then its body.

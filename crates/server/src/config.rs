@@ -536,13 +536,18 @@ section! {
     /// Sign-ups are held back where too few codes come back.
     Guard {
         mode: Option<GuardMode> = None,
-        min_confirmed_percent: u8 = 25,
-        unconfirmed_per_range: u32 = 50,
-        unconfirmed_per_block: u32 = 100,
-        unconfirmed_per_country: u32 = 1000,
-        forget_hours: u32 = 24,
+        min_confirmed_percent: u8 = CountryNorm::default().confirmed_percent,
+        unconfirmed_per_range: u32 = PumpingGuard::default().unconfirmed_per_range,
+        unconfirmed_per_block: u32 = PumpingGuard::default().unconfirmed_per_block,
+        unconfirmed_per_country: u32 = CountryNorm::default().unconfirmed,
+        forget_hours: u32 = hours(PumpingGuard::default().forget_after),
         countries: HashMap<String, CountryGuard> = HashMap::new(),
     }
+}
+
+/// Whole ones.
+fn hours(span: Duration) -> u32 {
+    u32::try_from(span.as_secs() / 3600).unwrap_or(u32::MAX)
 }
 
 /// What becomes of what the guard against pumping finds.

@@ -29,7 +29,18 @@ impl CountryRules {
         }
         let unknown = match registration.unknown_ip_country {
             UnknownIpCountry::Allow => OfNoCountry::Admitted,
+            UnknownIpCountry::Refuse if registration.ip_country_database.is_none() => {
+                return Err(ConfigError::Value {
+                    key: "registration.unknown_ip_country",
+                    problem: "`refuse` needs `registration.ip_country_database`: without it all are unknown"
+                        .to_owned(),
+                });
+            }
             UnknownIpCountry::Refuse => OfNoCountry::Refused,
+        };
+        let of_no_country = match registration.allowed_phone_countries.as_slice() {
+            [] => OfNoCountry::Admitted,
+            _ => OfNoCountry::Refused,
         };
         Ok(Self {
             addresses: rule(
@@ -40,7 +51,7 @@ impl CountryRules {
             numbers: rule(
                 ("registration.allowed_phone_countries", &registration.allowed_phone_countries),
                 ("registration.blocked_phone_countries", &registration.blocked_phone_countries),
-                OfNoCountry::Refused,
+                of_no_country,
             )?,
         })
     }

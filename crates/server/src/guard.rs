@@ -82,7 +82,8 @@ async fn report(application: &Application, period: &Period, currency: &str) -> a
     let mode = mode(application.settings.pumping.mode);
     writeln!(
         out,
-        "The guard is {mode}. Costs are by the configured prices, or by what a provider has told, in {currency}.\n"
+        "The guard is {mode}. Costs are by the configured prices, or by what a provider has told, in {currency}.\n\
+         Sent and confirmed are codes. Blocked and observed are requests, of which one client may make many.\n"
     )?;
     table(&mut out, &report)?;
     writeln!(out)?;
@@ -151,7 +152,7 @@ async fn replay(
     }
     writeln!(
         out,
-        "\nTurned away: customers who did confirm and would have been blocked. Let through: codes that were blocked and would have\n\
+        "\nTurned away: customers who did confirm and would have been blocked. Let through: requests that were blocked and would have\n\
          been sent; whether they would have come back nobody knows, so they count as lost."
     )?;
     Ok(())

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use vestibule_application::{Application, ToldOfLimits, ToldOfSpending};
 use vestibule_domain::MerchantId;
-use vestibule_http::{Http, Partners, Services};
+use vestibule_http::{Http, Partners, Services, Underway};
 
 use crate::config::{Config, Environment};
 use crate::{countries, inbox_routes, wiring};
@@ -49,7 +49,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         audience: config.audience(),
         partners: partners(config),
         services: services(config),
+        underway: Underway::default(),
     });
+    let carrying_out = http.clone();
     let inbox = service.inbox.map(Data::from);
     let closing_inbox = inbox.clone();
     let has_inbox = inbox.is_some();
@@ -97,6 +99,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         if let Some(inbox) = closing_inbox {
             inbox.close();
         }
+        // Those of clients that have gone first: a server that stops does not know of them.
+        carrying_out.underway.end().await;
         // Requests that have begun are finished; their messages stay in the outbox if they don't leave in time.
         tokio::join!(public_handle.stop(true), admin_handle.stop(true));
     });

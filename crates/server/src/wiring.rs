@@ -13,7 +13,7 @@ use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
     Application, Callbacks, Derivation, Dispatcher, HeldBack, Partner, RecordDelivery, Senders, Settings,
-    Wording,
+    UnsentCodes, Wording,
 };
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
@@ -107,8 +107,10 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
     let sms = Sms::new(Surroundings { config, inbox: inbox.as_ref(), reports, clock, entropy })?;
     let providers =
         sms.providers.paid(Arc::clone(&application.storage), application.settings.spending.clone());
+    let (storage, guard) = (Arc::clone(&application.storage), application.settings.pumping.clone());
     let dispatcher = Dispatcher {
         outbox,
+        unsent_codes: UnsentCodes { storage, guard },
         senders: Senders { sms: providers, email: email(config, inbox.as_ref())? },
         wording: Arc::clone(&wording),
         derivation: Arc::clone(&application.derivation),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use time::UtcDateTime;
 use uuid::Uuid;
-use vestibule_domain::limits::AddressBlock;
+use vestibule_domain::limits::{AddressBlock, Unit};
 use vestibule_domain::pumping::{SentCode, TracedCode, Traffic};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, ClientAddress, Country as CountryCode, MessageId, NumberRange};
@@ -148,7 +148,7 @@ fn block_in(network: u8, block: u32) -> AddressBlock {
 
 pub(super) fn sent(traffic: Traffic, price: Money, at: Duration) -> SentCode {
     let (message, attempt) = (MessageId::new(Uuid::nil()), AttemptId::new(Uuid::nil()));
-    SentCode { message, attempt, traffic, price: Some(price), at: moment(at) }
+    SentCode { message, attempt, traffic, price: Some(price), range_unit: Unit::Taken, at: moment(at) }
 }
 
 pub(super) fn moment(since: Duration) -> UtcDateTime {

@@ -7,9 +7,11 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, QueryableByName, SelectableHelper as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
+use vestibule_domain::pumping::SentCode;
 use vestibule_domain::{DeliveryState, MessageId};
 use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
+use crate::pumping::SentCodeRow;
 use crate::rows::{MessageRow, moment, stamp};
 use crate::schema::messages;
 use crate::spending::micros;
@@ -27,17 +29,10 @@ const CLAIM: &str = "
       tries, dead, reason, in_doubt_with, masked, merchant, due.doubted";
 
 /// Moves a message from the queue to the record of what became of it, if this is still its lease. If no lease is named, a dead
-/// letter has arrived after all. One that has expired gives back what it has spent, as in [`DIE`].
+/// letter has arrived after all.
 const LEAVE: &str = "
     WITH gone AS (DELETE FROM messages WHERE id = $1 AND (NOT dead OR $5 IN ('sent', 'delivered'))
-      AND ($2 IS NULL OR (tries = $2 AND NOT dead)) RETURNING *),
-    owed AS MATERIALIZED (
-      SELECT spending.purse, spending.span, spending.start, reservations.amount FROM gone
-      JOIN reservations ON reservations.message = gone.id AND reservations.tries = $2 - 1
-      JOIN spending USING (purse, span, start)
-      WHERE $5 = 'expired' ORDER BY spending.purse = 'all', spending.span = 'day' FOR UPDATE OF spending),
-    back AS (UPDATE spending SET amount = greatest(spending.amount - owed.amount, 0) FROM owed
-      WHERE spending.purse = owed.purse AND spending.span = owed.span AND spending.start = owed.start)
+      AND ($2 IS NULL OR (tries = $2 AND NOT dead)) RETURNING *)
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
     SELECT id, kind, attempt, masked, $3, $4, $5, tries, queued_at, $6 FROM gone";
 
@@ -58,23 +53,51 @@ const LEAVE_AT_COST: &str = "
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
     SELECT id, kind, attempt, masked, $3, $4, 'sent', tries, queued_at, $5 FROM gone";
 
-/// Gives a message up. What it has spent is given back if every try before is known to have failed, in the order in which commits spend.
-const DIE: &str = "
-    WITH given_up AS (UPDATE messages SET dead = true, reason = $3 WHERE id = $1 AND tries = $2 AND NOT dead RETURNING id),
+/// Gives a message up that `given_up` names. What it has spent is given back if every try before is known to have failed, in the order in which commits
+/// spend; and then its code was never sent, unless it was never to be.
+macro_rules! give_up {
+    ($given_up:literal) => {
+        concat!(
+            "WITH ",
+            $given_up,
+            ",
     owed AS MATERIALIZED (
       SELECT spending.purse, spending.span, spending.start, reservations.amount FROM given_up
       JOIN reservations ON reservations.message = given_up.id AND reservations.tries = $2 - 1
       JOIN spending USING (purse, span, start)
-      ORDER BY spending.purse = 'all', spending.span = 'day' FOR UPDATE OF spending)
-    UPDATE spending SET amount = greatest(spending.amount - owed.amount, 0) FROM owed
-      WHERE spending.purse = owed.purse AND spending.span = owed.span AND spending.start = owed.start";
+      ORDER BY spending.purse = 'all', spending.span = 'day' FOR UPDATE OF spending),
+    back AS (UPDATE spending SET amount = greatest(spending.amount - owed.amount, 0) FROM owed
+      WHERE spending.purse = owed.purse AND spending.span = owed.span AND spending.start = owed.start)
+    UPDATE sent_codes SET price = NULL FROM given_up
+      WHERE sent_codes.at = given_up.queued_at AND sent_codes.message = given_up.id AND sent_codes.tries = $2 - 1
+        AND sent_codes.price IS NOT NULL
+    RETURNING sent_codes.message, sent_codes.attempt, sent_codes.at, sent_codes.country, sent_codes.number_range, sent_codes.block,
+      sent_codes.price, sent_codes.confirmed_at, sent_codes.took_of_range, sent_codes.tries"
+        )
+    };
+}
+
+/// Moves a leased message to the record as one that has expired.
+const EXPIRE: &str = give_up!(
+    "given_up AS (DELETE FROM messages WHERE id = $1 AND tries = $2 AND NOT dead RETURNING *),
+    kept AS (
+      INSERT INTO deliveries (id, kind, attempt, recipient, state, tries, queued_at, changed_at)
+      SELECT id, kind, attempt, masked, 'expired', tries, queued_at, $3 FROM given_up)"
+);
+
+/// Makes a leased message a dead letter.
+const DIE: &str = give_up!(
+    "given_up AS (UPDATE messages SET dead = true, reason = $3 WHERE id = $1 AND tries = $2 AND NOT dead RETURNING id, queued_at)"
+);
 
 /// Puts a message off, and notes that the try has failed.
 const RETRY: &str = "
     WITH put_off AS (
-      UPDATE messages SET due_at = $3, reason = $4 WHERE id = $1 AND tries = $2 AND NOT dead RETURNING id)
-    UPDATE reservations SET tries = $2 FROM put_off
-      WHERE reservations.message = put_off.id AND reservations.tries = $2 - 1";
+      UPDATE messages SET due_at = $3, reason = $4 WHERE id = $1 AND tries = $2 AND NOT dead RETURNING id, queued_at),
+    unpaid AS (UPDATE reservations SET tries = $2 FROM put_off
+      WHERE reservations.message = put_off.id AND reservations.tries = $2 - 1)
+    UPDATE sent_codes SET tries = $2 FROM put_off
+      WHERE sent_codes.at = put_off.queued_at AND sent_codes.message = put_off.id AND sent_codes.tries = $2 - 1";
 
 /// Puts a report on the record, where it changes anything; whether there is such a record. `$6` are the states it may follow, `$8`
 /// tells that it counts only from the provider that has sent the message.
@@ -119,7 +142,12 @@ impl Outbox for Postgres {
         self.write(async |connection| claim(connection, limit, now + lease, now).await).await
     }
 
-    async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
+    async fn settle(
+        &self,
+        id: MessageId,
+        tries: u32,
+        settlement: Settlement,
+    ) -> Result<Option<SentCode>, Unavailable> {
         self.write(async |connection| settle(connection, id, tries, settlement).await).await
     }
 
@@ -193,7 +221,7 @@ async fn settle(
     id: MessageId,
     tries: u32,
     settlement: Settlement,
-) -> Result<(), Failure> {
+) -> Result<Option<SentCode>, Failure> {
     let leased = messages::table
         .filter(messages::id.eq(id.uuid()))
         .filter(messages::tries.eq(i64::from(tries)))
@@ -215,7 +243,11 @@ async fn settle(
                 .await?;
         }
         Settlement::Expired { at } => {
-            leave(connection, id, Some(tries), None, None, DeliveryState::Expired, at).await?;
+            let expire = sql_query(EXPIRE)
+                .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+                .bind::<BigInt, _>(i64::from(tries))
+                .bind::<Timestamptz, _>(stamp(at));
+            return unsent(Prepared(expire).load(&mut &*connection).await?);
         }
         Settlement::Retry { at, reason } => {
             let retry = sql_query(RETRY)
@@ -238,10 +270,15 @@ async fn settle(
                 .bind::<diesel::sql_types::Uuid, _>(id.uuid())
                 .bind::<BigInt, _>(i64::from(tries))
                 .bind::<Text, _>(reason);
-            Prepared(die).execute(&mut &*connection).await?;
+            return unsent(Prepared(die).load(&mut &*connection).await?);
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// The code of a message that was given up, if there was one and nobody can have taken it.
+fn unsent(codes: Vec<SentCodeRow>) -> Result<Option<SentCode>, Failure> {
+    Ok(codes.into_iter().next().map(SentCodeRow::sent).transpose()?)
 }
 
 /// Whether there was such a message in the queue.

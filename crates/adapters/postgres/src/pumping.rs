@@ -4,12 +4,12 @@ use diesel::dsl::sql;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{
     ExpressionMethods as _, Insertable, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _,
-    QueryResult, Queryable, Selectable, SelectableHelper as _, sql_query,
+    QueryResult, Queryable, QueryableByName, Selectable, SelectableHelper as _, sql_query,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
-use vestibule_domain::limits::{AddressBlock, Limit};
+use vestibule_domain::limits::{AddressBlock, Limit, Unit};
 use vestibule_domain::pumping::{HeldCodes, Reason, SentCode, TracedCode, Traffic};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, Country, MessageId, NumberRange};
@@ -27,7 +27,7 @@ const RECORD: &str = "
     SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
       $8::boolean[], $9::bigint[], $10::bigint[])";
 
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = sent_codes, treat_none_as_default_value = false)]
 pub(crate) struct SentCodeRow {
     message: Uuid,
@@ -38,6 +38,10 @@ pub(crate) struct SentCodeRow {
     block: String,
     price: Option<i64>,
     confirmed_at: Option<OffsetDateTime>,
+    /// Whether it took a unit of its range's budget.
+    took_of_range: bool,
+    /// After how many tries it is certain that nobody has taken it.
+    tries: i64,
 }
 
 #[derive(Queryable, Selectable)]
@@ -118,7 +122,7 @@ pub(crate) async fn record(connection: &AsyncPgConnection, held: &[(Uuid, HeldCo
 }
 
 impl SentCodeRow {
-    pub(crate) fn of(SentCode { message, attempt, traffic, price, at }: &SentCode) -> Self {
+    pub(crate) fn of(SentCode { message, attempt, traffic, price, range_unit, at }: &SentCode) -> Self {
         Self {
             message: message.uuid(),
             attempt: attempt.uuid(),
@@ -128,18 +132,25 @@ impl SentCodeRow {
             block: traffic.block.ip().to_string(),
             price: price.map(micros),
             confirmed_at: None,
+            took_of_range: *range_unit == Unit::Taken,
+            tries: 0,
         }
     }
 
     fn load(self, provider: Option<String>) -> Result<TracedCode, Unreadable> {
-        let sent = SentCode {
+        let confirmed_at = self.confirmed_at.map(moment);
+        Ok(TracedCode { sent: self.sent()?, confirmed_at, provider })
+    }
+
+    pub(crate) fn sent(self) -> Result<SentCode, Unreadable> {
+        Ok(SentCode {
             message: MessageId::new(self.message),
             attempt: AttemptId::new(self.attempt),
             traffic: traffic(self.country.as_deref(), &self.number_range, &self.block)?,
             price: self.price.map(money),
+            range_unit: if self.took_of_range { Unit::Taken } else { Unit::Kept },
             at: moment(self.at),
-        };
-        Ok(TracedCode { sent, confirmed_at: self.confirmed_at.map(moment), provider })
+        })
     }
 }
 

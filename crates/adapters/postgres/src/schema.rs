@@ -236,6 +236,8 @@ diesel::table! {
         block -> Text,
         price -> Nullable<BigInt>,
         confirmed_at -> Nullable<Timestamptz>,
+        took_of_range -> Bool,
+        tries -> BigInt,
     }
 }
 

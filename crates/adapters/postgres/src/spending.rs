@@ -11,8 +11,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
 use uuid::Uuid;
 use vestibule_domain::MessageId;
-use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Correction, Money, Purse, Spend, Spent, Window};
+use vestibule_domain::spending::{Correction, Money, Purse, Spend, Spent, Unsent, Window};
 use vestibule_port_storage::CommitError;
 
 use crate::connection::unavailable;
@@ -72,26 +71,17 @@ pub(crate) struct AddUp {
     purse: String,
     span: &'static str,
     start: OffsetDateTime,
-    /// What must be there.
     amount: i64,
-    /// How much of it is spent.
-    spent: i64,
     ceiling: i64,
 }
 
 impl AddUp {
     pub(crate) fn new(spend: &Spend) -> Self {
-        let amount = micros(spend.amount);
-        let spent = match spend.unit {
-            Unit::Taken => amount,
-            Unit::Kept => 0,
-        };
         Self {
             purse: spend.purse.to_string(),
             span: spend.window.as_str(),
             start: stamp(spend.start),
-            amount,
-            spent,
+            amount: micros(spend.amount),
             ceiling: micros(spend.ceiling),
         }
     }
@@ -106,13 +96,11 @@ impl QueryFragment<Pg> for AddUp {
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.start)?;
         out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&self.spent)?;
+        out.push_bind_param::<BigInt, _>(&self.amount)?;
         out.push_sql(
             ") ON CONFLICT (purse, span, start) DO UPDATE SET amount = spending.amount + excluded.amount \
-             WHERE spending.amount + ",
+             WHERE spending.amount + excluded.amount <= ",
         );
-        out.push_bind_param::<BigInt, _>(&self.amount)?;
-        out.push_sql(" <= ");
         out.push_bind_param::<BigInt, _>(&self.ceiling)?;
         out.push_sql(" RETURNING purse");
         Ok(())
@@ -165,7 +153,7 @@ impl QueryFragment<Pg> for PutRight {
     }
 }
 
-/// What was spent for a message, to be corrected when it is known what it cost.
+/// What was spent for a message that is to be sent, to be corrected when it is known what it cost.
 #[derive(Insertable)]
 #[diesel(table_name = reservations)]
 pub(crate) struct ReservationRow {
@@ -180,7 +168,7 @@ pub(crate) struct ReservationRow {
 
 impl ReservationRow {
     pub(crate) fn of(message: MessageId, spends: &[Spend]) -> impl Iterator<Item = Self> {
-        spends.iter().filter(|spend| spend.unit == Unit::Taken).map(move |spend| Self {
+        spends.iter().filter(|spend| spend.unsent == Unsent::Returned).map(move |spend| Self {
             message: message.uuid(),
             purse: spend.purse.to_string(),
             span: spend.window.as_str(),

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure fails the test")]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,11 +14,11 @@ use url::Url;
 use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
-use vestibule_domain::pumping::{CountryNorm, Mode, Part, PumpingGuard, SentCode, Traffic};
+use vestibule_domain::pumping::{Mode, Part, PumpingGuard, SentCode, Traffic};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::sign_in::SignInGuard;
-use vestibule_domain::spending::{Money, Purse, Spend, Window};
+use vestibule_domain::spending::{Money, Purse, Spend, Unsent, Window};
 use vestibule_domain::{
     Account, AccountKind, AttemptId, Claim, ClientAddress, FactId, Generation, MessageId, OneTimeCode,
     OneTimeCodes, Origin, PasswordHash, PhoneNumber, ProfileField, ProfilePatch, RefreshToken, Refreshed,
@@ -188,7 +187,7 @@ async fn spend(storage: &Postgres, phone: &PhoneNumber, count: &mut impl FnMut(&
         window: Window::Day,
         start: Window::Day.start(NOW),
         amount: Money::from_micros(9),
-        unit: Unit::Taken,
+        unsent: Unsent::Returned,
         ceiling: Money::from_micros(1_000_000),
         rest: Window::Day.rest(NOW),
     };
@@ -200,18 +199,12 @@ async fn spend(storage: &Postgres, phone: &PhoneNumber, count: &mut impl FnMut(&
 }
 
 fn guard() -> PumpingGuard {
-    PumpingGuard {
-        mode: Mode::Enforce,
-        norm: CountryNorm { confirmed_percent: 25, unconfirmed: 1000 },
-        countries: HashMap::new(),
-        unconfirmed_per_range: 50,
-        unconfirmed_per_block: 100,
-        forget_after: Duration::from_hours(24),
-    }
+    PumpingGuard { mode: Mode::Enforce, ..PumpingGuard::default() }
 }
 
 fn sent_code(id: Uuid, traffic: Traffic) -> SentCode {
-    SentCode { message: MessageId::new(id), attempt: AttemptId::new(id), traffic, price: None, at: NOW }
+    let (message, attempt) = (MessageId::new(id), AttemptId::new(id));
+    SentCode { message, attempt, traffic, price: None, range_unit: Unit::Taken, at: NOW }
 }
 
 /// From the first sign-in of an account to its end.

@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use diesel::dsl::min;
 use diesel::prelude::*;
 use time::UtcDateTime;
+use vestibule_domain::pumping::SentCode;
 use vestibule_domain::{DeliveryState, MessageId};
 use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
 use crate::rows::{DeliveryRow, MessageRow, bytes, millis, moment};
 use crate::schema::{deliveries, messages};
-use crate::{Failure, Sqlite, spending};
+use crate::{Failure, Sqlite, pumping, spending};
 
 #[async_trait]
 impl Outbox for Sqlite {
@@ -24,9 +25,13 @@ impl Outbox for Sqlite {
         Ok(claimed)
     }
 
-    async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
-        self.write(move |connection| settle(connection, id, tries, settlement)).await?;
-        Ok(())
+    async fn settle(
+        &self,
+        id: MessageId,
+        tries: u32,
+        settlement: Settlement,
+    ) -> Result<Option<SentCode>, Unavailable> {
+        Ok(self.write(move |connection| settle(connection, id, tries, settlement)).await?)
     }
 
     async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
@@ -76,12 +81,13 @@ fn settle(
     id: MessageId,
     tries: u32,
     settlement: Settlement,
-) -> Result<(), Failure> {
+) -> Result<Option<SentCode>, Failure> {
     let leased = messages::table
         .filter(messages::id.eq(bytes(id.uuid())))
         .filter(messages::tries.eq(i64::from(tries)))
         .filter(messages::dead.eq(false));
     spending::settle(connection, id, tries, &settlement)?;
+    let unsent = pumping::settle(connection, id, tries, &settlement)?;
     match settlement {
         Settlement::Sent { provider, reference, cost: _, at } => {
             let row = diesel::delete(leased).get_result::<MessageRow>(connection).optional()?;
@@ -108,7 +114,7 @@ fn settle(
             diesel::update(leased).set(set).execute(connection)?;
         }
     }
-    Ok(())
+    Ok(unsent)
 }
 
 fn keep(connection: &mut SqliteConnection, delivery: Option<DeliveryRow>) -> Result<(), Failure> {

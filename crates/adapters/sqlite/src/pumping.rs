@@ -2,20 +2,21 @@
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool};
 use uuid::Uuid;
-use vestibule_domain::limits::{AddressBlock, Limit, Step};
+use vestibule_domain::limits::{AddressBlock, Limit, Step, Unit};
 use vestibule_domain::pumping::{HeldCodes, Reason, SentCode, TracedCode, Traffic};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, Country, MessageId, NumberRange};
-use vestibule_port_storage::{Budgets, Level, Page};
+use vestibule_port_storage::{Budgets, Level, Page, Settlement};
 
 use crate::Failure;
 use crate::rows::{Unreadable, bytes, count, millis, moment, optional_moment, uuid};
 use crate::schema::{deliveries, held_codes, limits, sent_codes};
 use crate::spending::micros;
 
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = sent_codes, treat_none_as_default_value = false)]
 pub(crate) struct SentCodeRow {
     message: Vec<u8>,
@@ -26,6 +27,10 @@ pub(crate) struct SentCodeRow {
     block: String,
     price: Option<i64>,
     confirmed_at: Option<i64>,
+    /// Whether it took a unit of its range's budget.
+    took_of_range: bool,
+    /// After how many tries it is certain that nobody has taken it.
+    tries: i64,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -114,8 +119,41 @@ pub(crate) fn budgets_in_use(
     Ok(budgets)
 }
 
+/// Notes that the leased try with a code has failed as well.
+const KNOWN_TO_HAVE_FAILED: &str = "
+    UPDATE sent_codes SET tries = ?2 FROM messages
+    WHERE messages.id = ?1 AND messages.tries = ?2 AND NOT messages.dead
+      AND sent_codes.at = messages.queued_at AND sent_codes.message = messages.id AND sent_codes.tries = ?2 - 1";
+
+/// Takes its price from the code of a leased message that is given up, if every try before is known to have failed.
+const NEVER_SENT: &str = "
+    UPDATE sent_codes SET price = NULL FROM messages
+    WHERE messages.id = ?1 AND messages.tries = ?2 AND NOT messages.dead
+      AND sent_codes.at = messages.queued_at AND sent_codes.message = messages.id AND sent_codes.tries = ?2 - 1
+      AND sent_codes.price IS NOT NULL
+    RETURNING sent_codes.message, sent_codes.attempt, sent_codes.at, sent_codes.country, sent_codes.number_range,
+      sent_codes.block, sent_codes.price, sent_codes.confirmed_at, sent_codes.took_of_range, sent_codes.tries";
+
+/// What becomes of the code of a leased message that is settled so, before it is; the code, if it was never sent.
+pub(crate) fn settle(
+    connection: &mut SqliteConnection,
+    message: MessageId,
+    tries: u32,
+    settlement: &Settlement,
+) -> Result<Option<SentCode>, Failure> {
+    let statement = match settlement {
+        Settlement::Sent { .. } | Settlement::InDoubt { .. } => return Ok(None),
+        Settlement::Retry { .. } => KNOWN_TO_HAVE_FAILED,
+        Settlement::Expired { .. } | Settlement::Dead { .. } => NEVER_SENT,
+    };
+    let (message, tries) = (bytes(message.uuid()), i64::from(tries));
+    let query = sql_query(statement).bind::<Binary, _>(message).bind::<BigInt, _>(tries);
+    let unsent: Option<SentCodeRow> = query.get_result(connection).optional()?;
+    Ok(unsent.map(SentCodeRow::sent).transpose()?)
+}
+
 impl SentCodeRow {
-    pub(crate) fn of(SentCode { message, attempt, traffic, price, at }: &SentCode) -> Self {
+    pub(crate) fn of(SentCode { message, attempt, traffic, price, range_unit, at }: &SentCode) -> Self {
         let (country, number_range, block) = columns(traffic);
         Self {
             message: bytes(message.uuid()),
@@ -126,18 +164,25 @@ impl SentCodeRow {
             block,
             price: price.map(micros),
             confirmed_at: None,
+            took_of_range: *range_unit == Unit::Taken,
+            tries: 0,
         }
     }
 
     fn load(self, provider: Option<String>) -> Result<TracedCode, Unreadable> {
-        let sent = SentCode {
+        let confirmed_at = optional_moment(self.confirmed_at)?;
+        Ok(TracedCode { sent: self.sent()?, confirmed_at, provider })
+    }
+
+    pub(crate) fn sent(self) -> Result<SentCode, Unreadable> {
+        Ok(SentCode {
             message: MessageId::new(uuid(&self.message)?),
             attempt: AttemptId::new(uuid(&self.attempt)?),
             traffic: traffic(self.country.as_deref(), &self.number_range, &self.block)?,
             price: self.price.map(money),
+            range_unit: if self.took_of_range { Unit::Taken } else { Unit::Kept },
             at: moment(self.at)?,
-        };
-        Ok(TracedCode { sent, confirmed_at: optional_moment(self.confirmed_at)?, provider })
+        })
     }
 }
 

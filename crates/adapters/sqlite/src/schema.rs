@@ -235,6 +235,8 @@ diesel::table! {
         block -> Text,
         price -> Nullable<BigInt>,
         confirmed_at -> Nullable<BigInt>,
+        took_of_range -> Bool,
+        tries -> BigInt,
     }
 }
 

@@ -5,8 +5,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary};
 use time::UtcDateTime;
 use vestibule_domain::MessageId;
-use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Correction, Money, Purse, Spend, Spent, Window};
+use vestibule_domain::spending::{Correction, Money, Purse, Spend, Spent, Unsent, Window};
 use vestibule_port_storage::{CommitError, Settlement};
 
 use crate::Failure;
@@ -68,13 +67,13 @@ pub(crate) fn correct(connection: &mut SqliteConnection, correction: &Correction
     Ok(())
 }
 
-/// Notes what was spent for the message, to be corrected when it is known what it cost.
+/// Notes what was spent for the message, unless it is never to be sent, to be corrected when it is known what it cost.
 pub(crate) fn reserve(
     connection: &mut SqliteConnection,
     message: MessageId,
     spends: &[Spend],
 ) -> Result<(), Refused> {
-    for spend in spends.iter().filter(|spend| spend.unit == Unit::Taken) {
+    for spend in spends.iter().filter(|spend| spend.unsent == Unsent::Returned) {
         let row = (
             reservations::message.eq(bytes(message.uuid())),
             reservations::purse.eq(spend.purse.to_string()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 use vestibule_application::{Application, Derivation, HeldBack, MasterKeys, Settings};
 use vestibule_domain::limits::{Quotas, StepQuotas};
-use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
+use vestibule_domain::pumping::{Mode, PumpingGuard};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
@@ -151,15 +151,7 @@ fn settings(conceal_accounts: bool) -> Settings {
             keyed_request: step,
         },
         spending: Budget::default(),
-        // The defaults.
-        pumping: PumpingGuard {
-            mode: Mode::Enforce,
-            norm: CountryNorm { confirmed_percent: 25, unconfirmed: 1000 },
-            countries: HashMap::new(),
-            unconfirmed_per_range: 50,
-            unconfirmed_per_block: 100,
-            forget_after: DAY,
-        },
+        pumping: PumpingGuard { mode: Mode::Enforce, ..PumpingGuard::default() },
         guard: GuardRules { attempts: 10, lock: Duration::from_mins(15) },
         conceal_accounts,
         min_age_years: 18,

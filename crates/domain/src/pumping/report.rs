@@ -19,11 +19,11 @@ pub struct Row {
     pub confirmed: u64,
     /// What the sent ones cost.
     pub cost: Money,
-    /// Codes that were held back.
+    /// Requests for codes that were held back, of which one client may have made many.
     pub held_back: u64,
-    /// Codes that would have been held back if the guard had not only observed. They are among those that were sent, too.
+    /// Requests that would have been held back if the guard had not only observed. Their codes are among those that were sent, too.
     pub objected_to: u64,
-    /// What those that were held back would have cost.
+    /// What those that were held back would have cost, had each got a code.
     pub spared: Money,
 }
 

@@ -29,6 +29,7 @@ fn code(traffic: Traffic, at: UtcDateTime, comes_back_after: Option<Duration>) -
         attempt: AttemptId::new(Uuid::nil()),
         traffic,
         price: Some(Money::from_micros(50_000)),
+        range_unit: Unit::Taken,
         at,
     };
     TracedCode { sent, confirmed_at: comes_back_after.map(|after| at + after), provider: None }

@@ -2,8 +2,7 @@ use std::collections::HashMap;
 
 use time::UtcDateTime;
 
-use super::{Money, Purse, Spend, Window};
-use crate::limits::Unit;
+use super::{Money, Purse, Spend, Unsent, Window};
 use crate::{Content, Country, PhoneNumber};
 
 /// The most that may be spent.
@@ -73,7 +72,9 @@ impl Prices {
 pub enum Audience {
     /// Anybody who has typed a number.
     Newcomer,
-    /// Who has an account, and so has proved to hold the number.
+    /// Whoever says to have the number's account, from a device that it does not know: its owner with a new one, or somebody who knows the number.
+    Claimant,
+    /// Who has an account, and so has proved to hold the number; and asks from a device that it knows, if anybody asks.
     Customer,
 }
 
@@ -121,10 +122,16 @@ pub struct Budget {
 impl Budget {
     /// What a message to the number must find: in the purse of its country, then in that of all, where every commit meets.
     #[must_use]
-    pub fn spends(&self, to: &PhoneNumber, audience: Audience, unit: Unit, now: UtcDateTime) -> Vec<Spend> {
+    pub fn spends(
+        &self,
+        to: &PhoneNumber,
+        audience: Audience,
+        unsent: Unsent,
+        now: UtcDateTime,
+    ) -> Vec<Spend> {
         let amount = self.prices.of(to);
         let purses = to.country().map(Purse::Country).into_iter().chain([Purse::All]);
-        purses.flat_map(|purse| self.in_windows(purse, amount, audience, unit, now)).collect()
+        purses.flat_map(|purse| self.in_windows(purse, amount, audience, unsent, now)).collect()
     }
 
     /// What a message to the number must find in the purse of the provider that it is handed to; nothing to find, where that has no ceiling.
@@ -138,7 +145,7 @@ impl Budget {
     ) -> Vec<Spend> {
         let Some(ProviderBudget { prices, .. }) = self.providers.get(provider) else { return Vec::new() };
         let purse = Purse::Provider(provider.to_owned());
-        self.in_windows(purse, prices.of(to), audience, Unit::Taken, now).collect()
+        self.in_windows(purse, prices.of(to), audience, Unsent::Returned, now).collect()
     }
 
     fn in_windows(
@@ -146,14 +153,14 @@ impl Budget {
         purse: Purse,
         amount: Money,
         audience: Audience,
-        unit: Unit,
+        unsent: Unsent,
         now: UtcDateTime,
     ) -> impl Iterator<Item = Spend> {
         let (ceiling, share) = (self.ceiling(&purse), self.share(audience));
         Window::ALL.into_iter().filter_map(move |window| {
             let ceiling = ceiling.of(window)?.percent(share);
             let (purse, start, rest) = (purse.clone(), window.start(now), window.rest(now));
-            Some(Spend { purse, window, start, amount, unit, ceiling, rest })
+            Some(Spend { purse, window, start, amount, unsent, ceiling, rest })
         })
     }
 
@@ -183,6 +190,7 @@ impl Budget {
     pub const fn share(&self, audience: Audience) -> u8 {
         match audience {
             Audience::Newcomer => 100_u8.saturating_sub(self.reserve_percent),
+            Audience::Claimant => 100_u8.saturating_sub(self.reserve_percent / 2),
             Audience::Customer => 100,
         }
     }
@@ -302,7 +310,7 @@ mod tests {
         assert_eq!(spends("a", Audience::Customer)[0].ceiling, money("10"));
         assert_eq!(spends("b", Audience::Customer), []);
         assert_eq!(spends("c", Audience::Customer), []);
-        assert!(budget.spends(&to, Audience::Newcomer, Unit::Taken, NOW).is_empty());
+        assert!(budget.spends(&to, Audience::Newcomer, Unsent::Returned, NOW).is_empty());
     }
 
     #[test]
@@ -355,13 +363,14 @@ mod tests {
             ..Budget::default()
         };
         let ceilings = |audience| {
-            let spends = budget.spends(&to, audience, Unit::Taken, NOW);
+            let spends = budget.spends(&to, audience, Unsent::Returned, NOW);
             spends
                 .iter()
                 .map(|spend| format!("{} {} {}", spend.purse, spend.window.as_str(), spend.ceiling))
                 .collect::<Vec<_>>()
         };
         assert_eq!(ceilings(Audience::Newcomer), ["country:GB day 40.00", "all hour 8.00", "all day 80.00"]);
+        assert_eq!(ceilings(Audience::Claimant), ["country:GB day 45.00", "all hour 9.00", "all day 90.00"]);
         assert_eq!(
             ceilings(Audience::Customer),
             ["country:GB day 50.00", "all hour 10.00", "all day 100.00"]

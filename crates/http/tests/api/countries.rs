@@ -58,6 +58,17 @@ async fn nobody_knows_where_a_developers_own_machine_is() {
     assert_eq!(outcome(&Backstage::new(&options), PHONE).await, Admitted);
 }
 
+#[actix_web::test]
+async fn who_comes_from_nowhere_known_can_be_refused_beside_a_list_of_blocked_countries() {
+    for blocked in ["KP", ""] {
+        for (client_country, expected) in [(None, Address), (Some("DE"), Admitted)] {
+            let client_countries = rule_with("", blocked, OfNoCountry::Refused);
+            let options = Options { client_country, client_countries, ..Options::default() };
+            assert_eq!(outcome(&Backstage::new(&options), PHONE).await, expected, "{blocked}");
+        }
+    }
+}
+
 #[rstest]
 #[case::blocked("", "FR", FRENCH, Number)]
 #[case::not_blocked("", "FR", PHONE, Admitted)]

@@ -19,7 +19,7 @@ use vestibule_application::{
     Wording,
 };
 use vestibule_domain::limits::{Quotas, StepQuotas};
-use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
+use vestibule_domain::pumping::{Mode, PumpingGuard};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Rules;
 use vestibule_domain::sign_in::GuardRules;
@@ -29,7 +29,7 @@ use vestibule_domain::{
     OneTimeCode, OneTimeCodes as _, PasswordPolicy, PhoneNumber, Recipient, SessionLives, TestNumber,
     TestNumbers, Zxcvbn,
 };
-use vestibule_http::{Http, Partners, Services};
+use vestibule_http::{Http, Partners, Services, Underway};
 use vestibule_port_security::mocks::MockPasswordHasher;
 use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
@@ -88,11 +88,9 @@ pub(crate) fn quotas(change: impl FnOnce(&mut Quotas)) -> Quotas {
 pub(crate) fn pumping_guard(change: impl FnOnce(&mut PumpingGuard)) -> PumpingGuard {
     let mut guard = PumpingGuard {
         mode: Mode::Enforce,
-        norm: CountryNorm { confirmed_percent: 25, unconfirmed: 1000 },
-        countries: HashMap::new(),
         unconfirmed_per_range: 1000,
         unconfirmed_per_block: 1000,
-        forget_after: DAY,
+        ..PumpingGuard::default()
     };
     change(&mut guard);
     guard
@@ -152,7 +150,8 @@ impl Default for Options {
 
 /// A rule that refuses whom no country is known of, if only some are allowed.
 pub(crate) fn rule(allowed: &str, blocked: &str) -> CountryRule {
-    rule_with(allowed, blocked, OfNoCountry::Refused)
+    let of_none = if allowed.is_empty() { OfNoCountry::Admitted } else { OfNoCountry::Refused };
+    rule_with(allowed, blocked, of_none)
 }
 
 pub(crate) fn rule_with(allowed: &str, blocked: &str, of_none: OfNoCountry) -> CountryRule {
@@ -204,6 +203,7 @@ impl Backstage {
             audience: "app".to_owned(),
             partners: options.partners.clone(),
             services: Services::new([("billing", "a secret of billing")]),
+            underway: Underway::default(),
         };
         Self { clock, storage, hasher, derivation, last_received: Mutex::default(), http: Data::new(http) }
     }

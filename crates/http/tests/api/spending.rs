@@ -9,8 +9,8 @@ use vestibule_port_security::Clock as _;
 use vestibule_port_storage::Storage as _;
 
 use crate::harness::{
-    Backstage, Options, PASSWORD, PHONE, TEST_CODE, TEST_PHONE, add_email, ask_reset, call, change_password,
-    confirm, refresh, resend, reset, sign_in, sign_up,
+    Backstage, Call, Options, PASSWORD, PHONE, TEST_CODE, TEST_PHONE, add_email, ask_reset, call,
+    change_password, confirm, refresh, resend, reset, sign_in, sign_up,
 };
 
 fn phone(number: u32) -> String {
@@ -28,13 +28,18 @@ fn five_messages() -> Budget {
     }
 }
 
+/// From the device that the account was opened with.
+fn hers(call: Call) -> Call {
+    call.header("x-fingerprint", "hers")
+}
+
 #[actix_web::test]
 async fn at_the_ceiling_nobody_new_gets_a_message_and_customers_do() {
     let backstage = Backstage::new(&Options { spending: five_messages(), ..Options::default() });
     let routes = backstage.routes().await;
-    assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
+    assert_eq!(hers(sign_up(PHONE)).send(&routes).await.status, 200);
     let code = backstage.received(PHONE).await.unwrap();
-    assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
+    assert_eq!(hers(confirm(PHONE, &code)).send(&routes).await.status, 200);
     for number in 1..4 {
         assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
     }
@@ -44,7 +49,12 @@ async fn at_the_ceiling_nobody_new_gets_a_message_and_customers_do() {
     assert_eq!(backstage.received(&phone(4)).await, None);
     backstage.clock.advance(Duration::from_mins(1));
     assert_eq!(resend(&phone(1)).send(&routes).await.status, 429);
-    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    // Half of what is kept is for devices that the number knows.
+    let [unnamed, unknown] = [ask_reset(PHONE), ask_reset(PHONE).header("x-fingerprint", "new")];
+    for claimant in [unnamed, unknown] {
+        assert_eq!(claimant.send(&routes).await.status, 429);
+    }
+    assert_eq!(hers(ask_reset(PHONE)).send(&routes).await.status, 200);
     assert!(backstage.received(PHONE).await.is_some());
     backstage.clock.advance(Duration::from_mins(59));
     assert_eq!(sign_up(&phone(4)).send(&routes).await.status, 200);
@@ -54,17 +64,13 @@ async fn at_the_ceiling_nobody_new_gets_a_message_and_customers_do() {
 async fn an_empty_purse_does_not_tell_who_has_an_account() {
     let backstage = Backstage::new(&Options { spending: five_messages(), ..Options::default() });
     let routes = backstage.routes().await;
-    assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
+    assert_eq!(hers(sign_up(PHONE)).send(&routes).await.status, 200);
     let code = backstage.received(PHONE).await.unwrap();
-    assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
-    // A request that sends nothing costs nothing.
-    for number in 1..7 {
-        assert_eq!(ask_reset(&phone(number)).send(&routes).await.status, 200);
-    }
+    assert_eq!(hers(confirm(PHONE, &code)).send(&routes).await.status, 200);
     for number in 11..14 {
         assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
     }
-    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    assert_eq!(hers(ask_reset(PHONE)).send(&routes).await.status, 200);
     backstage.clock.advance(Duration::from_mins(1));
     let [known, unknown] = [PHONE, &phone(1)].map(ask_reset);
     let (known, unknown) = (known.send(&routes).await, unknown.send(&routes).await);
@@ -73,19 +79,42 @@ async fn an_empty_purse_does_not_tell_who_has_an_account() {
 }
 
 #[actix_web::test]
-async fn a_concealed_number_is_refused_like_any_other_and_costs_what_it_is_sent() {
+async fn the_last_message_of_a_ceiling_does_not_tell_who_has_an_account() {
+    let after_a_reset_of = async |asked: &str| {
+        let backstage = Backstage::new(&Options { spending: five_messages(), ..Options::default() });
+        let routes = backstage.routes().await;
+        assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
+        let code = backstage.received(PHONE).await.unwrap();
+        assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
+        for number in 1..3 {
+            assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
+        }
+        // One message is left to newcomers.
+        assert_eq!(ask_reset(asked).send(&routes).await.status, 200);
+        // What is never to be sent is dropped meanwhile.
+        backstage.received(asked).await;
+        let answer = sign_up(&phone(3)).send(&routes).await;
+        (answer.status, answer.header("retry-after").map(str::to_owned), messages_spent(&backstage).await)
+    };
+    let of_known = after_a_reset_of(PHONE).await;
+    assert_eq!(of_known, (429, Some("3600".to_owned()), 4));
+    assert_eq!(after_a_reset_of(&phone(9)).await, of_known);
+}
+
+#[actix_web::test]
+async fn a_concealed_number_is_refused_like_any_other_and_costs_as_much() {
     let options = Options { conceal: true, spending: five_messages(), ..Options::default() };
     let backstage = Backstage::new(&options);
     let routes = backstage.routes().await;
     assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
     let code = backstage.received(PHONE).await.unwrap();
     assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
-    // The owner is told once.
+    // The owner is told once, and pays as if it were each time.
     for _ in 0..2 {
         backstage.clock.advance(Duration::from_mins(1));
         assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
     }
-    for (number, status) in [(1, 200), (2, 200), (3, 429)] {
+    for (number, status) in [(1, 200), (2, 429), (3, 429)] {
         assert_eq!(sign_up(&phone(number)).send(&routes).await.status, status);
     }
     backstage.clock.advance(Duration::from_mins(1));
@@ -139,9 +168,9 @@ const A_THIRD: &str = "a-third-horse-9";
 /// A customer with a confirmed address; the refresh token.
 async fn customer(backstage: &Backstage) -> (String, String) {
     let routes = backstage.routes().await;
-    assert_eq!(sign_up(PHONE).send(&routes).await.status, 200);
+    assert_eq!(hers(sign_up(PHONE)).send(&routes).await.status, 200);
     let code = backstage.received(PHONE).await.unwrap();
-    let tokens = confirm(PHONE, &code).send(&routes).await;
+    let tokens = hers(confirm(PHONE, &code)).send(&routes).await;
     let token = tokens.text_of("access_token");
     assert_eq!(add_email(&token, MAIL).send(&routes).await.status, 200);
     let link = backstage.received(MAIL).await.unwrap();
@@ -180,7 +209,7 @@ async fn without_money_for_a_notice_what_it_tells_of_is_done_and_mail_tells_it()
     for number in 1..4 {
         assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
     }
-    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    assert_eq!(hers(ask_reset(PHONE)).send(&routes).await.status, 200);
     let code = backstage.received(PHONE).await.unwrap();
     assert_eq!(messages_spent(&backstage).await, 5);
 

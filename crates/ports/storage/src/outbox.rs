@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
+use vestibule_domain::pumping::SentCode;
 use vestibule_domain::spending::Money;
 use vestibule_domain::{DeliveryState, Message, MessageId};
 
@@ -21,9 +22,9 @@ pub struct Claimed {
 /// What came of a try.
 ///
 /// Where a message ends in [`Expired`](Self::Expired) or [`Dead`](Self::Dead) and every try before has been settled with
-/// [`Retry`](Self::Retry), so that nobody can have been billed, what its commit has spent is given back with the settlement. Where it was
-/// [`Sent`](Self::Sent) for another cost than was spent, what was spent is corrected with the settlement, and so is the price of its
-/// [`SentCode`](vestibule_domain::pumping::SentCode): to more in any case, whatever the ceilings; to less only if every try before was settled with
+/// [`Retry`](Self::Retry), so that nobody can have been billed, what its commit has spent is given back with the settlement, and its [`SentCode`] has no
+/// price any more. Where it was [`Sent`](Self::Sent) for another cost than was spent, what was spent is corrected with the settlement, and so is the
+/// price of its [`SentCode`]: to more in any case, whatever the ceilings; to less only if every try before was settled with
 /// [`Retry`](Self::Retry), since another may have been billed too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
@@ -116,7 +117,15 @@ pub trait Outbox: Send + Sync {
     ) -> Result<Vec<Claimed>, Unavailable>;
 
     /// Ends the lease that `tries` names. MUST do nothing when the message has since been claimed again or settled.
-    async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable>;
+    ///
+    /// The code that has lost its price, as it stands now, for the guard against pumping to be given back what it took. MUST be answered at most once; it is
+    /// lost with the answer.
+    async fn settle(
+        &self,
+        id: MessageId,
+        tries: u32,
+        settlement: Settlement,
+    ) -> Result<Option<SentCode>, Unavailable>;
 
     /// Records what a provider says of a message; whether that needs no saying again.
     ///

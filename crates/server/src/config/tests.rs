@@ -133,6 +133,10 @@ fn an_error_names_the_key_and_not_a_secret() {
             "registration.allowed_ip_countries: GB is allowed and blocked, see `registration.blocked_ip_countries`",
         ),
         ("[registration]\nunknown_ip_country = 'deny'", "registration.unknown_ip_country"),
+        (
+            "[registration]\nunknown_ip_country = 'refuse'",
+            "registration.unknown_ip_country: `refuse` needs `registration.ip_country_database`",
+        ),
         ("[password]\nmin_strength = 5", "password.min_strength"),
         ("[sms]\nproviders = ['pigeon']", "sms.providers"),
         ("[sms]\nproviders = ['twilio']", "sms.twilio"),

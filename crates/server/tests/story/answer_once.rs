@@ -77,16 +77,8 @@ enum Leaves {
     Abruptly,
 }
 
-#[rstest]
-#[case::quietly(Leaves::Quietly)]
-#[case::abruptly(Leaves::Abruptly)]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_went_away_finds_its_answer(#[case] leaves: Leaves) {
-    // Hashing takes long enough to go away meanwhile, and not so long that it is given up on a busy machine.
-    let world = World::new(Database::Sqlite).await;
-    let world = world.with("HASHING__ITERATIONS", "2");
-    let service = world.start();
-    let body = json!({ "phone": phone(1), "password": PASSWORD });
+/// Sends a sign-up, and goes away while its password is hashed.
+async fn sign_up_and_leave(service: &Service, body: &Value, leaves: Leaves) {
     let connection = TcpStream::connect(service.url.strip_prefix("http://").unwrap()).await.unwrap();
     let request = format!(
         "POST /v2/mobile/signup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -100,6 +92,34 @@ async fn a_client_that_went_away_finds_its_answer(#[case] leaves: Leaves) {
         connection.set_zero_linger().unwrap();
     }
     drop(connection);
+}
+
+#[rstest]
+#[case::quietly(Leaves::Quietly)]
+#[case::abruptly(Leaves::Abruptly)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_went_away_finds_its_answer_after_a_stop(#[case] leaves: Leaves) {
+    let world = World::new(Database::Sqlite).await;
+    let world = world.with("HASHING__ITERATIONS", "2");
+    let service = world.start();
+    let body = json!({ "phone": phone(1), "password": PASSWORD });
+    sign_up_and_leave(&service, &body, leaves).await;
+    service.stop();
+    let again = post_once(&world.start(), "/v2/mobile/signup", &body).await;
+    assert_eq!((again.status, again.is_repeat), (200, true), "{}", again.text);
+}
+
+#[rstest]
+#[case::quietly(Leaves::Quietly)]
+#[case::abruptly(Leaves::Abruptly)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_went_away_finds_its_answer(#[case] leaves: Leaves) {
+    // Hashing takes long enough to go away meanwhile, and not so long that it is given up on a busy machine.
+    let world = World::new(Database::Sqlite).await;
+    let world = world.with("HASHING__ITERATIONS", "2");
+    let service = world.start();
+    let body = json!({ "phone": phone(1), "password": PASSWORD });
+    sign_up_and_leave(&service, &body, leaves).await;
     let mut again = post_once(&service, "/v2/mobile/signup", &body).await;
     while again.status == 409 {
         // Asking all the time would take the processor from whom is asked for.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Database, PATIENCE, World};
 use rstest::rstest;
+use vestibule_testkit::Behaviour;
 
 const CUSTOMER: &str = "+447400123456";
 
@@ -45,6 +46,7 @@ async fn a_range_is_closed_reported_and_replayed(#[case] database: Database) {
     });
     let report = report.await.expect("the report lacks something");
     assert!(report.contains("The guard is enforcing."), "{report}");
+    assert!(report.contains("Blocked and observed are requests"), "{report}");
     assert!(report.contains(": code:range:44787123: "), "{report}");
 
     let lax = world.directory.path().join("lax.toml");
@@ -54,6 +56,28 @@ async fn a_range_is_closed_reported_and_replayed(#[case] database: Database) {
     assert!(replay.contains(&format!(" {} Turned away:", 20 - sent)), "{replay}");
     let log = service.stop();
     assert_eq!(log.matches("too few codes come back").count(), 1, "{log}");
+}
+
+#[rstest]
+#[case(Database::Sqlite)]
+#[case(Database::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_provider_closes_no_range(#[case] database: Database) {
+    let world = World::new(database).await;
+    let world = world.with("GUARD__MODE", "enforce").with("GUARD__UNCONFIRMED_PER_RANGE", "1");
+    world.gateway.set_behaviour(Behaviour::Refuse { status: 400, code: 21211 });
+    let service = world.start();
+    for number in 10..20 {
+        assert_eq!(service.sign_up(&format!("+4478712345{number}")).await.status, 200, "{number}");
+        let has_come_back = async {
+            while world.command(&["guard", "report"]).contains(": code:range:") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, has_come_back).await.expect("what it took comes back");
+    }
+    let report = words(&world.command(&["guard", "report", "--since", "1h"]));
+    assert!(report.contains(" all 0 0 - "), "{report}");
 }
 
 /// With single spaces, as columns are of no matter.

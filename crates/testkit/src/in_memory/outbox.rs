@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
-use vestibule_domain::limits::Unit;
-use vestibule_domain::spending::{Correction, Money, Spend};
+use vestibule_domain::pumping::SentCode;
+use vestibule_domain::spending::{Correction, Money, Spend, Unsent};
 use vestibule_domain::{AttemptId, DeliveryState, Message, MessageId};
 use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
 
@@ -56,7 +56,12 @@ impl Outbox for InMemoryStorage {
         Ok(claimed.collect())
     }
 
-    async fn settle(&self, id: MessageId, tries: u32, settlement: Settlement) -> Result<(), Unavailable> {
+    async fn settle(
+        &self,
+        id: MessageId,
+        tries: u32,
+        settlement: Settlement,
+    ) -> Result<Option<SentCode>, Unavailable> {
         let mut state = self.up()?;
         if let Some(left) = state.settlements_to_refuse.checked_sub(1) {
             state.settlements_to_refuse = left;
@@ -65,8 +70,11 @@ impl Outbox for InMemoryStorage {
         let leased =
             |queued: &Queued| queued.message.id == id && queued.tries == tries && queued.dead.is_none();
         let Some(at_index) = state.messages.iter().position(leased) else {
-            return Ok(());
+            return Ok(None);
         };
+        let was_never_sent =
+            state.messages.get(at_index).is_some_and(|queued| queued.ends_unsent(&settlement));
+        let unsent = if was_never_sent { state.unsent(id) } else { None };
         let corrections = state.messages.get(at_index).map(|queued| queued.corrections(&settlement));
         for correction in corrections.unwrap_or_default() {
             state.correct(&correction);
@@ -97,7 +105,7 @@ impl Outbox for InMemoryStorage {
                 Settlement::Sent { .. } | Settlement::Expired { .. } => {}
             }
         }
-        Ok(())
+        Ok(unsent)
     }
 
     async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
@@ -161,23 +169,43 @@ impl Outbox for InMemoryStorage {
     }
 }
 
+impl State {
+    /// Takes the price from the code of a message that nobody has taken; the code, if it had one.
+    fn unsent(&mut self, message: MessageId) -> Option<SentCode> {
+        let mut codes = self.sent_codes.iter_mut().map(|(sent, _)| sent);
+        let sent = codes.find(|sent| sent.message == message && sent.price.is_some())?;
+        sent.price = None;
+        Some(*sent)
+    }
+}
+
 impl Queued {
     pub(super) fn new(message: Message, spends: &[Spend]) -> Self {
-        let taken = spends.iter().filter(|spend| spend.unit == Unit::Taken);
+        let returned = spends.iter().filter(|spend| spend.unsent == Unsent::Returned);
         Self {
             due_at: message.queued_at,
             message,
             tries: 0,
             dead: None,
             in_doubt_with: None,
-            spends: taken.cloned().collect(),
+            spends: returned.cloned().collect(),
             failed: 0,
         }
     }
 
+    /// Whether it is certain that nobody has taken it before the try that is going on.
+    const fn is_untaken(&self) -> bool {
+        self.failed + 1 == self.tries
+    }
+
+    /// Whether it was never sent, if the try that is going on ends so.
+    const fn ends_unsent(&self, settlement: &Settlement) -> bool {
+        matches!(settlement, Settlement::Expired { .. } | Settlement::Dead { .. }) && self.is_untaken()
+    }
+
     /// What becomes of the money for it, if the try that is going on ends so.
     fn corrections(&self, settlement: &Settlement) -> Vec<Correction> {
-        let is_first_bill = self.failed + 1 == self.tries;
+        let is_first_bill = self.is_untaken();
         let paid = match settlement {
             Settlement::Expired { .. } | Settlement::Dead { .. } => Some(Money::ZERO),
             Settlement::Sent { cost, .. } => *cost,

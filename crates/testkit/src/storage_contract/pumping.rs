@@ -10,7 +10,7 @@ use vestibule_domain::pumping::{HeldCodes, Reason, SentCode, TracedCode, Traffic
 use vestibule_domain::quota::Quota;
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, ClientAddress, Country, MessageId, NumberRange};
-use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Storage, Sweep};
+use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Settlement, Storage, Sweep};
 
 use super::{NOW, after, id, message, origin, phone, race, sent};
 
@@ -130,6 +130,7 @@ fn code(number: u32, attempt: u32, at: UtcDateTime) -> SentCode {
             country: Some(Country::parse("GB").unwrap()),
         },
         price: Some(Money::from_micros(55_000)),
+        range_unit: Unit::Taken,
         at,
     }
 }
@@ -150,7 +151,7 @@ pub async fn a_sent_code_is_read_as_it_was_recorded<S: Storage>(storage: Arc<S>)
     let known = code(1, 1, NOW);
     // Nothing was sent, to a number of no country, from another kind of network.
     let traffic = Traffic { country: None, block: block("2001:db8:1:2::3"), ..known.traffic };
-    let unknown = SentCode { price: None, traffic, ..code(2, 2, after(1)) };
+    let unknown = SentCode { price: None, traffic, range_unit: Unit::Kept, ..code(2, 2, after(1)) };
     for code in [known, unknown] {
         storage.commit(sending(code)).await.unwrap();
     }
@@ -201,6 +202,85 @@ pub async fn the_provider_of_a_code_is_told_once_it_has_left<S: Storage + Outbox
     storage.settle(sent_code.message, 1, sent("a", None)).await.unwrap();
     let left = TracedCode { provider: Some("a".to_owned()), ..traced(sent_code) };
     assert_eq!(storage.sent_codes(page(9)).await.unwrap(), [left]);
+}
+
+/// Queues a code with its message, and leases it.
+async fn sending_code<S: Storage + Outbox>(storage: &S, code: SentCode, number: u32) {
+    let changes = Changes { messages: vec![message(number, NOW)], ..sending(code) };
+    storage.commit(changes).await.unwrap();
+    lease(storage, NOW).await;
+}
+
+async fn lease<S: Outbox>(storage: &S, now: UtcDateTime) {
+    assert_eq!(storage.claim(9, Duration::from_secs(1), now).await.unwrap().len(), 1);
+}
+
+fn dead() -> Settlement {
+    Settlement::Dead { reason: "no provider works".to_owned() }
+}
+
+fn busy() -> Settlement {
+    Settlement::Retry { at: NOW, reason: "busy".to_owned() }
+}
+
+pub async fn a_code_that_was_never_sent_is_told_once<S: Storage + Outbox>(storage: Arc<S>) {
+    let expired = || Settlement::Expired { at: after(9) };
+    let of_range = |number, range_unit| SentCode { range_unit, ..code(number, 7, NOW) };
+    // The third is of no country.
+    let traffic = Traffic { country: None, block: block("2001:db8:1:2::3"), ..code(3, 7, NOW).traffic };
+    let codes =
+        [of_range(1, Unit::Taken), of_range(2, Unit::Kept), SentCode { traffic, ..of_range(3, Unit::Taken) }];
+    for (number, (code, last)) in (1..).zip(codes.into_iter().zip([dead(), expired(), dead()])) {
+        let settle = async |tries, settlement| storage.settle(code.message, tries, settlement).await.unwrap();
+        sending_code(&*storage, code, number).await;
+        assert_eq!(settle(1, busy()).await, None);
+        lease(&*storage, NOW).await;
+        assert_eq!(settle(2, busy()).await, None);
+        lease(&*storage, NOW).await;
+        assert_eq!(settle(2, last.clone()).await, None, "a late settlement tells nothing");
+        let unsent = SentCode { price: None, ..code };
+        assert_eq!(settle(3, last.clone()).await, Some(unsent));
+        assert_eq!(settle(3, last).await, None);
+    }
+    let unsent = codes.map(|code| traced(SentCode { price: None, ..code }));
+    assert_eq!(storage.sent_codes(page(9)).await.unwrap(), unsent);
+}
+
+pub async fn a_code_that_may_have_been_sent_is_not_told<S: Storage + Outbox>(storage: Arc<S>) {
+    let reason = "no answer".to_owned();
+    let in_doubt = Settlement::InDoubt { provider: "a", until: NOW, reason };
+    // Whoever has leased the second dies, perhaps after it was handed over.
+    for (number, first) in [(1, Some(in_doubt)), (2, None)] {
+        let code = code(number, number, NOW);
+        sending_code(&*storage, code, number).await;
+        match first {
+            Some(first) => {
+                assert_eq!(storage.settle(code.message, 1, first).await.unwrap(), None);
+                lease(&*storage, NOW).await;
+            }
+            None => lease(&*storage, after(2)).await,
+        }
+        assert_eq!(storage.settle(code.message, 2, busy()).await.unwrap(), None);
+        lease(&*storage, after(2)).await;
+        assert_eq!(storage.settle(code.message, 3, dead()).await.unwrap(), None);
+    }
+    let code_sent = code(3, 3, NOW);
+    sending_code(&*storage, code_sent, 3).await;
+    assert_eq!(storage.settle(code_sent.message, 1, sent("a", None)).await.unwrap(), None);
+    let prices = storage.sent_codes(page(9)).await.unwrap().into_iter().map(|code| code.sent.price);
+    assert_eq!(prices.collect::<Vec<_>>(), [code_sent.price; 3]);
+}
+
+pub async fn a_code_that_was_never_to_be_sent_is_not_told<S: Storage + Outbox>(storage: Arc<S>) {
+    let concealed = SentCode { price: None, ..code(1, 1, NOW) };
+    sending_code(&*storage, concealed, 1).await;
+    let expired = Settlement::Expired { at: NOW };
+    assert_eq!(storage.settle(concealed.message, 1, expired).await.unwrap(), None);
+    // Nor is there a code in other messages.
+    let changes = Changes { messages: vec![message(2, NOW)], ..Changes::default() };
+    storage.commit(changes).await.unwrap();
+    lease(&*storage, NOW).await;
+    assert_eq!(storage.settle(MessageId::new(id(2)), 1, dead()).await.unwrap(), None);
 }
 
 /// By moment and number, in order; the ids of a moment are not in the order in which they are written here.

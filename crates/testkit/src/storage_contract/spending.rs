@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 use vestibule_domain::limits::Unit;
 use vestibule_domain::pumping::{SentCode, Traffic};
-use vestibule_domain::spending::{Money, Purse, Spend, Spent, Window};
+use vestibule_domain::spending::{Money, Purse, Spend, Spent, Unsent, Window};
 use vestibule_domain::{AttemptId, ClientAddress, Country, MessageId};
 use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Save, Settlement, Storage, Sweep};
 
@@ -18,7 +18,7 @@ fn spend(purse: Purse, window: Window, amount: u64, ceiling: u64) -> Spend {
         window,
         start: window.start(NOW),
         amount: Money::from_micros(amount),
-        unit: Unit::Taken,
+        unsent: Unsent::Returned,
         ceiling: Money::from_micros(ceiling),
         rest: window.rest(NOW),
     }
@@ -88,18 +88,28 @@ pub async fn the_first_window_without_room_tells_how_long<S: Storage>(storage: A
     assert_eq!(storage.commit(spending(&[dear])).await, refused(Window::Day));
 }
 
-pub async fn a_sum_that_is_kept_must_have_room_and_is_not_spent<S: Storage>(storage: Arc<S>) {
-    let taken = spend(Purse::All, Window::Day, 2, 4);
-    let kept = Spend { unit: Unit::Kept, ..taken.clone() };
-    for spend in [&kept, &kept, &kept, &taken, &kept, &taken] {
-        storage.commit(spending(std::slice::from_ref(spend))).await.unwrap();
+pub async fn what_is_spent_for_a_message_that_is_never_to_be_sent_stays_so<S: Storage + Outbox>(
+    storage: Arc<S>,
+) {
+    let kept = Window::ALL.map(|window| Spend { unsent: Unsent::Kept, ..spend(Purse::All, window, 3, 9) });
+    let messages = |number| vec![message(number, NOW)];
+    for (number, last) in [(1, Settlement::Expired { at: NOW }), (2, dead())] {
+        let changes = Changes { messages: messages(number), ..spending(&kept) };
+        storage.commit(changes).await.unwrap();
+        lease(&*storage, NOW).await;
+        storage.settle(MessageId::new(id(number)), 1, last).await.unwrap();
     }
-    for spend in [&kept, &taken] {
-        assert_eq!(storage.commit(spending(std::slice::from_ref(spend))).await, refused(Window::Day));
-    }
-    // Who may spend more still can.
-    let ceiling = Money::from_micros(5);
-    storage.commit(spending(&[Spend { amount: Money::from_micros(1), ceiling, ..taken }])).await.unwrap();
+    assert_eq!(spent(&*storage).await, (6, 6));
+    storage.commit(Changes { messages: messages(3), ..spending(&kept) }).await.unwrap();
+    let changes = Changes { messages: messages(4), ..spending(&kept) };
+    assert_eq!(storage.commit(changes).await, refused(Window::Hour));
+}
+
+pub async fn who_may_spend_more_still_can<S: Storage>(storage: Arc<S>) {
+    let newcomers = spend(Purse::All, Window::Day, 4, 4);
+    storage.commit(spending(std::slice::from_ref(&newcomers))).await.unwrap();
+    assert_eq!(storage.commit(spending(&[newcomers])).await, refused(Window::Day));
+    storage.commit(spending(&[spend(Purse::All, Window::Day, 1, 5)])).await.unwrap();
 }
 
 pub async fn what_was_spent_is_told_of_the_purses_that_are_asked_for<S: Storage>(storage: Arc<S>) {
@@ -144,14 +154,8 @@ pub async fn a_refused_sum_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) 
 }
 
 /// How much is left of an hour's ceiling of 9.
-async fn left<S: Storage>(storage: &S) -> usize {
-    let whole = spend(Purse::All, Window::Hour, 0, 9);
-    let fits = |amount| Spend { amount: Money::from_micros(amount), unit: Unit::Kept, ..whole.clone() };
-    let mut left = 0;
-    while storage.commit(spending(&[fits(left + 1)])).await.is_ok() {
-        left += 1;
-    }
-    usize::try_from(left).unwrap()
+async fn left<S: Storage>(storage: &S) -> u64 {
+    9 - spent(storage).await.0
 }
 
 /// Queues message `number` for 3, and leases it.
@@ -349,7 +353,8 @@ pub async fn a_sent_code_shows_what_it_cost<S: Storage + Outbox>(storage: Arc<S>
     let code = |number: u32, price: Option<u64>| {
         let traffic = Traffic::new(&phone(number), ClientAddress::of([192, 0, 2, 1].into()));
         let (message, attempt) = (MessageId::new(id(number)), AttemptId::new(id(number)));
-        SentCode { message, attempt, traffic, price: price.map(Money::from_micros), at: NOW }
+        let price = price.map(Money::from_micros);
+        SentCode { message, attempt, traffic, price, range_unit: Unit::Taken, at: NOW }
     };
     for (number, price) in [(1, Some(3)), (2, Some(3)), (3, None), (4, Some(3))] {
         let sent_code = Some(code(number, price));
