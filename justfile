@@ -6,10 +6,10 @@ run:
 test:
     scripts/test.sh
 
-# The figures, measured in one run.
-bench:
+# The figures, measured in one run: `postgres`, `protection`, `sqlite`, or all of them.
+bench *parts:
     cargo build --release --workspace
-    cargo run --release --workspace --bin vestibule-bench
+    cargo run --release --workspace --bin vestibule-bench -- {{parts}}
 
 # How many tokens a second the `verifier` crate checks on one core. A few seconds after the build.
 bench-verifier:

@@ -7,6 +7,7 @@ use vestibule_meter::comparison::{SIGNIFICANT, mann_whitney, mean, welch};
 
 use crate::load::Latencies;
 use crate::processor::Spent;
+use crate::protection::Added;
 
 /// A row is a figure: what was measured, what it is compared with, and whether the goal is met.
 pub(crate) struct Figures<W> {
@@ -111,6 +112,24 @@ impl<W: Write> Figures<W> {
             "{:38}load {load:.1} µs, service {service:.1} µs ({sleeps:.2} sleeps), database {database:.1} µs",
             "  the processors' time for each"
         )
+    }
+
+    /// What something adds to each request.
+    pub(crate) fn added(&mut self, name: &str, added: &Added) -> io::Result<()> {
+        let [with, without] = [added.with, added.without]
+            .map(|spent| (spent / added.requests.max(1)).as_secs_f64() * 1_000_000.0);
+        let (ratio, requests) = (with / without, added.requests);
+        writeln!(
+            self.out,
+            "{name:38}with {with:.0} µs, without {without:.0} µs, ratio {ratio:.3} of {requests} each"
+        )
+    }
+
+    /// What parts something has, as shares of the whole.
+    pub(crate) fn parts(&mut self, name: &str, parts: &[(&str, f64)]) -> io::Result<()> {
+        let parts: Vec<_> =
+            parts.iter().map(|(part, share)| format!("{part} {:.2} %", share * 100.0)).collect();
+        writeln!(self.out, "{name:38}{}", parts.join(", "))
     }
 
     /// What was missed, in one line.

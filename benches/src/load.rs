@@ -5,8 +5,12 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::client::Client;
+use crate::client::{Answer, Client, PATIENCE};
+
+/// Threads that ask, as many as `pgbench` is given.
+const THREADS: usize = 2;
 
 /// How long requests took, and how many were refused; a refused one took its time too.
 #[derive(Default)]
@@ -71,36 +75,95 @@ pub(crate) enum Then {
     Refresh,
 }
 
-/// Each client sends its next request as soon as the last one is answered, until the time is over or it has done.
+/// Each client sends its next request as soon as the last one is answered, until the time is over or it has done. A few threads have
+/// all the clients, as `pgbench` does: a thread for each would cost the machine more than what is measured.
 pub(crate) fn as_fast_as_answered(
     address: SocketAddr,
     scripts: Vec<Script>,
     span: Duration,
 ) -> anyhow::Result<Load> {
+    let mut shares: Vec<_> = (0..THREADS).map(|_| Vec::new()).collect();
+    for (script, share) in scripts.into_iter().zip((0..THREADS).cycle()) {
+        shares.get_mut(share).context("there is no such thread")?.push(script);
+    }
     let begun = Instant::now();
-    let latencies = at_once(scripts, |Script { mut requests, then }| {
-        let mut client = Client::connect(address)?;
-        let mut latencies = Latencies::default();
-        let mut turns = requests.iter_mut();
-        while begun.elapsed() < span {
-            let Some(request) = turns.next() else {
-                match then {
-                    Then::Stop => break,
-                    Then::Repeat | Then::Refresh => turns = requests.iter_mut(),
-                }
-                continue;
-            };
-            let sent = Instant::now();
-            let answer = answered(&mut client, request)?;
-            latencies.count(sent, answer.is_some());
-            if let (Then::Refresh, Some(answer)) = (then, answer) {
-                put_token(request, answer)?;
-            }
-        }
-        Ok(latencies)
-    })?;
+    let latencies = at_once(shares, |scripts| ask_all(address, scripts, begun + span))?;
     let rate = successes(&latencies) / begun.elapsed().as_secs_f64();
     Ok(Load { rate, latencies })
+}
+
+/// Has a client for each script, on this thread.
+fn ask_all(address: SocketAddr, scripts: Vec<Script>, end: Instant) -> anyhow::Result<Latencies> {
+    let mut latencies = Latencies::default();
+    let mut waiting = Vec::with_capacity(scripts.len());
+    for script in scripts {
+        let mut asking = Asking::new(address, script)?;
+        if asking.ask(end)? {
+            waiting.push(asking);
+        }
+    }
+    while !waiting.is_empty() {
+        let answered = wait_for_any(&waiting)?;
+        let mut still = Vec::with_capacity(waiting.len());
+        for (mut asking, is_answered) in waiting.into_iter().zip(answered) {
+            if !is_answered || !asking.hear(&mut latencies)? || asking.ask(end)? {
+                still.push(asking);
+            }
+        }
+        waiting = still;
+    }
+    Ok(latencies)
+}
+
+/// Waits for an answer to any of them; to which there is one, or a part of it.
+fn wait_for_any(waiting: &[Asking]) -> anyhow::Result<Vec<bool>> {
+    let mut answers: Vec<_> =
+        waiting.iter().map(|asking| PollFd::new(&asking.client, PollFlags::IN)).collect();
+    anyhow::ensure!(poll(&mut answers, Some(&PATIENCE.try_into()?))? > 0, "nothing is answered");
+    Ok(answers.iter().map(|answer| !answer.revents().is_empty()).collect())
+}
+
+/// A client in the course of its script.
+struct Asking {
+    client: Client,
+    script: Script,
+    turn: usize,
+    sent: Instant,
+}
+
+impl Asking {
+    fn new(address: SocketAddr, script: Script) -> anyhow::Result<Self> {
+        Ok(Self { client: Client::connect(address)?, script, turn: 0, sent: Instant::now() })
+    }
+
+    /// Sends the next request, if there is one and the time is not over; whether that is so.
+    fn ask(&mut self, end: Instant) -> anyhow::Result<bool> {
+        let Script { requests, then } = &self.script;
+        if self.turn >= requests.len() && *then != Then::Stop {
+            self.turn = 0;
+        }
+        self.sent = Instant::now();
+        let Some(request) = requests.get(self.turn).filter(|_| self.sent < end) else {
+            return Ok(false);
+        };
+        self.client.ask(request)?;
+        Ok(true)
+    }
+
+    /// Reads what there is of the answer; whether it is whole.
+    fn hear(&mut self, latencies: &mut Latencies) -> anyhow::Result<bool> {
+        let Some(answer) = self.client.hear()? else {
+            return Ok(false);
+        };
+        let body = accepted(&answer)?;
+        latencies.count(self.sent, body.is_some());
+        let Script { requests, then } = &mut self.script;
+        if let (Then::Refresh, Some(body), Some(request)) = (then, body, requests.get_mut(self.turn)) {
+            put_token(request, body)?;
+        }
+        self.turn += 1;
+        Ok(true)
+    }
 }
 
 /// All clients together send `per_second` requests, evenly. A request that is late because its client still waits for an answer counts
@@ -123,7 +186,7 @@ pub(crate) fn by_timetable(
                 break;
             }
             let from = wait_until(begun + due);
-            let succeeded = answered(&mut client, request)?.is_some();
+            let succeeded = accepted(&client.send(request)?)?.is_some();
             latencies.count(from, succeeded);
         }
         Ok(latencies)
@@ -167,12 +230,12 @@ fn wait_until(due: Instant) -> Instant {
 }
 
 /// The body of the answer; `None` if the request is refused for being too much at once. Any other refusal is an error.
-fn answered<'a>(client: &'a mut Client, request: &[u8]) -> anyhow::Result<Option<&'a [u8]>> {
-    let answer = client.send(request)?;
-    match answer.status {
-        200..300 => Ok(Some(answer.body)),
+fn accepted<'a>(answer: &Answer<'a>) -> anyhow::Result<Option<&'a [u8]>> {
+    let Answer { status, body } = *answer;
+    match status {
+        200..300 => Ok(Some(body)),
         503 => Ok(None),
-        status => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(answer.body)),
+        status => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(body)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Registrations and accounts to measure with. They are written through the storage port, which is quicker than to sign up.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use time::UtcDateTime;
 use uuid::Uuid;
 use vestibule_application::{Derivation, MasterKeys};
 use vestibule_argon2::{Argon2Pool, Settings};
+use vestibule_domain::limits::{AddressBlock, Charge, Limit, Scope, Step, Unit};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Confirm, Confirmation, NumberUse, Others, Registration, Rules, SignUp};
 use vestibule_domain::{
-    AccountKind, AttemptId, Claim, ClientAddress, KycLevel, OneTimeCodes, Origin, Password, PasswordHash,
-    PhoneNumber, RefreshToken, SessionId, UserId,
+    AccountKind, AttemptId, Claim, ClientAddress, Fingerprint, KycLevel, OneTimeCodes, Origin, Password,
+    PasswordHash, PhoneNumber, RefreshToken, SessionId, UserId,
 };
 use vestibule_paseto::{KeyRing, PasetoTokens};
 use vestibule_port_security::{AccessClaims, AccessTokens as _, PasswordHasher as _};
@@ -47,6 +49,13 @@ const MASTER_KEY: [u8; 32] = [0x61; 32];
 
 /// Commits at once.
 const WRITERS: usize = 16;
+
+/// Whether a sign-up reads and charges limits.
+#[derive(Clone, Copy)]
+pub(crate) enum Limited {
+    Yes,
+    No,
+}
 
 /// Makes people whose codes and tokens the service accepts.
 pub(crate) struct People {
@@ -93,6 +102,25 @@ impl People {
             anyhow::Ok(Changes { registration, ..Changes::default() })
         };
         commit(storage, numbers.map(changes)).await
+    }
+
+    /// Asks of storage what one sign-up asks.
+    pub(crate) async fn sign_up_alone(
+        &self,
+        storage: &dyn Storage,
+        number: u32,
+        limited: Limited,
+    ) -> anyhow::Result<()> {
+        let registration = self.registration(number)?;
+        let charges = match limited {
+            Limited::Yes => charges(number, self.now),
+            Limited::No => Vec::new(),
+        };
+        let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
+        let digest = self.derivation.number_digest(registration.phone());
+        storage.sign_up_state(registration.phone(), &digest, &limits).await?;
+        let changes = Changes { registration: Some(Save::new(registration)), charges, ..Changes::default() };
+        storage.commit(changes).await.context("somebody cannot be written")
     }
 
     /// Writes those who have an account and a session.
@@ -181,10 +209,30 @@ impl People {
     }
 }
 
-/// Where somebody signs up: few have a block of addresses in common.
-fn address(number: u32) -> ClientAddress {
+/// Where somebody is: few have a block of addresses in common.
+pub(crate) fn place(number: u32) -> Ipv4Addr {
     let [_, high, middle, low] = number.to_be_bytes();
-    ClientAddress::of([10, low, middle, high].into())
+    Ipv4Addr::new(10, low, middle, high)
+}
+
+fn address(number: u32) -> ClientAddress {
+    ClientAddress::of(place(number).into())
+}
+
+/// What a sign-up charges from a device and an address of its own.
+fn charges(number: u32, now: UtcDateTime) -> Vec<Charge> {
+    let address = address(number);
+    let device = Fingerprint::of(&number.to_string()).map(Scope::Device);
+    let shared = [Scope::Address(address), Scope::Block(AddressBlock::of(address)), Scope::Everyone];
+    let charge =
+        |scope| Charge { limit: Limit { step: Step::SignUp, scope }, quota: QUOTA, unit: Unit::Taken, now };
+    device.into_iter().chain(shared).map(charge).collect()
+}
+
+/// Somebody signs up.
+pub(crate) fn sign_up(number: u32) -> Vec<u8> {
+    let body = format!(r#"{{"phone":"{}","password":"{PASSWORD}"}}"#, phone(number));
+    request("POST", "/v2/mobile/signup", None, &body)
 }
 
 /// A sign-in of somebody who has an account, from where it was opened.

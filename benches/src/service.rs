@@ -29,11 +29,20 @@ impl Service {
         database: Option<&str>,
         hash_threads: usize,
     ) -> anyhow::Result<Self> {
+        let threads = ("HASHING__THREADS".to_owned(), hash_threads.to_string());
+        Self::start_with(directory, database, [threads])
+    }
+
+    /// As [`Self::start`], with settings, by their names below `VESTIBULE__`.
+    pub(crate) fn start_with(
+        directory: &Path,
+        database: Option<&str>,
+        settings: impl IntoIterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(service_binary()?);
         command
             .current_dir(directory)
-            .env("VESTIBULE__HASHING__THREADS", hash_threads.to_string())
-            .envs(ample_limits().map(|(name, value)| (format!("VESTIBULE__{name}"), value)))
+            .envs(ample_limits().chain(settings).map(|(name, value)| (format!("VESTIBULE__{name}"), value)))
             .env("VESTIBULE__TOKENS__ISSUER", ISSUER)
             .stderr(File::create(directory.join("log"))?);
         if let Some(url) = database {

@@ -68,43 +68,72 @@ pub struct Dispatcher {
     pub wake: Arc<Notify>,
 }
 
+/// What is known of the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    /// There is a message that nobody has seen, or there may be one that there was no room for.
+    HasMore,
+    /// Nothing.
+    Unknown,
+}
+
+/// Where a try leaves a message.
+#[derive(PartialEq, Eq)]
+enum Left {
+    /// It will be due again, at a time that nobody waits for yet.
+    Queued,
+    /// It is not in the queue any more.
+    Gone,
+}
+
 impl Dispatcher {
     /// Runs until `stop` turns true; then finishes what is on its way and returns.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut in_flight = JoinSet::new();
+        let mut queue = Queue::Unknown;
         while !*stop.borrow() {
             while in_flight.try_join_next().is_some() {}
-            let sleep = match self.start_due(&mut in_flight).await {
+            let sleep = match self.start_due(queue, &mut in_flight).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read");
                     STORAGE_PAUSE
                 }
             };
-            tokio::select! {
-                () = self.outbox.queued() => {}
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(sleep) => {}
-                _ = stop.changed() => {}
-            }
+            queue = tokio::select! {
+                () = self.outbox.queued() => Queue::HasMore,
+                () = self.wake.notified() => Queue::Unknown,
+                Some(_) = in_flight.join_next(), if in_flight.len() >= MAX_IN_FLIGHT => Queue::HasMore,
+                () = tokio::time::sleep(sleep) => Queue::Unknown,
+                _ = stop.changed() => Queue::Unknown,
+            };
         }
         while in_flight.join_next().await.is_some() {}
     }
 
-    /// Starts everything that is due, and tells how long nothing will be.
-    async fn start_due(self: &Arc<Self>, in_flight: &mut JoinSet<()>) -> Result<Duration, Unavailable> {
+    /// Starts everything that is due, and tells how long nothing will be. Storage is not asked whether anything is due where that is known.
+    async fn start_due(
+        self: &Arc<Self>,
+        mut queue: Queue,
+        in_flight: &mut JoinSet<()>,
+    ) -> Result<Duration, Unavailable> {
         loop {
             let room = MAX_IN_FLIGHT.saturating_sub(in_flight.len());
             if room == 0 {
                 return Ok(MAX_SLEEP);
             }
-            let wait = self.outbox.next_due().await?.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
-            if !wait.is_zero() {
-                return Ok(wait.min(MAX_SLEEP));
+            let is_asked = queue == Queue::Unknown;
+            if is_asked {
+                let due = self.outbox.next_due().await?;
+                let wait = due.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
+                if !wait.is_zero() {
+                    return Ok(wait.min(MAX_SLEEP));
+                }
             }
+            queue = Queue::Unknown;
             let lease = self.lease();
             let claimed = self.outbox.claim(room, lease, self.clock.now()).await?;
-            if claimed.is_empty() {
+            if claimed.is_empty() && is_asked {
                 // Another instance was faster: don't spin on what is its own.
                 return Ok(Duration::from_millis(10));
             }
@@ -115,8 +144,9 @@ impl Dispatcher {
                 );
                 in_flight.spawn(
                     async move {
-                        dispatcher.deliver(message, leased_until).await;
-                        dispatcher.wake.notify_one();
+                        if dispatcher.deliver(message, leased_until).await == Left::Queued {
+                            dispatcher.wake.notify_one();
+                        }
                     }
                     .instrument(span),
                 );
@@ -130,8 +160,8 @@ impl Dispatcher {
         self.senders.sms.patience(self.clock.now()).max(PROVIDER_PATIENCE) + PROVIDER_PATIENCE
     }
 
-    /// One try of one message.
-    async fn deliver(&self, claimed: Claimed, leased_until: Instant) {
+    /// One try of one message, and where that has left it.
+    async fn deliver(&self, claimed: Claimed, leased_until: Instant) -> Left {
         let Claimed { message, tries, doubted } = claimed;
         let settlement = if self.clock.now() >= message.expires_at {
             // What was never to be sent is no news.
@@ -143,9 +173,14 @@ impl Dispatcher {
             let outcome = self.try_to_send(&message, doubted.as_deref()).await;
             self.settlement(&message, outcome)
         };
+        let left = match settlement {
+            Settlement::Retry { .. } | Settlement::InDoubt { .. } => Left::Queued,
+            Settlement::Sent { .. } | Settlement::Expired { .. } | Settlement::Dead { .. } => Left::Gone,
+        };
         if let Some(unsent) = self.settle(message.id, tries, settlement, leased_until).await {
             self.unsent_codes.return_units(&unsent, self.clock.now()).await;
         }
+        left
     }
 
     /// Unsettled, a message is sent again when its lease ends; so as long as it lasts storage may come back. The code that was never sent,

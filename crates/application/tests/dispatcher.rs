@@ -112,6 +112,12 @@ impl Stage {
     }
 
     async fn queue_to(&self, phone: &str, number: u128, content: Content, lives: Duration) {
+        let messages = vec![self.message_to(phone, number, content, lives)];
+        let changes = Changes { spends: vec![price()], messages, ..Changes::default() };
+        self.storage.commit(changes).await.unwrap();
+    }
+
+    fn message_to(&self, phone: &str, number: u128, content: Content, lives: Duration) -> Message {
         let now = self.clock.now();
         let recipient = match content {
             Content::EmailConfirmation { .. } => {
@@ -120,16 +126,8 @@ impl Stage {
             _ => Recipient::Phone(PhoneNumber::parse(phone).unwrap()),
         };
         let id = MessageId::new(Uuid::from_u128(number));
-        let message = Message {
-            id,
-            recipient,
-            content,
-            voice: Locale::new("en").into(),
-            queued_at: now,
-            expires_at: now + lives,
-        };
-        let changes = Changes { spends: vec![price()], messages: vec![message], ..Changes::default() };
-        self.storage.commit(changes).await.unwrap();
+        let voice = Locale::new("en").into();
+        Message { id, recipient, content, voice, queued_at: now, expires_at: now + lives }
     }
 
     async fn queue_code(&self, number: u128) {
@@ -268,6 +266,24 @@ async fn a_message_is_sent_once_and_forgotten() {
     assert!(stage.next().await.contains("https://example.com/v2/mobile/email/confirm?"));
     let (storage, late) = stage.settle().await;
     assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+}
+
+#[tokio::test]
+async fn more_messages_than_may_be_on_their_way_all_leave_at_once() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    let message = |number| {
+        let code = Content::SignUpCode { attempt: AttemptId::new(Uuid::from_u128(number)), generation: 0 };
+        stage.message_to("+447871234567", number, code, Duration::from_mins(10))
+    };
+    let changes = Changes { messages: (0..640).map(message).collect(), ..Changes::default() };
+    stage.storage.commit(changes).await.unwrap();
+    let all_leave = async {
+        for _ in 0..640 {
+            stage.next().await;
+        }
+    };
+    // If nobody noticed that there is room again, ten times the longest sleep would pass.
+    tokio::time::timeout(Duration::from_secs(20), all_leave).await.unwrap();
 }
 
 #[tokio::test]

@@ -67,8 +67,11 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return commands::refuse(&error),
     };
-    telemetry::start(config.environment);
-    commands::end(match arguments.command.unwrap_or(Command::Serve) {
+    let logs = match telemetry::start(config.environment) {
+        Ok(logs) => logs,
+        Err(error) => return commands::end(Err(error.into())),
+    };
+    let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&config).await,
         Command::Migrate => commands::migrate(&config).await,
         Command::Check => commands::check(&config).await,
@@ -78,5 +81,8 @@ async fn main() -> ExitCode {
         Command::Unblock(account) => account.unblock(&config).await,
         Command::Guard(guard) => guard.run(&config, arguments.config.as_deref()).await,
         Command::Copy(copying) => copy::copy(&config, &copying).await,
-    })
+    };
+    // What was logged comes before the last word.
+    drop(logs);
+    commands::end(outcome)
 }

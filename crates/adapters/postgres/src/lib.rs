@@ -24,8 +24,8 @@ mod spending;
 mod statement;
 mod sweep;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use diesel::{
@@ -63,7 +63,7 @@ use schema::{
     refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 use shared::Shared;
-use statement::Asked;
+use statement::{Asked, Fixed};
 
 /// The storage port on PostgreSQL.
 pub struct Postgres {
@@ -305,30 +305,32 @@ impl Storage for Postgres {
         user: UserId,
         session: SessionId,
     ) -> Result<Option<SignedInAccount>, Unavailable> {
+        static TEXT: OnceLock<String> = OnceLock::new();
+        let query = accounts::table
+            .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
+            .filter(sessions::id.eq(session.uuid()))
+            .filter(accounts::user_id.eq(user.uuid()))
+            .select((AccountRow::as_select(), SessionRow::as_select()));
         self.read_shortly(async |connection| {
-            let rows: Option<(AccountRow, SessionRow)> = accounts::table
-                .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
-                .filter(sessions::id.eq(session.uuid()))
-                .filter(accounts::user_id.eq(user.uuid()))
-                .select((AccountRow::as_select(), SessionRow::as_select()))
-                .first(&mut &*connection)
-                .await
-                .optional()?;
+            let query = Fixed { text: &TEXT, query };
+            let rows: Option<(AccountRow, SessionRow)> =
+                query.get_result(&mut &*connection).await.optional()?;
             Ok(rows.map(signed_in).transpose()?)
         })
         .await
     }
 
     async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable> {
+        static TEXT: OnceLock<String> = OnceLock::new();
+        let query = refresh_tokens::table
+            .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
+            .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
+            .filter(refresh_tokens::hash.eq(token.digest().to_vec()))
+            .select((RefreshTokenRow::as_select(), AccountRow::as_select(), SessionRow::as_select()));
         self.read_shortly(async |connection| {
-            let rows: Option<(RefreshTokenRow, AccountRow, SessionRow)> = refresh_tokens::table
-                .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
-                .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
-                .filter(refresh_tokens::hash.eq(token.digest().to_vec()))
-                .select((RefreshTokenRow::as_select(), AccountRow::as_select(), SessionRow::as_select()))
-                .first(&mut &*connection)
-                .await
-                .optional()?;
+            let query = Fixed { text: &TEXT, query };
+            let rows: Option<(RefreshTokenRow, AccountRow, SessionRow)> =
+                query.get_result(&mut &*connection).await.optional()?;
             let Some((token, account, session)) = rows else {
                 return Ok(None);
             };
@@ -540,12 +542,13 @@ async fn load_registration(
     connection: &AsyncPgConnection,
     phone: &PhoneNumber,
 ) -> Result<Option<Loaded<Registration>>, Failure> {
-    let rows: Vec<(RegistrationRow, Option<AttemptRow>)> = registrations::table
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let query = registrations::table
         .left_join(attempts::table)
         .filter(registrations::phone.eq(phone.as_str()))
-        .select((RegistrationRow::as_select(), Option::<AttemptRow>::as_select()))
-        .load(&mut &*connection)
-        .await?;
+        .select((RegistrationRow::as_select(), Option::<AttemptRow>::as_select()));
+    let rows: Vec<(RegistrationRow, Option<AttemptRow>)> =
+        Fixed { text: &TEXT, query }.load(&mut &*connection).await?;
     let mut registration = None;
     let mut attempt_rows = Vec::with_capacity(rows.len());
     for (row, attempt) in rows {
@@ -564,6 +567,7 @@ async fn load_credentials(
     connection: &AsyncPgConnection,
     phone: &PhoneNumber,
 ) -> Result<Credentials, Failure> {
+    static TEXT: OnceLock<String> = OnceLock::new();
     type Row = (Option<AccountRow>, Option<GuardRow>, Option<ResetRow>, Option<PasswordRow>);
     let query = asked::table
         .left_join(accounts::table.on(accounts::phone.eq(asked::phone)))
@@ -577,7 +581,8 @@ async fn load_credentials(
             Option::<ResetRow>::as_select(),
             Option::<PasswordRow>::as_select(),
         ));
-    let rows: Vec<Row> = Asked { phone: phone.as_str(), query }.load(&mut &*connection).await?;
+    let query = Asked { phone: phone.as_str(), query };
+    let rows: Vec<Row> = Fixed { text: &TEXT, query }.load(&mut &*connection).await?;
     let mut passwords = Vec::with_capacity(rows.len());
     let mut known = (None, None, None);
     for (account, guard, reset, password) in rows {

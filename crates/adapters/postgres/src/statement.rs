@@ -3,8 +3,10 @@
 //! PostgreSQL runs the parts of a `WITH` in one transaction of its own: all of them take effect or none does. Such a commit
 //! costs one round trip, has no `BEGIN` that could stay open when its caller goes away, and cannot be torn by a lost connection.
 
-use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use std::sync::OnceLock;
+
+use diesel::pg::{Pg, PgQueryBuilder};
+use diesel::query_builder::{AstPass, Query, QueryBuilder as _, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::{Integer, Text};
 
@@ -92,6 +94,43 @@ impl<Q> QueryId for Prepared<Q> {
 }
 
 impl<Q: Query> Query for Prepared<Q> {
+    type SqlType = Q::SqlType;
+}
+
+/// A query whose text is put together once, at its first use, and not for each of the requests that ask it: it names some sixty columns, and each name is
+/// quoted anew. `text` belongs to this query alone, and nothing but what is bound may vary.
+pub(crate) struct Fixed<Q> {
+    pub(crate) text: &'static OnceLock<String>,
+    pub(crate) query: Q,
+}
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Fixed<Q> {
+    fn to_sql(&self, out: &mut PgQueryBuilder, backend: &Pg) -> QueryResult<()> {
+        if let Some(text) = self.text.get() {
+            out.push_sql(text);
+            return Ok(());
+        }
+        let mut first = PgQueryBuilder::new();
+        self.query.to_sql(&mut first, backend)?;
+        out.push_sql(self.text.get_or_init(|| first.finish()));
+        Ok(())
+    }
+
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.query.walk_ast(out)
+    }
+
+    fn is_safe_to_cache_prepared(&self, _: &Pg) -> QueryResult<bool> {
+        Ok(true)
+    }
+}
+
+impl<Q: QueryId> QueryId for Fixed<Q> {
+    type QueryId = Q::QueryId;
+    const HAS_STATIC_QUERY_ID: bool = Q::HAS_STATIC_QUERY_ID;
+}
+
+impl<Q: Query> Query for Fixed<Q> {
     type SqlType = Q::SqlType;
 }
 
