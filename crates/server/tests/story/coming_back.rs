@@ -11,6 +11,7 @@ use oauth2::{
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
+use vestibule_testkit::cheap_hashing;
 
 use crate::harness::{Answer, Database, PASSWORD, PATIENCE, Service, World};
 use crate::{PHONE, live, phone, text};
@@ -157,6 +158,8 @@ async fn of_32_refreshes_at_once_one_lineage_survives(#[case] database: Database
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_guesses_at_once_the_allowed_number_is_answered(#[case] database: Database) {
     let world = World::new(database).await.with("LIMITS__LOGIN_ATTEMPTS", "5");
+    // Forty at once are answered in time on a machine that has other things to do.
+    let world = cheap_hashing().fold(world, |world, (name, value)| world.with(&name, &value));
     let service = Arc::new(world.start());
     service.sign_up(PHONE).await;
     service.confirm(PHONE, &world.code(PHONE).await).await;
