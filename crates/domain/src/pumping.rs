@@ -45,13 +45,13 @@ const OPEN_PERCENT: u8 = 50;
 /// number again and again would close its range, and keep its owner out.
 pub const CODES_PER_NUMBER: u32 = 10;
 
-/// Codes of one block of addresses that reserves bear within twice [`forget_after`](PumpingGuard::forget_after): one that is sent, and two that are
+/// Codes of one block of addresses that reserves bear within twice [`forget_after`](PumpingGuard::forget_after): one that is sent, and one that is
 /// sent again.
-pub const RESERVE_OF_A_BLOCK: u32 = 3;
+pub const RESERVE_OF_A_BLOCK: u32 = 2;
 
-/// Codes that the reserve of a range bears in that time, and that of a country at least: what twenty blocks may take of it, as many as have a place at a
-/// number by default.
-const LEAST_RESERVE: u32 = 20 * RESERVE_OF_A_BLOCK;
+/// Codes that the reserve of a range bears in that time, and that of a country at least: what thirty blocks may take of it. Whoever has fewer than twenty, as
+/// many as have a place at a number by default, so leaves more than a third to others.
+const LEAST_RESERVE: u32 = 30 * RESERVE_OF_A_BLOCK;
 
 /// What becomes of what the guard finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,7 +113,7 @@ impl Traffic {
 /// Which part of the budgets bears a code.
 ///
 /// Who knows a number can sign its neighbours up until their range is closed, and so could keep its owner out. But what he has beyond a name and
-/// a device, which cost nothing, are a few blocks of addresses. So a range and a country have a reserve beside what all share: for a range what twenty blocks
+/// a device, which cost nothing, are a few blocks of addresses. So a range and a country have a reserve beside what all share: for a range what thirty blocks
 /// may take of it, for a country half of what is shared if that is more. Where what is shared holds a code back, the reserve bears it, so many of each block. It does not slow, and
 /// fills by itself only, in twice [`forget_after`](PumpingGuard::forget_after).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

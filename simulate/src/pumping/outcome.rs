@@ -162,13 +162,13 @@ impl Run {
         );
     }
 
-    /// What must hold where an attack comes from so few blocks that they leave some of the reserve: customers who come from elsewhere are borne by
-    /// it, and pay it back. It is meagre, so that one in ten may meet it when it is used up.
+    /// What must hold where an attack comes from so few blocks that they leave a third of the reserve: it bears about as many codes as the customers of the
+    /// range ask for, so that no more than one in five may find it used up.
     pub(super) fn judge_range(&self, report: &mut Report) {
         let own = self.of_customers(true);
         let (came, refused) = (count(own.clone()), count(own.filter(|fate| fate.refused() > 0)));
         report.promise(
-            refused * 10 <= came,
+            refused * 5 <= came,
             format!("of {came} customers in the attacked range {refused} were refused"),
         );
     }

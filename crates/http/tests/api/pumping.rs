@@ -23,8 +23,8 @@ fn stranger(number: u32) -> String {
     format!("+44740110{number:04}")
 }
 
-/// Of ten of a range: these, and three from the reserve, as all come from one block.
-const ALL_THAT_PASS: usize = 13;
+/// Of ten of a range: these, and two from the reserve, as all come from one block.
+const ALL_THAT_PASS: usize = 12;
 
 /// Of the neighbours, ten may not confirm within a day.
 fn ten_of_a_range(mode: Mode) -> PumpingGuard {
@@ -70,7 +70,7 @@ async fn a_range_whose_codes_do_not_come_back_is_closed_and_its_neighbours_are_n
     assert_eq!((refused.status, refused.json()["errorId"].clone()), (429, json!(167)));
     assert_eq!(sign_up(&stranger(1)).send(&routes).await.status, 200);
     let held = held(&backstage).await;
-    assert_eq!(held.iter().map(|held| held.count).sum::<u32>(), 187);
+    assert_eq!(held.iter().map(|held| held.count).sum::<u32>(), 188);
     assert!(held.iter().all(|held| held.enforced && held.limit.to_string() == "code:range:44740010"));
     assert!(held.iter().any(|held| held.reason == Reason::Stopped));
 }
@@ -80,13 +80,11 @@ async fn who_asks_from_a_block_that_took_no_part_gets_in_where_a_range_is_closed
     let backstage = backstage(ten_of_a_range(Mode::Enforce));
     let routes = backstage.routes().await;
     assert_eq!(pump(&routes, 0..200).await.0, ALL_THAT_PASS);
-    // The code, and two that are sent again.
+    // The code, and one that is sent again.
     let her = neighbour(9999);
     assert_eq!(sign_up(&her).from("198.51.100.7").send(&routes).await.status, 200);
-    for _ in 0..2 {
-        backstage.clock.advance(Duration::from_mins(1));
-        assert_eq!(resend(&her).from("198.51.100.7").send(&routes).await.status, 200);
-    }
+    backstage.clock.advance(Duration::from_mins(1));
+    assert_eq!(resend(&her).from("198.51.100.7").send(&routes).await.status, 200);
     // Her neighbour in the house does not, but may come back soon: it may open at any time.
     let refused = sign_up(&neighbour(9998)).from("198.51.100.8").send(&routes).await;
     assert_eq!((refused.status, refused.header("retry-after")), (429, Some("900")));
@@ -181,7 +179,7 @@ async fn who_only_observes_refuses_nobody_and_records_the_same() {
     assert_eq!(pump(&routes, 0..90).await.0, 90);
     let would_be = held(&backstage).await;
     let objections: u32 = would_be.iter().map(|held| held.count).sum();
-    assert!((77..=81).contains(&objections), "{objections}");
+    assert!((78..=82).contains(&objections), "{objections}");
     assert!(would_be.iter().all(|held| !held.enforced));
     // Nor is anybody from elsewhere objected to, by a rule that would let him pass.
     assert_eq!(sign_up(&neighbour(95)).from("198.51.100.7").send(&routes).await.status, 200);
@@ -215,7 +213,7 @@ async fn a_concealed_number_meets_the_guard_as_others_do() {
     assert_eq!(confirm(PHONE, &code).send(&routes).await.status, 200);
     backstage.clock.advance(Duration::from_mins(5));
     // What the client's block may take of the reserve is used.
-    assert_eq!(pump(&routes, 0..50).await.0, 4);
+    assert_eq!(pump(&routes, 0..50).await.0, 3);
     let unknown = stranger(1);
     for phone in [PHONE, &unknown] {
         assert_eq!(sign_up(phone).send(&routes).await.status, 200);
