@@ -73,6 +73,7 @@ impl Application {
         let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         let resend = Resend { claim: Claim { attempt: request.registration, origin } };
+        let mut tried_again = false;
         for _ in 0..MAX_ROUNDS {
             let loaded = self.storage.registration(&phone).await?.ok_or(ResendCodeError::NotFound)?;
             let now = self.clock.now();
@@ -106,12 +107,11 @@ impl Application {
                 Ok(()) => return Ok(ResentCode { delivery }),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::LimitReached { retry_after }) => {
-                    // The next round looks again, where another part may bear it.
-                    let again = self.pass_guard_again(watched.as_ref(), &phone, part, now).await;
-                    again.map_err(|of_guard| ResendCodeError::TooMany {
-                        retry_after: of_guard.unwrap_or(retry_after),
-                        delivery,
-                    })?;
+                    // The next round looks for itself which part bears it.
+                    let again =
+                        self.pass_guard_again(watched.as_ref(), &phone, retry_after, tried_again, now).await;
+                    again.map_err(|retry_after| ResendCodeError::TooMany { retry_after, delivery })?;
+                    tried_again = true;
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(error) => return Err(impossible(&error).into()),

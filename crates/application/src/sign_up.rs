@@ -135,6 +135,7 @@ impl Application {
         mut part: Part,
         voice: &Voice,
     ) -> Result<SignedUp, SignUpError> {
+        let mut tried_again = false;
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
             let (current, replaces) = match state.registration.take() {
@@ -171,10 +172,11 @@ impl Application {
                 }
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::LimitReached { retry_after }) => {
-                    let again = self.pass_guard_again(watched.as_ref(), &sign_up.phone, part, now).await;
-                    part = again.map_err(|of_guard| SignUpError::TooMany {
-                        retry_after: of_guard.unwrap_or(retry_after),
-                    })?;
+                    let to = &sign_up.phone;
+                    let again =
+                        self.pass_guard_again(watched.as_ref(), to, retry_after, tried_again, now).await;
+                    part = again.map_err(|retry_after| SignUpError::TooMany { retry_after })?;
+                    tried_again = true;
                 }
                 Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(error @ (CommitError::PhoneTaken | CommitError::EmailTaken)) => {

@@ -128,29 +128,26 @@ impl Application {
         })
     }
 
-    /// What to do after a commit was refused which had passed the guard just before: another part of the guard's budgets may bear the code. Where none does,
-    /// that is recorded.
+    /// What to do after a commit was refused which had passed the guard just before. Another part of the guard's budgets may bear the code, or the same one
+    /// again, as codes come back all the time: that is worth one more try, unless this was it. Where none does, that is recorded.
     ///
     /// # Errors
-    /// How long to wait, where the guard has an objection by now; nothing where the refusal was not its own.
+    /// How long to wait, by the guard's objection, or as the commit was refused.
     pub(crate) async fn pass_guard_again(
         &self,
         watched: Option<&Watched>,
         to: &PhoneNumber,
-        refused: Part,
+        refused_for: Duration,
+        is_last: bool,
         now: UtcDateTime,
-    ) -> Result<Part, Option<Duration>> {
-        let Some(watched) = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce) else {
-            return Err(None);
-        };
+    ) -> Result<Part, Duration> {
+        let enforced = watched.filter(|_| self.settings.pumping.mode == Mode::Enforce);
+        let watched = enforced.ok_or(refused_for)?;
         // The refusal stands, where it can't be told why.
-        let Ok(budgets) = self.storage.budgets(&watched.limits).await else { return Err(None) };
+        let budgets = self.storage.budgets(&watched.limits).await.map_err(|_| refused_for)?;
         // Nothing is slowed by the greatest of chances.
-        match self.judge_code(watched, to, &budgets, now, || u8::MAX) {
-            Ok(Part::Reserve) if refused == Part::Shared => Ok(Part::Reserve),
-            Ok(_) => Err(None),
-            Err(retry_after) => Err(Some(retry_after)),
-        }
+        let part = self.judge_code(watched, to, &budgets, now, || u8::MAX)?;
+        if is_last { Err(refused_for) } else { Ok(part) }
     }
 
     fn note(&self, watched: &Watched, Objection { limit, reason, .. }: Objection, to: &PhoneNumber) {
