@@ -79,7 +79,7 @@ impl Application {
         let now = self.clock.now();
         let mut in_use = self.storage.budgets_in_use(Step::Code, now, MAX_IN_USE).await?.0;
         let reserves = self.storage.budgets_in_use(Step::ReserveCode, now, MAX_IN_USE).await?.0;
-        // What each block may take of them is used up by whoever signs up three times.
+        // What one block may take of them is soon used up, and says nothing.
         in_use.extend(reserves.into_iter().filter(|(limit, _)| !matches!(limit.scope, Scope::Block(_))));
         let low = in_use.into_iter().filter_map(|(limit, Level { full_at, parts })| {
             let charge = self.settings.pumping.charge(limit, now);

@@ -1,5 +1,5 @@
 //! Budgets, one row each; but for everyone's, which all commits charge, a partner's, which all of that partner's do, and a country's, which all do that send
-//! a code there or have one back. Those are kept in
+//! a code there or have one back (but not its reserve, which few take from). Those are kept in
 //! parts, each with its share of the quota, so that as many commits at once wait for the disk beside each other. A charge asks one part, and where that has run out the one that
 //! has most left: no unit is taken twice, and none is refused while any part has one. A tally corrects the part whose turn it is, whatever is left of it.
 
