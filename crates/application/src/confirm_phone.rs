@@ -69,6 +69,11 @@ impl Application {
     /// # Errors
     /// [`ConfirmPhoneError`]
     pub async fn confirm_phone(&self, request: ConfirmPhone) -> Result<TokenPair, ConfirmPhoneError> {
+        let beat = self.beat();
+        beat.keep_refusal(self.confirm_at_once(request).await).await
+    }
+
+    async fn confirm_at_once(&self, request: ConfirmPhone) -> Result<TokenPair, ConfirmPhoneError> {
         let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         let now = self.clock.now();

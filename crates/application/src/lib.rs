@@ -9,6 +9,7 @@ mod account_standing;
 mod add_email;
 mod answer_once;
 mod authenticate;
+mod beat;
 mod change_password;
 mod check_password;
 mod confirm_email;

@@ -56,6 +56,11 @@ impl Application {
     /// # Errors
     /// [`RequestResetError`]
     pub async fn request_reset(&self, request: RequestReset) -> Result<(), RequestResetError> {
+        let beat = self.beat();
+        beat.keep(self.request_at_once(request).await).await
+    }
+
+    async fn request_at_once(&self, request: RequestReset) -> Result<(), RequestResetError> {
         let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         for _ in 0..MAX_ROUNDS {

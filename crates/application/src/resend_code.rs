@@ -70,6 +70,11 @@ impl Application {
     /// # Errors
     /// [`ResendCodeError`]
     pub async fn resend_code(&self, request: ResendCode) -> Result<ResentCode, ResendCodeError> {
+        let beat = self.beat();
+        beat.keep(self.resend_at_once(request).await).await
+    }
+
+    async fn resend_at_once(&self, request: ResendCode) -> Result<ResentCode, ResendCodeError> {
         let phone = self.phone_number(&request.phone)?;
         let origin = Origin { fingerprint: request.fingerprint, address: ClientAddress::of(request.client) };
         let resend = Resend { claim: Claim { attempt: request.registration, origin } };

@@ -102,6 +102,11 @@ impl Application {
     /// # Errors
     /// [`CheckResetCodeError`]
     pub async fn check_reset_code(&self, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
+        let beat = self.beat();
+        beat.keep_refusal(self.check_at_once(check).await).await
+    }
+
+    async fn check_at_once(&self, check: &CheckResetCode) -> Result<(), CheckResetCodeError> {
         let phone = self.phone_number(&check.phone)?;
         self.compare(&phone, check).await
     }
@@ -111,6 +116,11 @@ impl Application {
     /// # Errors
     /// [`ResetPasswordError`]
     pub async fn reset_password(&self, reset: ResetPassword) -> Result<TokenPair, ResetPasswordError> {
+        let beat = self.beat();
+        beat.keep_refusal(self.reset_at_once(reset).await).await
+    }
+
+    async fn reset_at_once(&self, reset: ResetPassword) -> Result<TokenPair, ResetPasswordError> {
         let ResetPassword { check, password, voice } = reset;
         let phone = self.phone_number(&check.phone).map_err(CheckResetCodeError::from)?;
         // On record before the password is looked at: what the policy says of it must not tell that the code was right.

@@ -59,6 +59,11 @@ impl Application {
     /// # Errors
     /// [`SignInError`]
     pub async fn sign_in(&self, sign_in: SignIn) -> Result<TokenPair, SignInError> {
+        let beat = self.beat();
+        beat.keep_refusal(self.sign_in_at_once(sign_in).await).await
+    }
+
+    async fn sign_in_at_once(&self, sign_in: SignIn) -> Result<TokenPair, SignInError> {
         let SignIn { phone, password, fingerprint, client } = sign_in;
         let phone = self.phone_number(&phone)?;
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };

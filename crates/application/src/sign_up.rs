@@ -90,6 +90,11 @@ impl Application {
     /// # Errors
     /// [`SignUpError`]
     pub async fn sign_up(&self, sign_up: SignUp) -> Result<SignedUp, SignUpError> {
+        let beat = self.beat();
+        beat.keep(self.sign_up_at_once(sign_up).await).await
+    }
+
+    async fn sign_up_at_once(&self, sign_up: SignUp) -> Result<SignedUp, SignUpError> {
         let SignUp { phone, password, client, fingerprint, voice } = sign_up;
         if !self.settings.client_countries.admits(self.countries.country_of(client)) {
             return Err(SignUpError::ClientCountryBlocked);

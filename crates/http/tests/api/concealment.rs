@@ -8,8 +8,10 @@ use std::time::Duration;
 use actix_web::http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use vestibule_domain::limits::{self, Unit};
 use vestibule_domain::spending::{Budget, Ceiling, Money, Prices, Purse, Spend, Unsent, Window};
-use vestibule_domain::{PhoneNumber, Standing};
+use vestibule_domain::{ClientAddress, Origin, PhoneNumber, Standing};
 use vestibule_port_security::Clock as _;
 use vestibule_port_storage::{Changes, Storage as _};
 
@@ -109,14 +111,17 @@ proptest! {
     fn whatever_a_stranger_does_a_number_with_a_past_is_answered_as_a_fresh_one(
         past in past(),
         spent in spent(),
+        guesses in 0..9_u32,
         deeds in proptest::collection::vec(deed(), 1..40),
     ) {
-        actix_web::rt::System::new().block_on(walk(past, spent, &deeds))?;
+        actix_web::rt::System::new().block_on(walk(past, spent, guesses, &deeds))?;
     }
 }
 
 /// Takes the steps in both services.
-async fn walk(past: Past, spent: u64, deeds: &[Deed]) -> Result<(), TestCaseError> {
+async fn walk(past: Past, spent: u64, guesses: u32, deeds: &[Deed]) -> Result<(), TestCaseError> {
+    // What work takes is not measured, and what is waited for is: neither of them may tell.
+    tokio::time::pause();
     let quotas = quotas(|quotas| {
         quotas.sign_up.address.burst = 6;
         quotas.resend.address.burst = 8;
@@ -131,6 +136,7 @@ async fn walk(past: Past, spent: u64, deeds: &[Deed]) -> Result<(), TestCaseErro
     live(&fresh, past, "+447400000003").await;
     for backstage in [&known, &fresh] {
         spend(backstage, Money::from_micros(spent)).await;
+        guess_elsewhere(backstage, guesses).await;
     }
     let before = known.events(PHONE).await.len();
     let mut named = (Value::Null, Value::Null);
@@ -138,9 +144,16 @@ async fn walk(past: Past, spent: u64, deeds: &[Deed]) -> Result<(), TestCaseErro
         for backstage in [&known, &fresh] {
             backstage.clock.advance(Duration::from_secs(*seconds_later));
         }
+        let asked = Instant::now();
         let of_known = from.of(make(*step, &named.0)).send(&routes.0).await;
+        let after_known = asked.elapsed();
+        let asked = Instant::now();
         let of_fresh = from.of(make(*step, &named.1)).send(&routes.1).await;
+        let after_fresh = asked.elapsed();
         prop_assert_eq!(told(&of_known), told(&of_fresh), "step {}", at);
+        for kept in [after_known, after_fresh] {
+            prop_assert!(kept >= Duration::from_millis(50), "step {} is answered after {:?}", at, kept);
+        }
         for (named, answer) in [(&mut named.0, &of_known), (&mut named.1, &of_fresh)] {
             if let Some(id) = answer.json().get("registrationId") {
                 *named = id.clone();
@@ -175,6 +188,20 @@ async fn spend(backstage: &Backstage, amount: Money) {
         rest: window.rest(now),
     };
     backstage.storage.commit(Changes { spends: vec![spend], ..Changes::default() }).await.unwrap();
+}
+
+/// Takes as many guesses at the codes of other numbers, from each of the two networks.
+async fn guess_elsewhere(backstage: &Backstage, guesses: u32) {
+    let (application, now) = (&backstage.http.application, backstage.clock.now());
+    for network in ["192.0.2.1", "203.0.113.9"] {
+        let address = ClientAddress::of(network.parse().unwrap());
+        let origin = Origin { fingerprint: None, address };
+        let quotas = &application.settings.quotas;
+        for _ in 0..guesses {
+            let charges = quotas.charges(limits::Step::CodeGuess, &origin, Unit::Taken, now);
+            backstage.storage.commit(Changes { charges, ..Changes::default() }).await.unwrap();
+        }
+    }
 }
 
 /// Gives the number its past.
