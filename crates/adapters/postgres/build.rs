@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::read_dir(&migrations)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
     folders.sort();
     let mut source = String::from("&[\n");
-    for folder in folders {
+    for folder in folders.iter().filter(|path| path.is_dir()) {
         let name = folder.file_name().and_then(|name| name.to_str()).ok_or("a migration has a name")?;
         let path = folder.join("up.sql");
         let path = path.to_str().ok_or("the path is not UTF-8")?;
