@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use vestibule_application::{Application, ToldOfLimits, ToldOfSpending};
+use vestibule_application::{Application, ToldOfLimits};
 use vestibule_domain::MerchantId;
 use vestibule_http::{Http, Partners, Services, Underway};
 
@@ -181,10 +181,10 @@ async fn record_held_back(application: Arc<Application>) {
 /// Tells the operator of ceilings that come near, and of budgets of everyone's that are spent.
 async fn watch_budgets(application: Arc<Application>) {
     let mut interval = tokio::time::interval(WATCH_BUDGETS_EVERY);
-    let (mut told_of_spending, mut told_of_limits) = (ToldOfSpending::default(), ToldOfLimits::default());
+    let mut told_of_limits = ToldOfLimits::default();
     loop {
         interval.tick().await;
-        if let Err(error) = application.watch_spending(&mut told_of_spending).await {
+        if let Err(error) = application.watch_spending().await {
             tracing::warn!(%error, "cannot read what was spent");
         }
         if let Err(error) = application.watch_limits(&mut told_of_limits).await {
