@@ -14,6 +14,7 @@ use vestibule_application::{Application, ToldOfLimits};
 use vestibule_domain::MerchantId;
 use vestibule_http::{Http, Partners, Services, Underway};
 
+use crate::commands::UNLIMITED_BILL;
 use crate::config::{Config, Environment};
 use crate::{countries, inbox_routes, wiring};
 
@@ -84,6 +85,12 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     for provider in config.spending.unused_providers(&config.sms) {
         tracing::warn!(provider, "`spending.providers` names a provider that is not in use");
+    }
+    let is_unlimited = application.settings.spending.worst_day().is_none();
+    if config.environment == Environment::Production && is_unlimited {
+        tracing::warn!(
+            "no ceiling bounds what messages may cost: `vestibule check` prints `{UNLIMITED_BILL}`"
+        );
     }
     countries::describe(config)?.iter().for_each(|sentence| tracing::info!("{sentence}"));
     tracing::info!(%address, admin = %admin_address, "serving");
