@@ -7,8 +7,8 @@ use vestibule_application::ToldOfLimits;
 use vestibule_domain::limits::{Step, StepQuotas};
 
 use crate::harness::{
-    Backstage, Call, Options, PHONE, add_email, ask_reset, check_reset, confirm, quotas, resend, sign_in,
-    sign_up, wrong,
+    Backstage, Call, Options, PASSWORD, PHONE, add_email, ask_reset, check_reset, confirm, get, quotas,
+    resend, sign_in, sign_up, wrong,
 };
 
 fn phone(number: u32) -> String {
@@ -48,6 +48,25 @@ async fn a_sign_up_is_charged_to_its_address_its_block_and_everyone() {
         backstage.clock.advance(Duration::from_hours(24));
         assert_eq!(sign_up(&phone(3)).from(shares).send(&routes).await.status, 200, "{scope}");
     }
+}
+
+#[actix_web::test]
+async fn a_clock_that_is_set_back_makes_codes_and_waits_longer_and_nothing_else() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let quotas = quotas(|quotas| narrow(&mut quotas.sign_up, "address", 1));
+    let backstage = Backstage::new(&Options { quotas, ..Options::default() });
+    let routes = backstage.routes().await;
+    assert_eq!(sign_up(&phone(1)).send(&routes).await.status, 200);
+    let code = backstage.received(&phone(1)).await.unwrap();
+    backstage.clock.set_back(HOUR);
+    let refused = sign_up(&phone(2)).send(&routes).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("90000")));
+    let token = confirm(&phone(1), &code).send(&routes).await.text_of("access_token");
+    assert_eq!(get(&token, "/v2/customer/profile").send(&routes).await.status, 200);
+    backstage.clock.advance(HOUR);
+    assert_eq!(get(&token, "/v2/customer/profile").send(&routes).await.status, 401, "its own life is over");
+    assert_eq!(sign_in(&phone(1), PASSWORD).send(&routes).await.status, 200);
+    assert_eq!(sign_up(&phone(2)).send(&routes).await.header("retry-after"), Some("86400"));
 }
 
 #[actix_web::test]
