@@ -76,7 +76,11 @@ impl Added {
 pub(crate) async fn measure(figures: &mut Figures<impl Write>) -> anyhow::Result<()> {
     // What the server clears away by itself it would clear away in somebody's turn.
     let settings = vec![("autovacuum", "off".to_owned())];
-    let server = PostgresServer::start(&PostgresOptions { durability: Durability::Durable, settings })?;
+    let server = PostgresServer::start(&PostgresOptions {
+        durability: Durability::Durable,
+        settings,
+        language: None,
+    })?;
     figures.part("Postgres, what the guard and the limits add; the processors' time for each request")?;
     let (enforce, off) = (Guarded::start(&server, "enforce").await?, Guarded::start(&server, "off").await?);
     let of = |side| if side == Side::With { &enforce } else { &off };

@@ -134,7 +134,7 @@ fn database_options(arguments: &Arguments) -> PostgresOptions {
             [("synchronous_commit", "off"), ("wal_writer_delay", "10s"), ("wal_writer_flush_after", "1GB")];
         settings.extend(planted.map(|(name, value)| (name, value.to_owned())));
     }
-    PostgresOptions { durability: Durability::Durable, settings }
+    PostgresOptions { durability: Durability::Durable, settings, language: None }
 }
 
 /// Runs clients and faults side by side; the stories of all people, the faults that were done, and the steps that were

@@ -20,6 +20,8 @@ pub enum Fault {
     Reset,
     /// Nothing arrives, not even that somebody has closed. It does once the fault is over, as with TCP that tries again.
     BlackHole,
+    /// As [`Fault::BlackHole`] for the connections that there are, while new ones work: a firewall has forgotten them.
+    Forgotten,
     /// What the client says arrives; what the server says is lost for good.
     LoseAnswers,
 }
@@ -75,6 +77,10 @@ enum End {
 
 async fn join(mut client: TcpStream, server: SocketAddr, fault: watch::Receiver<Fault>) {
     let mut arriving = fault.clone();
+    let swallows: &[_] = match *arriving.borrow() {
+        Fault::Forgotten => &[Fault::BlackHole],
+        _ => &[Fault::BlackHole, Fault::Forgotten],
+    };
     if arriving.wait_for(|fault| *fault != Fault::BlackHole).await.is_err() {
         return;
     }
@@ -88,8 +94,8 @@ async fn join(mut client: TcpStream, server: SocketAddr, fault: watch::Receiver<
         let (from_server, to_server) = server.split();
         let mut resetting = fault.clone();
         tokio::select! {
-            end = carry(from_client, to_server, fault.clone(), None) => end,
-            end = carry(from_server, to_client, fault.clone(), Some(Fault::LoseAnswers)) => end,
+            end = carry(from_client, to_server, fault.clone(), swallows, None) => end,
+            end = carry(from_server, to_client, fault.clone(), swallows, Some(Fault::LoseAnswers)) => end,
             _ = resetting.wait_for(|fault| *fault == Fault::Reset) => End::Reset,
         }
     };
@@ -98,11 +104,12 @@ async fn join(mut client: TcpStream, server: SocketAddr, fault: watch::Receiver<
     }
 }
 
-/// Carries what comes in one direction, until somebody closes; under the fault `losing` it is lost.
+/// Carries what comes in one direction, until somebody closes; under one of the faults `swallows` it waits, under `losing` it is lost.
 async fn carry(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut fault: watch::Receiver<Fault>,
+    swallows: &[Fault],
     losing: Option<Fault>,
 ) -> End {
     let mut chunk = [0; 8192];
@@ -113,7 +120,7 @@ async fn carry(
         if let Fault::Delay(delay) = present {
             tokio::time::sleep(delay).await;
         }
-        let Ok(present) = fault.wait_for(|fault| *fault != Fault::BlackHole).await.map(|fault| *fault) else {
+        let Ok(present) = fault.wait_for(|fault| !swallows.contains(fault)).await.map(|fault| *fault) else {
             return End::Closed;
         };
         // After a gap nothing makes sense any more.

@@ -33,6 +33,8 @@ pub struct PostgresOptions {
     pub durability: Durability,
     /// Further settings, which come last and so win: `("max_connections", "50")`.
     pub settings: Vec<(&'static str, String)>,
+    /// What it speaks where `lc_messages` is not `C`, if its catalogue is on this machine: `de`.
+    pub language: Option<&'static str>,
 }
 
 /// What a commit promises.
@@ -92,6 +94,7 @@ impl PostgresServer {
         let programs = find_programs().ok_or(PostgresError::NotInstalled)?;
         let mut guard = as_an_ordinary_user()?;
         guard.args(["-c", GUARD, "vestibule-postgres-guard"]).arg(programs).args(configuration(options));
+        guard.envs(options.language.map(|language| ("LANGUAGE", language)));
         // A group of its own: what interrupts the tests must not end the shell before it has cleaned up.
         let mut guard = guard.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(commands), Some(answers)) = (guard.stdin.take(), guard.stdout.take()) else {

@@ -38,7 +38,8 @@ async fn database() -> TestDatabase {
 async fn what_was_committed_survives_an_immediate_stop() {
     let settings = vec![("max_connections", "17".to_owned())];
     let server =
-        PostgresServer::start(&PostgresOptions { durability: Durability::Durable, settings }).unwrap();
+        PostgresServer::start(&PostgresOptions { durability: Durability::Durable, settings, language: None })
+            .unwrap();
     let client = connect(&server.url("postgres")).await;
     client.batch_execute("CREATE TABLE things (name text); INSERT INTO things VALUES ('one')").await.unwrap();
     server.stop_immediately().unwrap();

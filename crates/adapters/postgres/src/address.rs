@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -24,8 +25,10 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How to reach the database.
 #[derive(Clone)]
 pub(crate) struct Address {
-    /// Tried in this order. If they are several, one of them takes writes and is the one to use.
+    /// Tried in this order, from the one that was reached last. If they are several, one of them takes writes and is the one to use.
     pub(crate) servers: Vec<Config>,
+    /// Which of them was reached last.
+    pub(crate) reached: Arc<AtomicUsize>,
     pub(crate) security: Security,
 }
 
@@ -74,7 +77,7 @@ impl Address {
         }
         let security =
             if encrypt { Security::Verified(verifying(roots.as_deref())?) } else { Security::Plain };
-        Ok(Self { servers, security })
+        Ok(Self { servers, reached: Arc::default(), security })
     }
 }
 

@@ -1,22 +1,21 @@
 //! Connections: how one is made, and the pools of them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use diesel::result::{ConnectionError, DatabaseErrorKind, Error};
+use diesel::result::{ConnectionError, DatabaseErrorInformation, DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolableConnection as _, RecyclingMethod,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _};
 use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 use vestibule_port_storage::Unavailable;
 
 use crate::address::{Address, Security, describe};
-use crate::shared::Driven;
 
 /// How long a caller waits for an answer, whatever happens to server and network: a client waits 5 s at most.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(4500);
@@ -36,14 +35,22 @@ const SESSION: &str = "SET statement_timeout = '4s'; SET lock_timeout = '2s';
 pub(crate) enum ConnectError {
     /// The server cannot be reached, or refuses.
     Server(tokio_postgres::Error),
-    /// It was reached and cannot be set up.
+    /// It was reached and said nothing more.
+    Silent,
+    /// It was reached and gives no session that can be used.
     Setup(String),
 }
 
 impl ConnectError {
+    /// Whether a server was found that takes no writes, where there are several to choose from.
+    pub(crate) fn takes_no_writes(&self) -> bool {
+        // The driver has no name for this.
+        matches!(self, Self::Server(error) if describe(error).contains("database does not allow writes"))
+    }
+
     /// Whether the server itself has said so.
     fn was_said(&self) -> bool {
-        matches!(self, Self::Server(error) if error.as_db_error().is_some())
+        self.takes_no_writes() || matches!(self, Self::Server(error) if error.as_db_error().is_some())
     }
 }
 
@@ -54,6 +61,7 @@ impl std::fmt::Display for ConnectError {
                 Some(told) => f.write_str(told.message()),
                 None => f.write_str(&describe(error)),
             },
+            Self::Silent => f.write_str("it does not answer"),
             Self::Setup(problem) => f.write_str(problem),
         }
     }
@@ -69,23 +77,40 @@ pub(crate) async fn connect_unlimited(address: &Address) -> Result<AsyncPgConnec
     connect_and(address, async |server, security| connect_to(server, security, None).await).await
 }
 
-/// Makes a connection that tells when it has ended, with the limits of a session that serves requests.
-pub(crate) async fn connect_shared(address: &Address) -> Result<Driven, ConnectError> {
-    connect_and(address, connect_driven).await
+/// Makes a connection for several to use at once, with the limits of a session that serves requests.
+pub(crate) async fn connect_shared(address: &Address) -> Result<(AsyncPgConnection, Driver), ConnectError> {
+    connect_and(address, async |server, security| {
+        let (client, driver) = connect_client(server, security).await?;
+        let adopted = AsyncPgConnection::try_from(client).await;
+        let mut connection = adopted.map_err(|error| ConnectError::Setup(error.to_string()))?;
+        connection.batch_execute(SESSION).await.map_err(|error| ConnectError::Setup(error.to_string()))?;
+        Ok((connection, driver))
+    })
+    .await
 }
 
-/// Tries one server after another.
+/// Makes a connection of the driver's own, whose errors have their codes.
+pub(crate) async fn connect_plainly(address: &Address) -> Result<(Client, Driver), ConnectError> {
+    connect_and(address, connect_client).await
+}
+
+/// Tries one server after another, from the one that was reached last: one that is away costs time.
 async fn connect_and<T>(
     address: &Address,
     connect_to: impl AsyncFn(&Config, &Security) -> Result<T, ConnectError>,
 ) -> Result<T, ConnectError> {
-    let mut failure = ConnectError::Setup("no server is named".to_owned());
-    for server in &address.servers {
+    let mut failure = ConnectError::Silent;
+    let from = address.reached.load(Ordering::Relaxed);
+    let servers = address.servers.iter().enumerate().cycle().skip(from).take(address.servers.len());
+    for (number, server) in servers {
         let patience = server.get_connect_timeout().copied().unwrap_or_default() + WELCOME;
         let error = match timeout(patience, connect_to(server, &address.security)).await {
-            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Ok(connection)) => {
+                address.reached.store(number, Ordering::Relaxed);
+                return Ok(connection);
+            }
             Ok(Err(error)) => error,
-            Err(_) => ConnectError::Setup("it does not answer".to_owned()),
+            Err(_) => ConnectError::Silent,
         };
         // What a server has said tells more than that another one is away.
         if !failure.was_said() {
@@ -117,36 +142,41 @@ async fn connect_to(
     Ok(connection)
 }
 
-async fn connect_driven(server: &Config, security: &Security) -> Result<Driven, ConnectError> {
-    let (client, has_ended) = match security {
+async fn connect_client(server: &Config, security: &Security) -> Result<(Client, Driver), ConnectError> {
+    match security {
         Security::Plain => {
             let (client, connection) = server.connect(NoTls).await.map_err(ConnectError::Server)?;
-            (client, drive(connection))
+            Ok((client, Driver::start(connection)))
         }
         Security::Verified(tls) => {
             let (client, connection) = server.connect(tls.clone()).await.map_err(ConnectError::Server)?;
-            (client, drive(connection))
+            Ok((client, Driver::start(connection)))
         }
-    };
-    let adopted = AsyncPgConnection::try_from(client).await;
-    let mut connection = adopted.map_err(|error| ConnectError::Setup(error.to_string()))?;
-    connection.batch_execute(SESSION).await.map_err(|error| ConnectError::Setup(error.to_string()))?;
-    Ok(Driven { connection, has_ended })
+    }
 }
 
-/// Drives a connection on this thread; whether it has ended.
-fn drive(
-    connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
-) -> Arc<AtomicBool> {
-    let has_ended = Arc::new(AtomicBool::new(false));
-    let ended = Arc::clone(&has_ended);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = describe(&error), "a connection has ended");
-        }
-        ended.store(true, Ordering::Relaxed);
-    });
-    has_ended
+/// What drives a connection, on the thread that made it. Dropped, it closes the connection, whatever that still owes.
+pub(crate) struct Driver(JoinHandle<()>);
+
+impl Driver {
+    fn start(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) -> Self {
+        Self(tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = describe(&error), "a connection has ended");
+            }
+        }))
+    }
+
+    /// Whether the connection has, or the thread.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Connections that are taken for one piece of work and given back. A broken one is replaced.
@@ -221,24 +251,90 @@ impl Drop for Lent<'_> {
 
 /// Keeps a connection from being used again when the error says that its server is no longer the one to ask.
 pub(crate) fn discard_on(error: &Error, connection: &mut AsyncPgConnection) {
-    if let Error::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) = error {
-        // A server that was demoted serves on; a fresh connection finds the new primary.
+    if is_of_demoted(error) {
         discard(connection);
     }
 }
 
-fn discard(connection: &mut AsyncPgConnection) {
+/// Whether the server takes no writes. One that was demoted serves on; a fresh connection finds the new primary.
+pub(crate) fn is_of_demoted(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _))
+}
+
+pub(crate) fn discard(connection: &mut AsyncPgConnection) {
     <AsyncPgConnection as AsyncConnection>::TransactionManager::transaction_manager_status_mut(connection)
         .set_in_error();
 }
 
 /// Whether somebody else was in the way, so that the same work may succeed when it is decided again.
 pub(crate) fn is_rivalry(error: &Error) -> bool {
-    matches!(error, Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _))
-        || matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, told) if told.message() == "deadlock detected")
+    match error {
+        Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
+        Error::DatabaseError(DatabaseErrorKind::Unknown, told) => is_deadlock(told.as_ref()),
+        _ => false,
+    }
+}
+
+/// Diesel hides the code of this error, and the server's text depends on its language. But no other error has details of a line for each
+/// of two sessions or more, with the name of a lock's mode (`ShareLock`), which is never translated.
+fn is_deadlock(told: &dyn DatabaseErrorInformation) -> bool {
+    let lines = told.details().unwrap_or_default().lines();
+    lines.clone().count() > 1 && lines.into_iter().all(|line| line.contains("Lock"))
 }
 
 /// The text names a table or a constraint at most: details, which repeat values, are left out.
 pub(crate) fn unavailable(error: &Error) -> Unavailable {
     Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Details(&'static str);
+
+    impl DatabaseErrorInformation for Details {
+        fn message(&self) -> &'static str {
+            "?"
+        }
+        fn details(&self) -> Option<&str> {
+            Some(self.0)
+        }
+        fn hint(&self) -> Option<&str> {
+            None
+        }
+        fn table_name(&self) -> Option<&str> {
+            None
+        }
+        fn column_name(&self) -> Option<&str> {
+            None
+        }
+        fn constraint_name(&self) -> Option<&str> {
+            None
+        }
+        fn statement_position(&self) -> Option<i32> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_deadlock_is_known_in_every_language() {
+        for (details, is_rivalry) in [
+            (
+                "Process 7 waits for ShareLock on transaction 1; blocked by process 8.\n\
+                 Process 8 waits for ShareLock on transaction 2; blocked by process 7.",
+                true,
+            ),
+            (
+                "Prozess 7 wartet auf AccessExclusiveLock-Sperre auf Relation 1; blockiert von Prozess 8.\n\
+                 Prozess 8 wartet auf RowExclusiveLock-Sperre auf Relation 2; blockiert von Prozess 7.",
+                true,
+            ),
+            ("Index row references tuple (0,1) in relation \"Lock\".", false),
+            ("", false),
+        ] {
+            let told = Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new(Details(details)));
+            assert_eq!(super::is_rivalry(&told), is_rivalry, "{details}");
+        }
+    }
 }

@@ -51,7 +51,7 @@ use vestibule_port_storage::{
 };
 
 use address::Address;
-use connection::{ConnectError, Connections, discard_on, unavailable};
+use connection::{ConnectError, Connections, discard, is_of_demoted, unavailable};
 use listen::Neighbours;
 use migrate::Tables;
 use rows::{
@@ -90,6 +90,9 @@ pub enum OpenError {
     /// The server cannot be reached.
     #[error("the server cannot be reached: {0}; is it running, and are host and port right?")]
     Unreachable(String),
+    /// The server is there and begins no session, for a reason of its own.
+    #[error("the server answers, and begins no session: {0}; are user, password and database right?")]
+    NoSession(String),
     /// The server's certificate is not one to trust.
     #[error(
         "the server's certificate is refused ({0}): name its authority's PEM file with `sslrootcert`, and the host by a name that \
@@ -102,7 +105,9 @@ pub enum OpenError {
     )]
     NoTls,
     /// User or password are wrong, or the user may not connect.
-    #[error("the server refuses the user: check user and password, and that `pg_hba.conf` lets it in ({0})")]
+    #[error(
+        "the server refuses the user: check user and password, that `pg_hba.conf` lets it in, and that it may connect to the database ({0})"
+    )]
     Refused(String),
     /// The server has as many connections as it takes.
     #[error("the server has no connection left: lower `database.pool_size`, or raise its limit ({0})")]
@@ -116,12 +121,18 @@ pub enum OpenError {
     /// The database can't hold every text.
     #[error("the database has the encoding {0}: create it with `ENCODING 'UTF8' TEMPLATE template0`")]
     Encoding(String),
+    /// The server is a standby, or was told to take no writes.
+    #[error(
+        "the server takes no writes: it is a standby, or its settings or the user's say so (`default_transaction_read_only`); \
+         name the primary"
+    )]
+    ReadOnly,
     /// Its tables cannot be brought up to date.
     #[error("the tables cannot be brought up to date: {0}")]
     Migration(String),
-    /// The user may not make tables.
+    /// The user may not make or change tables.
     #[error(
-        "the tables cannot be made: the user must own the database, or be allowed to create in its schema ({0})"
+        "the tables cannot be made or changed: the user must own the database and its tables, or be allowed to create in its schema ({0})"
     )]
     Forbidden(String),
     /// Its tables are older than this version needs.
@@ -146,8 +157,6 @@ pub enum Migrate {
 impl Postgres {
     /// Connects, checks the server, and brings the tables up to date. Up to `pool_size` commits and a quarter as many long reads run
     /// at once, each on a connection of its own; short reads share as many again; one more connection listens.
-    ///
-    /// Needs a tokio runtime with more than one thread.
     ///
     /// # Errors
     /// [`OpenError`]
@@ -175,11 +184,7 @@ impl Postgres {
         &self,
         read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
     ) -> Result<T, Unavailable> {
-        self.short_reads.read(read).await.map_err(|failure| match failure {
-            Failure::Database(error) => unavailable(&error),
-            Failure::Unreadable(unreadable) => unreadable.into(),
-            Failure::Unavailable(unavailable) => unavailable,
-        })
+        self.short_reads.read(read).await.map_err(Unavailable::from)
     }
 
     async fn write<T>(
@@ -197,13 +202,11 @@ async fn on<T>(
 ) -> Result<T, Unavailable> {
     connections
         .lend(async |connection| {
-            work(connection).await.map_err(|failure| match failure {
-                Failure::Database(error) => {
-                    discard_on(&error, connection);
-                    unavailable(&error)
+            work(connection).await.map_err(|failure| {
+                if failure.is_of_demoted() {
+                    discard(connection);
                 }
-                Failure::Unreadable(unreadable) => unreadable.into(),
-                Failure::Unavailable(unavailable) => unavailable,
+                Unavailable::from(failure)
             })
         })
         .await
@@ -213,7 +216,27 @@ async fn on<T>(
 enum Failure {
     Database(diesel::result::Error),
     Unreadable(Unreadable),
+    /// The server was asked whether it takes writes, and does not.
+    ReadOnly,
     Unavailable(Unavailable),
+}
+
+impl Failure {
+    /// Whether a fresh connection may find a server that takes writes.
+    fn is_of_demoted(&self) -> bool {
+        matches!(self, Self::ReadOnly) || matches!(self, Self::Database(error) if is_of_demoted(error))
+    }
+}
+
+impl From<Failure> for Unavailable {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => unavailable(&error),
+            Failure::Unreadable(unreadable) => unreadable.into(),
+            Failure::ReadOnly => Self(OpenError::ReadOnly.to_string()),
+            Failure::Unavailable(unavailable) => unavailable,
+        }
+    }
 }
 
 impl From<Unavailable> for Failure {
@@ -238,24 +261,32 @@ impl From<ConnectError> for OpenError {
     fn from(error: ConnectError) -> Self {
         use tokio_postgres::error::SqlState;
 
-        let ConnectError::Server(server) = &error else {
-            return Self::Unreachable(error.to_string());
+        if error.takes_no_writes() {
+            return Self::ReadOnly;
+        }
+        let said = error.to_string();
+        let server = match error {
+            ConnectError::Server(server) => server,
+            ConnectError::Silent => return Self::Unreachable(said),
+            ConnectError::Setup(_) => return Self::NoSession(said),
         };
-        if let Some(problem) = certificate_problem(server) {
+        if let Some(problem) = certificate_problem(&server) {
             return Self::Certificate(problem);
         }
         match server.code() {
-            Some(&SqlState::INVALID_CATALOG_NAME) => Self::NoDatabase(error.to_string()),
-            Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-                Self::Refused(error.to_string())
-            }
-            Some(&SqlState::TOO_MANY_CONNECTIONS) => Self::Full(error.to_string()),
+            Some(&SqlState::INVALID_CATALOG_NAME) => Self::NoDatabase(said),
+            Some(
+                &SqlState::INVALID_PASSWORD
+                | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+                | &SqlState::INSUFFICIENT_PRIVILEGE,
+            ) => Self::Refused(said),
+            Some(&SqlState::TOO_MANY_CONNECTIONS) => Self::Full(said),
+            // Also what a pooler says of a wrong password, or of a database that it does not know.
+            Some(_) => Self::NoSession(said),
             // The driver has no names for these.
-            None if error.to_string().contains("server does not support TLS") => Self::NoTls,
-            None if error.to_string().contains("password missing") => {
-                Self::Refused("it wants a password".to_owned())
-            }
-            _ => Self::Unreachable(error.to_string()),
+            None if said.contains("server does not support TLS") => Self::NoTls,
+            None if said.contains("password missing") => Self::Refused("it wants a password".to_owned()),
+            None => Self::Unreachable(said),
         }
     }
 }
@@ -527,7 +558,14 @@ impl Storage for Postgres {
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {
-        let tables = async |connection: &AsyncPgConnection| Ok(migrate::tables(connection).await?);
+        let tables = async |connection: &AsyncPgConnection| {
+            if !migrate::takes_writes(connection).await? {
+                return Err(Failure::ReadOnly);
+            }
+            Ok(migrate::tables(connection).await?)
+        };
+        // Each kind of connection by itself: one may have broken where the others have not.
+        self.read_shortly(tables).await?;
         self.read(tables).await?;
         match self.write(tables).await? {
             // During an upgrade the old version serves on while a newer one has migrated.

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use diesel::QueryDsl as _;
-use diesel::migration::MigrationSource;
-use diesel::pg::Pg;
 use diesel::result::Error;
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
-use crate::address::Address;
-use crate::connection::connect_unlimited;
+use crate::address::{Address, describe};
+use crate::connection::{connect_plainly, connect_unlimited};
 use crate::{Migrate, OpenError};
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/postgres");
+/// The names of the migrations in their order, each with its statements.
+const MIGRATIONS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+
+/// Where it is kept what was applied: as diesel does, so that its tools may be used.
+const APPLIED: &str = "CREATE TABLE IF NOT EXISTS __diesel_schema_migrations (
+    version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
 
 /// The lock that whoever migrates holds; a number that nobody else uses.
 const LOCK: i64 = 0x5645_5354_4942_554c;
@@ -53,7 +57,7 @@ pub(crate) enum Tables {
 
 /// Migrates, or refuses tables that are not as this version needs them.
 pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), OpenError> {
-    let mut connection = connect_unlimited(address).await?;
+    let connection = connect_unlimited(address).await?;
     check_server(&connection).await?;
     if migrate == Migrate::Yes {
         // The lock belongs to a transaction that stays open beside the migrations: a session's lock would not survive a pooler.
@@ -65,7 +69,7 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
         );
         guard.batch_execute(&lock).await.map_err(|error| OpenError::Migration(error.to_string()))?;
         if tables(&connection).await.map_err(failed)? == Tables::Older {
-            connection = run_pending(connection).await?;
+            run_pending(address).await?;
         }
     }
     match tables(&connection).await.map_err(failed)? {
@@ -75,33 +79,65 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
     }
 }
 
-/// Brings the tables up to date. A migration that waits for a table would make everybody wait behind it who wants to use that: so it waits
+/// Brings the tables up to date, by statements of the driver's own: diesel would hide the code of an error, which says what to do about it in
+/// whatever language the server speaks.
+async fn run_pending(address: &Address) -> Result<(), OpenError> {
+    let (client, _driver) = connect_plainly(address).await?;
+    client.batch_execute(APPLIED).await.map_err(|error| told(&error))?;
+    let applied = client.query("SELECT version FROM __diesel_schema_migrations", &[]).await;
+    let applied = applied.map_err(|error| told(&error))?;
+    let applied: Vec<String> = applied.iter().map(|row| row.get("version")).collect();
+    for (name, statements) in MIGRATIONS {
+        if !applied.contains(&version(name)) {
+            run(&client, name, statements).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a migration as one transaction. One that waits for a table would make everybody wait behind it who wants to use that: so it waits
 /// a little, and comes back later.
-async fn run_pending(mut connection: AsyncPgConnection) -> Result<AsyncPgConnection, OpenError> {
-    let limits = "SET statement_timeout = 0; SET lock_timeout = '2s'";
-    connection.batch_execute(limits).await.map_err(failed)?;
-    let mut harness = AsyncMigrationHarness::new(connection);
+async fn run(client: &Client, name: &str, statements: &str) -> Result<(), OpenError> {
+    let transaction = format!(
+        "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '2s';
+         {statements}
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('{}'); COMMIT",
+        version(name)
+    );
     for tries_left in (0..LOCK_TRIES).rev() {
-        // The error has lost its code on the way here.
-        let Err(problem) = harness.run_pending_migrations(MIGRATIONS).map_err(|error| error.to_string())
-        else {
+        let Err(error) = client.batch_execute(&transaction).await else {
             break;
         };
-        if problem.contains("permission denied") {
-            return Err(OpenError::Forbidden(problem));
+        // If this fails, so does the next try.
+        let _ = client.batch_execute("ROLLBACK").await;
+        let in_the_way = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+        if tries_left == 0 || !error.code().is_some_and(|code| in_the_way.contains(code)) {
+            return Err(told(&error));
         }
-        if tries_left == 0 || !problem.contains("lock timeout") {
-            return Err(failed(problem));
-        }
-        tracing::info!("somebody uses the tables, a backup perhaps: migrating later");
+        tracing::info!(migration = name, "somebody uses the tables, a backup perhaps: migrating later");
         tokio::time::sleep(LOCK_PAUSE).await;
     }
-    Ok(harness.into_inner())
+    Ok(())
+}
+
+/// A migration's version, as diesel reads it from its name.
+fn version(name: &str) -> String {
+    name.split('_').next().unwrap_or_default().replace('-', "")
+}
+
+fn told(error: &tokio_postgres::Error) -> OpenError {
+    match error.as_db_error() {
+        Some(told) if *told.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
+            OpenError::Forbidden(told.message().to_owned())
+        }
+        Some(told) => failed(told.message()),
+        None => failed(describe(error)),
+    }
 }
 
 /// How the tables are, in one or two round trips that take no lock.
 pub(crate) async fn tables(connection: &AsyncPgConnection) -> Result<Tables, Error> {
-    let known = known().map_err(Error::QueryBuilderError)?;
+    let known: Vec<_> = MIGRATIONS.iter().map(|(name, _)| version(name)).collect();
     let made: Option<u32> =
         diesel::select(to_regclass("__diesel_schema_migrations")).get_result(&mut &*connection).await?;
     let applied: Vec<String> = match made {
@@ -120,10 +156,11 @@ pub(crate) async fn tables(connection: &AsyncPgConnection) -> Result<Tables, Err
     })
 }
 
-/// The versions that this binary carries.
-fn known() -> Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>> {
-    let migrations = MigrationSource::<Pg>::migrations(&MIGRATIONS)?;
-    Ok(migrations.iter().map(|migration| migration.name().version().to_string()).collect())
+/// Whether the server takes writes: a standby does not, nor one that is told so by its settings.
+pub(crate) async fn takes_writes(connection: &AsyncPgConnection) -> Result<bool, Error> {
+    let read_only = diesel::select(current_setting("transaction_read_only"));
+    let read_only: String = read_only.get_result(&mut &*connection).await?;
+    Ok(read_only != "on")
 }
 
 async fn check_server(connection: &AsyncPgConnection) -> Result<(), OpenError> {
@@ -142,6 +179,9 @@ async fn check_server(connection: &AsyncPgConnection) -> Result<(), OpenError> {
     }
     if encoding != "UTF8" {
         return Err(OpenError::Encoding(encoding));
+    }
+    if !takes_writes(connection).await.map_err(failed)? {
+        return Err(OpenError::ReadOnly);
     }
     if synchronous == "off" || fsync == "off" {
         tracing::warn!(

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use time::UtcDateTime;
 use time::macros::utc_datetime;
 use tokio_postgres::Client;
@@ -28,17 +29,19 @@ const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
 /// In which every call answers, and in which everything works again once the trouble is over.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A server for the tests that leave it alone, and a database of its own on it.
+/// A server for the tests that leave it alone, and a database of its own on it, whose errors are German where the machine can do that.
 async fn database() -> (&'static PostgresServer, String) {
     static SERVER: OnceLock<PostgresServer> = OnceLock::new();
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let server = tokio::task::spawn_blocking(|| {
-        SERVER.get_or_init(|| PostgresServer::start(&PostgresOptions::default()).unwrap())
+        let options = PostgresOptions { language: Some("de"), ..PostgresOptions::default() };
+        SERVER.get_or_init(|| PostgresServer::start(&options).unwrap())
     });
     let server = server.await.unwrap();
     let name = format!("failures_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let client = server.client("postgres").await.unwrap();
     client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let _ = client.batch_execute(&format!("ALTER DATABASE {name} SET lc_messages = 'C.UTF-8'")).await;
     (server, name)
 }
 
@@ -297,6 +300,97 @@ async fn a_server_that_takes_no_writes_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_writes_is_not_ready() {
+    let server = PostgresServer::start(&PostgresOptions::default()).unwrap();
+    let storage = open(&server.url("postgres"), 1).await;
+    let client = server.client("postgres").await.unwrap();
+    in_time(storage.ready()).await.unwrap();
+    let asked = "pg_stat_activity WHERE query LIKE '%\"__diesel_schema_migrations\".\"version\"%' AND pid <> pg_backend_pid()";
+    assert_eq!(count(&client, asked).await, 3, "each kind of connection is asked");
+    client.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    until(async || in_time(storage.ready()).await.is_err()).await;
+    let opened = Postgres::open(&server.url("postgres"), 1, Migrate::Yes).await;
+    assert!(matches!(opened, Err(OpenError::ReadOnly)), "{:?}", opened.err());
+    let both = format!("postgres://postgres@127.0.0.1:1,127.0.0.1:{}/postgres", server.port());
+    let opened = Postgres::open(&both, 1, Migrate::Yes).await;
+    assert!(matches!(opened, Err(OpenError::ReadOnly)), "{:?}", opened.err());
+    // Only sessions that begin from now on may write: those that there are must be left, of each kind.
+    client.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+    client.batch_execute("ALTER ROLE postgres SET default_transaction_read_only = off").await.unwrap();
+    let back = until(async || in_time(storage.ready()).await.is_ok()).await;
+    assert!(back < SOON, "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_chosen_to_end_a_deadlock_has_lost_a_race() {
+    let (server, name) = database().await;
+    let storage = open(&server.url(&name), 1).await;
+    let other = server.client(&name).await.unwrap();
+    other.batch_execute("SET deadlock_timeout = '1min'; BEGIN; LOCK TABLE messages").await.unwrap();
+    let committing = tokio::spawn(async move { commit(&storage, 0).await });
+    let waiting = "pg_locks WHERE relation = 'messages'::regclass AND NOT granted";
+    until(async || count(&other, waiting).await == 1).await;
+    other.batch_execute("LOCK TABLE accounts").await.unwrap();
+    assert!(matches!(committing.await.unwrap(), Err(CommitError::Conflict)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_says_at_the_start_is_told_apart() {
+    let (server, name) = database().await;
+    let client = server.client(&name).await.unwrap();
+    client
+        .batch_execute("CREATE ROLE visitor LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        .await
+        .unwrap();
+    let url = format!("postgres://visitor@127.0.0.1:{}/{name}", server.port());
+    let opening = async || Postgres::open(&url, 1, Migrate::Yes).await.err().unwrap();
+    let refusal = opening().await;
+    println!("{refusal}");
+    assert!(matches!(refusal, OpenError::Forbidden(_)), "{refusal}");
+
+    // Tables of another owner.
+    drop(open(&server.url(&name), 1).await);
+    let last = "DELETE FROM __diesel_schema_migrations WHERE version = (SELECT max(version) FROM __diesel_schema_migrations)";
+    client.batch_execute(last).await.unwrap();
+    let grant =
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO visitor; GRANT CREATE ON SCHEMA public TO visitor";
+    client.batch_execute(grant).await.unwrap();
+    let refusal = opening().await;
+    println!("{refusal}");
+    assert!(matches!(refusal, OpenError::Forbidden(_)), "{refusal}");
+
+    client.batch_execute(&format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")).await.unwrap();
+    let refusal = opening().await;
+    println!("{refusal}");
+    assert!(matches!(refusal, OpenError::Refused(_)), "{refusal}");
+
+    client.batch_execute(&format!("GRANT CONNECT ON DATABASE {name} TO visitor")).await.unwrap();
+    let admin = server.client("postgres").await.unwrap();
+    admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
+    let refusal = opening().await;
+    println!("{refusal}");
+    assert!(matches!(refusal, OpenError::NoSession(_)), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_waits_for_a_table_that_is_in_use() {
+    let (server, name) = database().await;
+    let url = server.url(&name);
+    let client = server.client(&name).await.unwrap();
+    let table = "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
+    client.batch_execute(table).await.unwrap();
+    client.batch_execute("BEGIN; LOCK TABLE __diesel_schema_migrations IN SHARE MODE").await.unwrap();
+    let opening = tokio::spawn(async move { Postgres::open(&url, 1, Migrate::Yes).await.map(drop) });
+    let waiting = "pg_locks WHERE relation = '__diesel_schema_migrations'::regclass AND NOT granted";
+    until(async || count(&client, waiting).await == 1).await;
+    until(async || count(&client, waiting).await == 0).await;
+    assert_eq!(count(&client, "pg_tables WHERE schemaname = 'public'").await, 1);
+    client.batch_execute("COMMIT").await.unwrap();
+    opening.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn instances_hear_of_each_others_messages_and_share_them() {
     let (server, name) = database().await;
     let one = open(&server.url(&name), 4).await;
@@ -433,6 +527,60 @@ async fn a_network_that_swallows_everything_makes_nobody_wait_longer() {
         let whole = count(&client, &format!("{table} WHERE {key} = '{}'", id(1))).await == 1;
         assert_eq!(whole, is_there_by(&client, 1).await, "the commit is torn");
     }
+}
+
+/// Eight readers, each asking again and again with the patience of somebody whose token is read, until they are answered.
+async fn impatient_readers_are_answered(storage: &Postgres) -> Duration {
+    let patience = Duration::from_secs(1);
+    let is_answered = async || matches!(tokio::time::timeout(patience, read(storage)).await, Ok(true));
+    let answered = join_all((0..8).map(|_| until(is_answered))).await;
+    answered.into_iter().max().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn impatient_readers_find_the_second_host() {
+    let (server, name) = database().await;
+    let one = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await.unwrap();
+    let url = format!("postgres://postgres@{},127.0.0.1:{}/{name}", one.address(), server.port());
+    let storage = open(&url, 8).await;
+    assert!(read(&storage).await);
+    // It listens, and will pause before it looks for the second host.
+    tokio::time::timeout(SOON, storage.queued()).await.unwrap();
+    one.set(Fault::Reset);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    one.set(Fault::BlackHole);
+    let longest = impatient_readers_are_answered(&storage).await;
+    println!("answered after {longest:?}");
+    // Which takes three seconds; what listens has found it after four.
+    assert!(longest < Duration::from_secs(4), "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn impatient_readers_leave_connections_that_were_forgotten() {
+    let (storage, proxy, _, _) = behind_proxy().await;
+    proxy.set(Fault::Forgotten);
+    let longest = impatient_readers_are_answered(&storage).await;
+    println!("answered after {longest:?}");
+    assert!(longest < SOON, "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_costs_nobody_the_connection() {
+    let (storage, proxy, client, _) = behind_proxy().await;
+    let sessions = async || {
+        let sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY pid";
+        let sessions = client.query(sessions, &[]).await.unwrap();
+        sessions.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
+    };
+    let before = sessions().await;
+    proxy.set(Fault::Delay(Duration::from_millis(100)));
+    for _ in 0..3 {
+        let gone = tokio::time::timeout(Duration::from_millis(50), storage.registration(&phone(0))).await;
+        assert!(gone.is_err());
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(read(&storage).await);
+    assert_eq!(sessions().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
