@@ -48,9 +48,12 @@ const ANSWERS: &str = "
       SELECT request FROM kept_answers WHERE forget_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING request)
     SELECT count(*) AS rows FROM gone";
 
+/// By the hour, which is what the index has.
 const LIMITS: &str = "
     WITH gone AS (DELETE FROM limits WHERE key IN (
-      SELECT key FROM limits WHERE full_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
+      SELECT key FROM limits
+      WHERE full_hour <= floor(extract(epoch FROM $1 - timestamptz 'epoch') / 3600)::bigint AND full_at <= $1
+      LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key)
     SELECT count(*) AS rows FROM gone";
 
 const DELIVERIES: &str = "
