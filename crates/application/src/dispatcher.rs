@@ -18,7 +18,7 @@ use vestibule_domain::{Message, MessageId, Recipient};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::{Clock, Entropy};
 use vestibule_port_sms::Sms;
-use vestibule_port_storage::{Claimed, Outbox, Settlement, Unavailable};
+use vestibule_port_storage::{Claimed, Outbox, Room, Settlement, Unavailable};
 
 use crate::providers::{PROVIDER_PATIENCE, Providers, Try};
 use crate::{Derivation, UnsentCodes, Wording};
@@ -124,7 +124,7 @@ impl Dispatcher {
             }
             let is_asked = queue == Queue::Unknown;
             if is_asked {
-                let due = self.outbox.next_due().await?;
+                let due = self.outbox.next_due(Room::for_each(1)).await?;
                 let wait = due.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
                 if !wait.is_zero() {
                     return Ok(wait.min(MAX_SLEEP));
@@ -132,7 +132,7 @@ impl Dispatcher {
             }
             queue = Queue::Unknown;
             let lease = self.lease();
-            let claimed = self.outbox.claim(room, lease, self.clock.now()).await?;
+            let claimed = self.outbox.claim(Room::for_each(room), lease, self.clock.now()).await?;
             if claimed.is_empty() && is_asked {
                 // Another instance was faster: don't spin on what is its own.
                 return Ok(Duration::from_millis(10));

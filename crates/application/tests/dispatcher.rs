@@ -24,7 +24,7 @@ use vestibule_port_security::Clock as _;
 use vestibule_port_sms::{
     Delivery, DeliveryReport, DeliveryReports as _, MockSmsSender, Reported, SmsError, SmsReceipt, SmsSender,
 };
-use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
+use vestibule_port_storage::{Changes, Outbox as _, Room, Storage as _};
 use vestibule_testkit::{CountingEntropy, InMemoryStorage, ManualClock};
 
 type Answers = Vec<Result<SmsReceipt, SmsError>>;
@@ -154,7 +154,13 @@ impl Stage {
     /// doesn't matter.
     async fn until_nothing_is_due(&self) {
         let nothing_due = async {
-            while self.storage.next_due().await.unwrap().is_some_and(|due| due <= self.clock.now()) {
+            while self
+                .storage
+                .next_due(Room::for_each(1))
+                .await
+                .unwrap()
+                .is_some_and(|due| due <= self.clock.now())
+            {
                 tokio::task::yield_now().await;
             }
         };
@@ -230,7 +236,7 @@ async fn due_after(answer: Result<SmsReceipt, SmsError>, age: Duration) -> Optio
     let now: UtcDateTime = stage.clock.now();
     let (storage, late) = stage.settle().await;
     assert_eq!(late, 0);
-    storage.next_due().await.unwrap().map(|due| (due - now).unsigned_abs())
+    storage.next_due(Room::for_each(1)).await.unwrap().map(|due| (due - now).unsigned_abs())
 }
 
 impl Stage {
@@ -265,7 +271,7 @@ async fn a_message_is_sent_once_and_forgotten() {
         .await;
     assert!(stage.next().await.contains("https://example.com/v2/mobile/email/confirm?"));
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
 }
 
 #[tokio::test]
@@ -320,7 +326,7 @@ async fn a_message_refused_for_good_or_tried_for_the_last_time_is_a_dead_letter(
         stage.queue_aged(age).await;
         stage.next().await;
         let (storage, _) = stage.settle().await;
-        assert_eq!(storage.next_due().await.unwrap(), None);
+        assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
         assert_eq!(storage.dead_letters(9).await.unwrap().len(), 1);
     }
 }
@@ -466,7 +472,7 @@ async fn a_message_that_would_come_too_late_is_not_sent() {
     stage.queue_code(2).await;
     stage.next().await;
     let (storage, late) = stage.settle().await;
-    assert_eq!((late, storage.next_due().await.unwrap()), (0, None));
+    assert_eq!((late, storage.next_due(Room::for_each(1)).await.unwrap()), (0, None));
     assert!(storage.dead_letters(9).await.unwrap().is_empty());
 }
 
@@ -476,7 +482,7 @@ async fn the_next_provider_steps_in_where_the_first_has_failed_for_now() {
     stage.queue_code(1).await;
     assert_eq!([stage.next_provider().await, stage.next_provider().await], ["first", "second"]);
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
 }
 
 #[tokio::test]
@@ -523,7 +529,7 @@ async fn a_message_in_doubt_is_not_billed_twice_where_its_report_comes() {
     stage.report("first", 1, Delivery::Delivered).await;
     stage.advance(Duration::from_mins(1));
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
     assert_eq!(delivery(&storage, 1).await, Some(DeliveryState::Delivered));
 }
 
@@ -538,7 +544,7 @@ async fn a_message_in_doubt_is_sent_again_elsewhere_when_no_report_has_come() {
     stage.until_nothing_is_due().await;
     stage.advance(Duration::from_secs(1));
     assert_eq!(stage.next_provider().await, "second");
-    assert_eq!(stage.settle().await.0.next_due().await.unwrap(), None);
+    assert_eq!(stage.settle().await.0.next_due(Room::for_each(1)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -573,7 +579,7 @@ async fn a_provider_that_fails_again_and_again_is_left_alone_and_then_tried_with
         stage.next().await;
     }
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
     assert!(storage.dead_letters(9).await.unwrap().is_empty());
 }
 
@@ -593,8 +599,14 @@ async fn while_every_provider_rests_a_message_waits_for_the_first_that_may_be_tr
     assert_eq!(late, 0, "a provider was asked while it rests");
     let lease = Duration::from_hours(1);
     // The first four were tried while the breaker was closed, the fifth and the sixth know that it is open.
-    assert_eq!(storage.claim(9, lease, now + Duration::from_millis(29_999)).await.unwrap().len(), 4);
-    assert_eq!(storage.claim(9, lease, now + Duration::from_secs(30)).await.unwrap().len(), 2);
+    assert_eq!(
+        storage.claim(Room::for_each(9), lease, now + Duration::from_millis(29_999)).await.unwrap().len(),
+        4
+    );
+    assert_eq!(
+        storage.claim(Room::for_each(9), lease, now + Duration::from_secs(30)).await.unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -610,7 +622,7 @@ async fn no_provider_is_a_reason_for_a_dead_letter_only_when_the_message_would_c
     assert_eq!((late, dead.len(), dead[0].reason.as_str()), (0, 1, "first: it has asked for fewer requests"));
     // The younger ones are offered again soon: another instance may have a way.
     let soon = ManualClock::default().now() + Duration::from_secs(1);
-    assert_eq!(storage.claim(9, Duration::from_secs(1), soon).await.unwrap().len(), 2);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(1), soon).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use vestibule_domain::{
     Account, AttemptId, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
     UserId,
 };
-use vestibule_port_storage::{Changes, CommitError, NumberDigest, Outbox as _, Save, Storage as _};
+use vestibule_port_storage::{Changes, CommitError, NumberDigest, Outbox as _, Room, Save, Storage as _};
 use vestibule_postgres::{Migrate, OpenError, Postgres};
 use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
 use vestibule_testkit::{Fault, FaultProxy};
@@ -312,7 +312,10 @@ async fn instances_hear_of_each_others_messages_and_share_them() {
     let lease = Duration::from_mins(1);
     let (mut claimed, mut rounds) = (Vec::new(), 0);
     while claimed.len() < 40 {
-        let (some, more) = tokio::join!(one.claim(7, lease, NOW), other.claim(7, lease, NOW));
+        let (some, more) = tokio::join!(
+            one.claim(Room::for_each(7), lease, NOW),
+            other.claim(Room::for_each(7), lease, NOW)
+        );
         claimed.extend(some.unwrap().into_iter().chain(more.unwrap()).map(|claimed| claimed.message.id));
         rounds += 1;
         assert!(rounds <= 40, "only {} of 40 were claimed", claimed.len());
