@@ -22,6 +22,8 @@ pub enum Probe {
     Reset,
     /// Guesses at the code of a reset.
     CheckReset,
+    /// Sets a new password by a guess at the code of a reset.
+    ResetConfirm,
     /// Tries a password.
     SignIn,
 }
@@ -35,6 +37,7 @@ impl Probe {
             Self::Confirm => "/v2/mobile/phone/confirm",
             Self::Reset => "/v2/mobile/password/reset",
             Self::CheckReset => "/v2/mobile/password/reset/confirm/code",
+            Self::ResetConfirm => "/v2/mobile/password/reset/confirm",
             Self::SignIn => "/oauth/token",
         }
     }
@@ -46,9 +49,25 @@ impl Probe {
             Self::Resend | Self::Reset => json!({ "phone": phone }),
             Self::Confirm => json!({ "phone": phone, "smsCode": CODE }),
             Self::CheckReset => json!({ "phone": phone, "code": CODE }),
+            Self::ResetConfirm => json!({ "phone": phone, "code": CODE, "password": PASSWORD }),
             Self::SignIn => {
                 json!({ "grant_type": "mobile_phone", "number": phone, "password": WRONG_PASSWORD })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn a_new_password_is_tried_with_a_code_that_is_hardly_right() {
+        let probe = Probe::from_str("reset-confirm", false).unwrap();
+        assert_eq!(probe.path(), "/v2/mobile/password/reset/confirm");
+        let body = json!({ "phone": "+447400000001", "code": CODE, "password": PASSWORD });
+        assert_eq!(probe.body("+447400000001"), body);
     }
 }

@@ -36,7 +36,8 @@ pub enum AddEmailError {
 }
 
 impl Application {
-    /// Adds an address to the account, or replaces one that is not confirmed, and queues the mail with its link.
+    /// Adds an address to the account, or replaces one that is not confirmed, and queues the mail with its link. That the address is
+    /// another's is told at the price of a mail: whatever bears one must have a unit left, and loses it.
     ///
     /// # Errors
     /// [`AddEmailError`]
@@ -49,23 +50,26 @@ impl Application {
     ) -> Result<(), AddEmailError> {
         let address = EmailAddress::parse(address)?;
         let account = customer.account();
-        if account.email().confirmed().is_none()
-            && self.storage.email_confirmed_by_other(&address, account.user()).await?
-        {
-            return Err(AddEmailError::Taken);
-        }
-        self.change_account(customer, |account| {
-            let verification = EmailVerificationId::new(self.entropy.unguessable_id());
-            let add = AddEmail { address: address.clone(), verification };
+        let is_taken = account.email().confirmed().is_none()
+            && self.storage.email_confirmed_by_other(&address, account.user()).await?;
+        let rules = &self.settings.email;
+        self.change_account::<AddEmailError>(customer, |account| {
             let now = self.clock.now();
-            let step = account.add_email(add, &self.settings.email, now)?;
+            let charges = self.settings.quotas.charges(Step::Mail, origin, Unit::Taken, now);
+            if is_taken {
+                let account = account.refuse_email(rules, now)?;
+                return Ok(Some(AccountChange { account, charges, message: None }));
+            }
+            let verification = EmailVerificationId::new(self.entropy.unguessable_id());
+            let step = account.add_email(AddEmail { address: address.clone(), verification }, rules, now)?;
             Ok(step.map(|step| AccountChange {
                 account: step.account,
-                charges: self.settings.quotas.charges(Step::Mail, origin, Unit::Taken, now),
+                charges,
                 message: Some(self.message(Recipient::Email(address.clone()), voice, step.mail)),
             }))
         })
-        .await
+        .await?;
+        if is_taken { Err(AddEmailError::Taken) } else { Ok(()) }
     }
 }
 

@@ -127,6 +127,8 @@ pub struct Application {
     pub settings: Settings,
     /// What the guard against pumping has held back and not yet recorded.
     pub held_back: HeldBack,
+    /// What the operator was told of what is spent.
+    pub told_of_spending: ToldOfSpending,
 }
 
 impl Application {
@@ -190,7 +192,7 @@ impl Application {
     }
 
     /// Whether there is money for a message that spends this, for who wants to know before anything is decided. The inner error is how long to
-    /// wait.
+    /// wait. What was read tells the operator, too, how much is left.
     async fn admit_spends(
         &self,
         spends: &[Spend],
@@ -201,6 +203,8 @@ impl Application {
         }
         let purses: Vec<_> = spends.iter().map(|spend| spend.purse.clone()).collect();
         let spent = self.storage.spent(&purses, now).await?;
+        let next = spends.iter().map(|spend| spend.amount).max().unwrap_or_default();
+        self.tell_of_spending(&spent, next, now);
         Ok(spends.iter().try_for_each(|spend| {
             let mut of = spent.iter().filter(|of| (&of.purse, of.window) == (&spend.purse, spend.window));
             spend.decide(of.next().map_or(Money::ZERO, |of| of.amount)).map(drop)

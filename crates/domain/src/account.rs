@@ -88,7 +88,7 @@ pub struct EmailRules {
     pub link_ttl: Duration,
     /// The least time between two mails to the same address.
     pub resend_cooldown: Duration,
-    /// Mails of one account, to whatever addresses.
+    /// Mails of one account, to whatever addresses, and answers that an address is another's.
     pub mails: Quota,
 }
 
@@ -265,6 +265,18 @@ impl Account {
         self.send_link(add.address, add.verification, now + rules.link_ttl, rules, now).map(Some)
     }
 
+    /// Pays for the answer that an address belongs to another account, as for a mail: else who has an account could ask for any
+    /// number of addresses. The address that is there stays, and its cool-down.
+    ///
+    /// # Errors
+    /// [`EmailRefusal::AlreadyConfirmed`], [`EmailRefusal::TooMany`].
+    pub fn refuse_email(self, rules: &EmailRules, now: UtcDateTime) -> Result<Self, EmailRefusal> {
+        if self.email.confirmed().is_some() {
+            return Err(EmailRefusal::AlreadyConfirmed);
+        }
+        self.charge_mail(rules, now)
+    }
+
     /// Sends the link once more; a link whose life is over is replaced by `fresh`.
     ///
     /// # Errors
@@ -336,14 +348,16 @@ impl Account {
         rules: &EmailRules,
         now: UtcDateTime,
     ) -> Result<EmailStep, EmailRefusal> {
-        let mails_full_at = rules
-            .mails
-            .charge(self.mails_full_at, now)
-            .map_err(|retry_after| EmailRefusal::TooMany { retry_after })?;
+        let charged = self.charge_mail(rules, now)?;
         let email = EmailState::Unconfirmed { address, verification, expires_at, last_mail_at: now };
         let mail = Outgoing { content: Content::EmailConfirmation { verification }, expires_at };
-        let account = Self { email, mails_full_at: Some(mails_full_at), ..self }.graded();
-        Ok(EmailStep { account, mail })
+        Ok(EmailStep { account: Self { email, ..charged }.graded(), mail })
+    }
+
+    fn charge_mail(self, rules: &EmailRules, now: UtcDateTime) -> Result<Self, EmailRefusal> {
+        let charged = rules.mails.charge(self.mails_full_at, now);
+        let full_at = charged.map_err(|retry_after| EmailRefusal::TooMany { retry_after })?;
+        Ok(Self { mails_full_at: Some(full_at), ..self })
     }
 
     fn graded(self) -> Self {
@@ -536,6 +550,19 @@ mod tests {
         }
         let refusal = account.add_email(add("b@example.com", 9), &RULES, NOW).unwrap_err();
         assert_eq!(refusal, EmailRefusal::TooMany { retry_after: Duration::from_hours(8) });
+    }
+
+    #[test]
+    fn an_address_of_another_costs_a_mail_and_changes_nothing_else() {
+        let mut account = added(account(), "anna@example.com", 1, NOW);
+        let before = account.email().clone();
+        for _ in 0..2 {
+            account = account.refuse_email(&RULES, NOW).unwrap();
+        }
+        assert_eq!(account.email(), &before);
+        let refusal = EmailRefusal::TooMany { retry_after: Duration::from_hours(8) };
+        assert_eq!(account.clone().refuse_email(&RULES, NOW).unwrap_err(), refusal);
+        assert_eq!(account.add_email(add("b@example.com", 9), &RULES, NOW).unwrap_err(), refusal);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum Step {
     PasswordGuess,
     /// A request for a password reset.
     Reset,
-    /// A confirmation mail.
+    /// A confirmation mail, or the answer that an address is another account's.
     Mail,
     /// A request that names itself by a key, so that its answer is kept.
     KeyedRequest,

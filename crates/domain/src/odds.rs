@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::limits::Quotas;
-use crate::registration::Rules;
+use crate::registration::{MAX_LIVE_ATTEMPTS, Rules};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -71,8 +71,10 @@ impl GuessBounds<'_> {
         asked.min(self.paid_messages.unwrap_or(u64::MAX))
     }
 
+    /// A guess that names no registration is compared with all living codes of its client, and charged once.
     fn budgeted(&self) -> u64 {
-        self.quotas.code_guess.everyone.most_within(DAY)
+        let codes = u64::try_from(MAX_LIVE_ATTEMPTS).unwrap_or(u64::MAX);
+        self.quotas.code_guess.everyone.most_within(DAY).saturating_mul(codes)
     }
 
     fn odds(&self, guesses: u64) -> Odds {
@@ -174,17 +176,17 @@ mod tests {
     fn a_botnets_guesses_are_everyones_budget_and_the_first_at_each_code() {
         let quotas = quotas(1000, 20_000);
         let bounds = bounds(&quotas);
-        assert_eq!(bounds.all_numbers_after_the_first().guesses, 25_000);
-        assert_eq!(bounds.all_numbers_after_the_first().to_string(), "1 in 41");
+        assert_eq!(bounds.all_numbers_after_the_first().guesses, 3 * 25_000);
+        assert_eq!(bounds.all_numbers_after_the_first().to_string(), "1 in 14");
         assert_eq!(bounds.codes(), 3 * 25 * 20_000);
-        assert_eq!(bounds.all_numbers().guesses, 25_000 + 1_500_000);
+        assert_eq!(bounds.all_numbers().guesses, 75_000 + 1_500_000);
         assert_eq!(bounds.all_numbers().to_string(), "1 in 1.3");
         let paid = GuessBounds { paid_messages: Some(10_000), ..bounds };
-        assert_eq!(paid.all_numbers().guesses, 35_000, "no code without a message that is paid for");
+        assert_eq!(paid.all_numbers().guesses, 85_000, "no code without a message that is paid for");
         let rotating = GuessBounds { values_per_code: 2, ..paid };
         assert_eq!(rotating.all_numbers().of, 500_000);
         let longer = GuessBounds { code_digits: 8, ..paid };
-        assert_eq!(longer.all_numbers().to_string(), "1 in 2,858");
+        assert_eq!(longer.all_numbers().to_string(), "1 in 1,177");
     }
 
     #[test]

@@ -70,13 +70,21 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Whether both look like the same client: by fingerprint where both have one, else by address.
+    /// Whether both are the same client: the same device, or the same address where neither says which device it is. A stranger who shares
+    /// somebody's network and names no device, or makes one up, is not the same.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (self.fingerprint, other.fingerprint) {
             (Some(ours), Some(theirs)) => ours == theirs,
-            _ => self.address == other.address,
+            (None, None) => self.address == other.address,
+            (Some(_), None) | (None, Some(_)) => false,
         }
+    }
+
+    /// Whether who named no device here may be the one who now names his: an app may say which device it is in a later step only.
+    #[must_use]
+    pub fn may_have_become(&self, later: &Self) -> bool {
+        self.fingerprint.is_none() && self.address == later.address
     }
 }
 
@@ -106,14 +114,18 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_decides_where_both_have_one() {
+    fn a_device_that_is_named_is_nobody_else() {
         let at = |fingerprint: &str, ip: &str| Origin {
             fingerprint: Fingerprint::of(fingerprint),
             address: address(ip),
         };
         assert!(at("a", "192.0.2.1").is_same(&at("a", "192.0.2.2")));
         assert!(!at("a", "192.0.2.1").is_same(&at("b", "192.0.2.1")));
-        assert!(at("a", "192.0.2.1").is_same(&at("", "192.0.2.1")));
-        assert!(!at("a", "192.0.2.1").is_same(&at(" ", "192.0.2.2")));
+        assert!(!at("a", "192.0.2.1").is_same(&at("", "192.0.2.1")));
+        assert!(at("", "192.0.2.1").is_same(&at(" ", "192.0.2.1")));
+        assert!(!at("", "192.0.2.1").is_same(&at(" ", "192.0.2.2")));
+        assert!(at("", "192.0.2.1").may_have_become(&at("a", "192.0.2.1")));
+        assert!(!at("", "192.0.2.1").may_have_become(&at("a", "192.0.2.2")));
+        assert!(!at("a", "192.0.2.1").may_have_become(&at("", "192.0.2.1")));
     }
 }

@@ -82,7 +82,7 @@ impl PasswordReset {
         let mut ledger = current.map_or_else(|| Ledger::new(phone), |reset| reset.ledger);
         let claim = Claim { attempt: None, origin };
         ledger.close_old(now);
-        let message = if ledger.claimed(&claim, now).is_some() {
+        let message = if ledger.newest_claimed(&claim, now).is_some() {
             message(ledger.repeat(&claim, codes, rules, now)?)
         } else {
             let too_many = |retry_after| ResendRefusal::TooMany { retry_after };

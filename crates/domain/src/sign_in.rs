@@ -107,7 +107,7 @@ impl SignInGuard {
     #[must_use]
     pub fn knows(&self, caller: &Caller<'_>) -> bool {
         self.position(caller.origin).is_some()
-            || caller.founder.is_some_and(|founder| is_same_device(founder, caller.origin))
+            || caller.founder.is_some_and(|founder| founder.is_same(caller.origin))
     }
 
     /// Whether the caller may try, for a caller who wants to know before computing.
@@ -176,7 +176,7 @@ impl SignInGuard {
     }
 
     fn position(&self, origin: &Origin) -> Option<usize> {
-        self.origins.iter().position(|known| is_same_device(&known.origin, origin))
+        self.origins.iter().position(|known| known.origin.is_same(origin))
     }
 
     /// The entry of an origin, made if there is none.
@@ -189,15 +189,6 @@ impl SignInGuard {
         });
         #[expect(clippy::indexing_slicing, reason = "the position was found, or made, just now")]
         &mut self.origins[position]
-    }
-}
-
-/// Stricter than [`Origin::is_same`]: a stranger who shares the owner's network and names no device, or makes one up, is not hers.
-fn is_same_device(one: &Origin, other: &Origin) -> bool {
-    match (one.fingerprint, other.fingerprint) {
-        (Some(one), Some(other)) => one == other,
-        (None, None) => one.address == other.address,
-        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

@@ -9,6 +9,9 @@ use vestibule_domain::spending::{Ceiling, Purse, Window};
 use crate::config::{Config, ConfigError};
 use crate::{countries, odds, test_numbers, wiring};
 
+/// What `check` says where nothing bounds what messages may cost in a day.
+pub(crate) const UNLIMITED_BILL: &str = "worst daily bill: unlimited: set spending.per_day";
+
 /// Ends with status 2: a setting makes no sense.
 pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
     complain(&error.to_string());
@@ -58,7 +61,7 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     }
     match budget.worst_day() {
         Some(worst) => writeln!(out, "worst daily bill: {worst} {currency}")?,
-        None => writeln!(out, "worst daily bill: unlimited: set spending.per_day")?,
+        None => writeln!(out, "{UNLIMITED_BILL}")?,
     }
     let (settings, values) =
         (&service.application.settings, service.application.derivation.values_per_code());

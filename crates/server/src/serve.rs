@@ -10,10 +10,11 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use vestibule_application::{Application, ToldOfLimits, ToldOfSpending};
+use vestibule_application::{Application, ToldOfLimits};
 use vestibule_domain::MerchantId;
 use vestibule_http::{Http, Partners, Services, Underway};
 
+use crate::commands::UNLIMITED_BILL;
 use crate::config::{Config, Environment};
 use crate::{countries, inbox_routes, wiring};
 
@@ -84,6 +85,12 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     for provider in config.spending.unused_providers(&config.sms) {
         tracing::warn!(provider, "`spending.providers` names a provider that is not in use");
+    }
+    let is_unlimited = application.settings.spending.worst_day().is_none();
+    if config.environment == Environment::Production && is_unlimited {
+        tracing::warn!(
+            "no ceiling bounds what messages may cost: `vestibule check` prints `{UNLIMITED_BILL}`"
+        );
     }
     countries::describe(config)?.iter().for_each(|sentence| tracing::info!("{sentence}"));
     tracing::info!(%address, admin = %admin_address, "serving");
@@ -181,10 +188,10 @@ async fn record_held_back(application: Arc<Application>) {
 /// Tells the operator of ceilings that come near, and of budgets of everyone's that are spent.
 async fn watch_budgets(application: Arc<Application>) {
     let mut interval = tokio::time::interval(WATCH_BUDGETS_EVERY);
-    let (mut told_of_spending, mut told_of_limits) = (ToldOfSpending::default(), ToldOfLimits::default());
+    let mut told_of_limits = ToldOfLimits::default();
     loop {
         interval.tick().await;
-        if let Err(error) = application.watch_spending(&mut told_of_spending).await {
+        if let Err(error) = application.watch_spending().await {
             tracing::warn!(%error, "cannot read what was spent");
         }
         if let Err(error) = application.watch_limits(&mut told_of_limits).await {

@@ -13,7 +13,7 @@ use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
     Application, Callbacks, Derivation, Dispatcher, HeldBack, Partner, RecordDelivery, Senders, Settings,
-    UnsentCodes, Wording,
+    ToldOfSpending, UnsentCodes, Wording,
 };
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
@@ -86,6 +86,7 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
         password_checks: Semaphore::new(cores()),
         settings: settings(config, now)?,
         held_back: HeldBack::default(),
+        told_of_spending: ToldOfSpending::default(),
     };
     Ok(UseCases { application, outbox, follow_keys, follow_countries })
 }

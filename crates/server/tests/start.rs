@@ -1,10 +1,11 @@
-//! A database that cannot be used stops the start with a sentence that says what to do.
+//! A database that cannot be used stops the start with a sentence that says what to do; and what is risky is warned of.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -170,4 +171,49 @@ async fn a_certificate_must_be_of_a_trusted_authority_and_of_this_name() {
     assert_refused(&url("localhost", &wrong), true, "`sslrootcert`");
     assert_refused(&url("127.0.0.1", &right), true, "name");
     assert_refused(&url("localhost", &file("empty.pem", "")), true, "name a PEM file with `sslrootcert`");
+}
+
+/// What the service logs in the directory until it serves.
+fn logged_at_the_start(directory: &Path, variables: &[(&str, &str)]) -> Vec<String> {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+        .current_dir(directory)
+        .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
+        .env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0")
+        .envs(variables.iter().map(|(name, value)| (format!("VESTIBULE__{name}"), value)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut logged = Vec::new();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+    while logged.last().is_none_or(|line: &String| !line.contains("serving")) {
+        let line = lines.next();
+        assert!(line.is_some(), "it does not serve: {logged:?}");
+        logged.extend(line);
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    logged
+}
+
+#[test]
+fn in_production_bills_without_an_end_are_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let warnings = |more: &[(&str, &str)]| {
+        let variables = [
+            ("HTTP__PUBLIC_URL", "https://id.example.com"),
+            ("SMS__PROVIDERS", "twilio"),
+            ("SMS__TWILIO__ACCOUNT_SID", "AC1"),
+            ("SMS__TWILIO__AUTH_TOKEN", "x"),
+            ("SMS__TWILIO__FROM", "+15005550006"),
+            ("EMAIL__TRANSPORT", "smtp"),
+            ("EMAIL__SMTP__URL", "smtps://mail.example.com"),
+        ];
+        let lines = logged_at_the_start(directory.path(), &[&variables, more].concat());
+        lines.into_iter().filter(|line| line.contains("spending.per_day")).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(&[]), [""; 0], "a developer pays nobody; the keys are made here");
+    let warned = warnings(&[("ENVIRONMENT", "production")]).concat();
+    assert!(warned.contains("WARN") && warned.contains("worst daily bill: unlimited"), "{warned}");
+    assert_eq!(warnings(&[("ENVIRONMENT", "production"), ("SPENDING__PER_DAY", "100")]), [""; 0]);
 }

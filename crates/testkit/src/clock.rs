@@ -23,6 +23,11 @@ impl ManualClock {
         Self(AtomicI64::new(millis))
     }
 
+    /// Is set back, as by who corrects it.
+    pub fn set_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
+    }
+
     /// Moves forward.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);

@@ -122,6 +122,7 @@ macro_rules! storage_contract {
                 a_settled_message_is_gone_retried_or_dead,
                 a_sent_message_is_followed_by_its_id_and_reference,
                 a_report_of_a_queued_message_settles_it,
+                a_report_is_not_lost_to_a_settlement_at_the_same_time,
                 a_failure_in_doubt_is_tried_again_at_once,
                 the_newest_message_of_an_attempt_tells_its_delivery,
                 a_commit_wakes_who_waits_for_messages,

@@ -1,5 +1,20 @@
 -- What the domain says is said here again as far as a constraint can say it.
 
+-- The rules for one column are domains: the server keeps those ready in a session, while it reads a table's own checks anew for every
+-- statement that writes (decision 33). What is said of several columns stays with the table.
+CREATE DOMAIN positive_number AS bigint CHECK (VALUE > 0);
+CREATE DOMAIN whole_number AS bigint CHECK (VALUE >= 0);
+CREATE DOMAIN digest AS bytea CHECK (length(VALUE) = 32);
+CREATE DOMAIN phone_number AS text CHECK (VALUE ~ '^\+[1-9][0-9]{4,14}$');
+CREATE DOMAIN registration_stage AS text CHECK (VALUE IN ('pending', 'confirmed', 'concealed'));
+CREATE DOMAIN password_hash AS text CHECK (length(VALUE) BETWEEN 1 AND 512);
+CREATE DOMAIN email_address AS text CHECK (octet_length(VALUE) <= 254);
+CREATE DOMAIN profile_text AS text CHECK (length(VALUE) BETWEEN 1 AND 100);
+CREATE DOMAIN zip_code AS text CHECK (length(VALUE) BETWEEN 1 AND 16);
+CREATE DOMAIN country_code AS text CHECK (VALUE ~ '^[A-Z]{2}$');
+CREATE DOMAIN currency_code AS text CHECK (length(VALUE) = 3);
+CREATE DOMAIN kyc_level AS text CHECK (VALUE IN ('NONE', 'KYC_0'));
+
 -- Raises an error that undoes the whole statement when a part of it has found nothing to change. `name` tells which.
 CREATE FUNCTION vestibule_demand(changed bigint, name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -11,20 +26,20 @@ $$;
 
 -- What is known of a phone number that somebody signed up with.
 CREATE TABLE registrations (
-  phone text NOT NULL PRIMARY KEY CHECK (phone ~ '^\+[1-9][0-9]{4,14}$'),
-  version bigint NOT NULL CHECK (version > 0),
-  stage text NOT NULL CHECK (stage IN ('pending', 'confirmed', 'concealed')),
+  phone phone_number NOT NULL PRIMARY KEY,
+  version positive_number NOT NULL,
+  stage registration_stage NOT NULL,
   sign_ups_full_at timestamptz,
   guesses_full_at timestamptz,
   -- The confirmation that opened the account, so that its repeat can be answered.
   opened_attempt uuid,
-  opened_generation bigint,
-  opened_fingerprint bytea CHECK (length(opened_fingerprint) = 32),
+  opened_generation whole_number,
+  opened_fingerprint digest,
   opened_address text,
   opened_user uuid,
   opened_session uuid,
   opened_at timestamptz,
-  opened_wrong_repeats bigint CHECK (opened_wrong_repeats >= 0),
+  opened_wrong_repeats whole_number,
   owner_told_at timestamptz CHECK (owner_told_at IS NULL OR stage = 'concealed'),
   forget_at timestamptz NOT NULL,
   CONSTRAINT registrations_opened CHECK (
@@ -40,41 +55,41 @@ CREATE INDEX registrations_forget_at ON registrations (forget_at);
 -- The sign-ups of one phone, each with its own password and code.
 CREATE TABLE attempts (
   id uuid NOT NULL PRIMARY KEY,
-  phone text NOT NULL REFERENCES registrations (phone) ON DELETE CASCADE,
-  password text NOT NULL CHECK (length(password) BETWEEN 1 AND 512),
-  fingerprint bytea CHECK (length(fingerprint) = 32),
+  phone phone_number NOT NULL REFERENCES registrations (phone) ON DELETE CASCADE,
+  password password_hash NOT NULL,
+  fingerprint digest,
   address text NOT NULL,
   created_at timestamptz NOT NULL,
-  generation bigint NOT NULL CHECK (generation >= 0),
+  generation whole_number NOT NULL,
   expires_at timestamptz NOT NULL,
-  guesses bigint NOT NULL CHECK (guesses >= 0),
-  messages bigint NOT NULL CHECK (messages >= 0),
+  guesses whole_number NOT NULL,
+  messages whole_number NOT NULL,
   last_message_at timestamptz NOT NULL
 ) WITH (fillfactor = 80);
 CREATE INDEX attempts_phone ON attempts (phone);
 
 CREATE TABLE accounts (
   user_id uuid NOT NULL PRIMARY KEY,
-  version bigint NOT NULL CHECK (version > 0),
-  phone text NOT NULL CONSTRAINT accounts_phone UNIQUE CHECK (phone ~ '^\+[1-9][0-9]{4,14}$'),
-  email text CHECK (octet_length(email) <= 254),
-  email_canonical text CHECK (octet_length(email_canonical) <= 254),
+  version positive_number NOT NULL,
+  phone phone_number NOT NULL CONSTRAINT accounts_phone UNIQUE,
+  email email_address,
+  email_canonical email_address,
   email_confirmed boolean NOT NULL,
   email_link uuid CONSTRAINT accounts_email_link UNIQUE,
   email_link_expires_at timestamptz,
   email_last_mail_at timestamptz,
   mails_full_at timestamptz,
-  first_name text CHECK (length(first_name) BETWEEN 1 AND 100),
-  last_name text CHECK (length(last_name) BETWEEN 1 AND 100),
+  first_name profile_text,
+  last_name profile_text,
   date_of_birth date,
-  primary_currency text CHECK (length(primary_currency) = 3),
-  residence_country text CHECK (length(residence_country) = 2),
-  citizenship_country text CHECK (length(citizenship_country) = 2),
-  residence_state text CHECK (length(residence_state) BETWEEN 1 AND 100),
-  residence_city text CHECK (length(residence_city) BETWEEN 1 AND 100),
-  residence_street text CHECK (length(residence_street) BETWEEN 1 AND 100),
-  residence_zip_code text CHECK (length(residence_zip_code) BETWEEN 1 AND 16),
-  kyc_level text NOT NULL CHECK (kyc_level IN ('NONE', 'KYC_0')),
+  primary_currency currency_code,
+  residence_country country_code,
+  citizenship_country country_code,
+  residence_state profile_text,
+  residence_city profile_text,
+  residence_street profile_text,
+  residence_zip_code zip_code,
+  kyc_level kyc_level NOT NULL,
   created_at timestamptz NOT NULL,
   -- No address, an unconfirmed one with the life of its link, or a confirmed one.
   CONSTRAINT accounts_email CHECK (
@@ -92,26 +107,26 @@ CREATE UNIQUE INDEX accounts_confirmed_email ON accounts (email_canonical) WHERE
 CREATE TABLE passwords (
   user_id uuid NOT NULL REFERENCES accounts (user_id) ON DELETE CASCADE,
   set_at timestamptz NOT NULL,
-  hash text NOT NULL CHECK (length(hash) BETWEEN 1 AND 512),
+  hash password_hash NOT NULL,
   PRIMARY KEY (user_id, set_at)
 );
 
 -- Keyed hashes of all numbers that an account holds or ever held. Rows outlive their accounts.
 CREATE TABLE used_numbers (
-  digest bytea NOT NULL CONSTRAINT used_numbers_digest PRIMARY KEY CHECK (length(digest) = 32)
+  digest digest NOT NULL CONSTRAINT used_numbers_digest PRIMARY KEY
 );
 
 CREATE TABLE sessions (
   id uuid NOT NULL PRIMARY KEY,
   user_id uuid NOT NULL REFERENCES accounts (user_id) ON DELETE CASCADE,
-  fingerprint bytea CHECK (length(fingerprint) = 32),
+  fingerprint digest,
   address text NOT NULL,
   created_at timestamptz NOT NULL
 );
 CREATE INDEX sessions_user ON sessions (user_id);
 
 CREATE TABLE refresh_tokens (
-  hash bytea NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
+  hash digest NOT NULL PRIMARY KEY,
   session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
   issued_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL CHECK (expires_at >= issued_at)
@@ -133,13 +148,13 @@ CREATE TABLE messages (
   phone text,
   email text,
   attempt uuid,
-  generation bigint,
+  generation whole_number,
   link uuid,
   locale text NOT NULL,
   queued_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   due_at timestamptz NOT NULL,
-  tries bigint NOT NULL CHECK (tries >= 0),
+  tries whole_number NOT NULL,
   dead boolean NOT NULL,
   reason text,
   CHECK (num_nonnulls(phone, email) = 1)

@@ -4,6 +4,9 @@ ALTER TABLE messages ADD COLUMN in_doubt_with text;
 -- The recipient with most of it hidden, for the record that stays.
 ALTER TABLE messages ADD COLUMN masked text NOT NULL DEFAULT '?';
 
+-- Decision 33.
+CREATE DOMAIN delivery_state AS text CHECK (VALUE IN ('sent', 'delivered', 'failed', 'expired'));
+
 -- What became of the messages that have left the queue. Recipients are masked.
 CREATE TABLE deliveries (
   id uuid NOT NULL PRIMARY KEY,
@@ -12,9 +15,9 @@ CREATE TABLE deliveries (
   recipient text NOT NULL,
   provider text,
   reference text,
-  state text NOT NULL CHECK (state IN ('sent', 'delivered', 'failed', 'expired')),
+  state delivery_state NOT NULL,
   reason text,
-  tries bigint NOT NULL,
+  tries whole_number NOT NULL,
   queued_at timestamptz NOT NULL,
   changed_at timestamptz NOT NULL
 );

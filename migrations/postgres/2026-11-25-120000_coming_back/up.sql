@@ -1,24 +1,24 @@
 -- Where the confirmation came from that opened the account; accounts from before have none.
 ALTER TABLE accounts
-  ADD COLUMN opened_fingerprint bytea CHECK (length(opened_fingerprint) = 32),
+  ADD COLUMN opened_fingerprint digest,
   ADD COLUMN opened_address text,
   ADD COLUMN blocked boolean NOT NULL DEFAULT false;
 
 -- How far the rotation of the refresh tokens has come.
 ALTER TABLE sessions
-  ADD COLUMN version bigint NOT NULL DEFAULT 1 CHECK (version > 0),
+  ADD COLUMN version positive_number NOT NULL DEFAULT 1,
   ADD COLUMN last_used_at timestamptz,
-  ADD COLUMN generation bigint NOT NULL DEFAULT 0 CHECK (generation >= 0),
+  ADD COLUMN generation whole_number NOT NULL DEFAULT 0,
   ADD COLUMN used boolean NOT NULL DEFAULT false,
-  ADD COLUMN spent bytea CHECK (length(spent) = 32);
+  ADD COLUMN spent digest;
 ALTER TABLE sessions SET (fillfactor = 80);
-ALTER TABLE refresh_tokens ADD COLUMN generation bigint NOT NULL DEFAULT 0 CHECK (generation >= 0);
+ALTER TABLE refresh_tokens ADD COLUMN generation whole_number NOT NULL DEFAULT 0;
 
 -- Who may try passwords for a number, whether or not it has an account.
 CREATE TABLE sign_in_guards (
-  phone text NOT NULL PRIMARY KEY CHECK (phone ~ '^\+[1-9][0-9]{4,14}$'),
-  version bigint NOT NULL CHECK (version > 0),
-  failures bigint NOT NULL CHECK (failures >= 0),
+  phone phone_number NOT NULL PRIMARY KEY,
+  version positive_number NOT NULL,
+  failures whole_number NOT NULL,
   failed_at timestamptz,
   locked_until timestamptz,
   origins text NOT NULL,
@@ -28,8 +28,8 @@ CREATE INDEX sign_in_guards_forget_at ON sign_in_guards (forget_at);
 
 -- Requests for a new password, whether or not the number has an account.
 CREATE TABLE password_resets (
-  phone text NOT NULL PRIMARY KEY CHECK (phone ~ '^\+[1-9][0-9]{4,14}$'),
-  version bigint NOT NULL CHECK (version > 0),
+  phone phone_number NOT NULL PRIMARY KEY,
+  version positive_number NOT NULL,
   requests_full_at timestamptz,
   guesses_full_at timestamptz,
   attempts text NOT NULL,
@@ -42,11 +42,11 @@ CREATE TABLE facts (
   id uuid NOT NULL PRIMARY KEY,
   at timestamptz NOT NULL,
   event text NOT NULL,
-  number bytea NOT NULL CHECK (length(number) = 32),
+  number digest NOT NULL,
   phone text NOT NULL,
   user_id uuid,
   session_id uuid,
-  fingerprint bytea CHECK (length(fingerprint) = 32),
+  fingerprint digest,
   address text
 );
 CREATE INDEX facts_number ON facts (number, at);

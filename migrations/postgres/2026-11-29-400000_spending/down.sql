@@ -1,2 +1,3 @@
 DROP TABLE reservations;
 DROP TABLE spending;
+DROP DOMAIN spending_span;

@@ -1,9 +1,12 @@
+-- Decision 33.
+CREATE DOMAIN spending_span AS text CHECK (VALUE IN ('hour', 'day'));
+
 -- What messages cost, in millionths, by hour and day. Rows of the present are rewritten with every message.
 CREATE TABLE spending (
   purse text NOT NULL,
-  span text NOT NULL CHECK (span IN ('hour', 'day')),
+  span spending_span NOT NULL,
   start timestamptz NOT NULL,
-  amount bigint NOT NULL CHECK (amount >= 0),
+  amount whole_number NOT NULL,
   PRIMARY KEY (purse, span, start)
 ) WITH (fillfactor = 50);
 
@@ -11,10 +14,10 @@ CREATE TABLE spending (
 CREATE TABLE reservations (
   message uuid NOT NULL REFERENCES messages ON DELETE CASCADE,
   purse text NOT NULL,
-  span text NOT NULL,
+  span spending_span NOT NULL,
   start timestamptz NOT NULL,
-  amount bigint NOT NULL CHECK (amount >= 0),
-  tries bigint NOT NULL CHECK (tries >= 0),
+  amount whole_number NOT NULL,
+  tries whole_number NOT NULL,
   PRIMARY KEY (message, purse, span)
 ) WITH (
   -- Rows come and go with those of messages.

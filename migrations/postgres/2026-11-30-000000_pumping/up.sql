@@ -1,3 +1,7 @@
+-- Decision 33.
+CREATE DOMAIN number_range AS text CHECK (VALUE ~ '^[1-9][0-9]{2,10}$');
+CREATE DOMAIN hold_reason AS text CHECK (VALUE IN ('slowed', 'stopped'));
+
 -- Codes that were sent, and when they came back. Each sign-up adds a row, so there are two indexes and no more: the key keeps the order in
 -- which pages are read and rows are forgotten, and grows at its end only; the other finds an attempt's codes when one of them comes back. When that was is
 -- in no index, so that it is noted within the page, for which each page keeps a little room.
@@ -5,10 +9,10 @@ CREATE TABLE sent_codes (
   message uuid NOT NULL,
   attempt uuid NOT NULL,
   at timestamptz NOT NULL,
-  country text CHECK (country ~ '^[A-Z]{2}$'),
-  number_range text NOT NULL CHECK (number_range ~ '^[1-9][0-9]{2,10}$'),
+  country country_code,
+  number_range number_range NOT NULL,
   block text NOT NULL,
-  price bigint CHECK (price >= 0),
+  price whole_number,
   confirmed_at timestamptz,
   PRIMARY KEY (at, message)
 ) WITH (fillfactor = 90);
@@ -18,13 +22,13 @@ CREATE INDEX sent_codes_attempt ON sent_codes (attempt);
 CREATE TABLE held_codes (
   id uuid NOT NULL,
   at timestamptz NOT NULL,
-  country text CHECK (country ~ '^[A-Z]{2}$'),
-  number_range text NOT NULL CHECK (number_range ~ '^[1-9][0-9]{2,10}$'),
+  country country_code,
+  number_range number_range NOT NULL,
   block text NOT NULL,
   budget text NOT NULL,
-  reason text NOT NULL CHECK (reason IN ('slowed', 'stopped')),
+  reason hold_reason NOT NULL,
   enforced boolean NOT NULL,
-  price bigint NOT NULL CHECK (price >= 0),
-  count bigint NOT NULL CHECK (count > 0),
+  price whole_number NOT NULL,
+  count positive_number NOT NULL,
   PRIMARY KEY (at, id)
 );

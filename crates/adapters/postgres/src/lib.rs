@@ -438,7 +438,7 @@ impl Storage for Postgres {
         self.read(async |connection| {
             let others = accounts::table
                 .filter(accounts::email_canonical.eq(address.canonical()))
-                .filter(accounts::email_confirmed.eq(true))
+                .filter(accounts::email_confirmed)
                 .filter(accounts::user_id.ne(user.uuid()));
             Ok(diesel::select(diesel::dsl::exists(others)).get_result(&mut &*connection).await?)
         })

@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
-use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, QueryableByName, SelectableHelper as _};
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryableByName, SelectableHelper as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
 use vestibule_domain::pumping::SentCode;
@@ -37,13 +37,11 @@ const NEXT_DUE: &str = "
       (SELECT min(due_at) FROM messages WHERE NOT dead AND phone IS NOT NULL AND $1),
       (SELECT min(due_at) FROM messages WHERE NOT dead AND email IS NOT NULL AND $2)) AS due_at";
 
-/// Moves a message from the queue to the record of what became of it, if this is still its lease. If no lease is named, a dead
-/// letter has arrived after all.
+/// Moves a leased message to the record as sent.
 const LEAVE: &str = "
-    WITH gone AS (DELETE FROM messages WHERE id = $1 AND (NOT dead OR $5 IN ('sent', 'delivered'))
-      AND ($2 IS NULL OR (tries = $2 AND NOT dead)) RETURNING *)
+    WITH gone AS (DELETE FROM messages WHERE id = $1 AND tries = $2 AND NOT dead RETURNING *)
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
-    SELECT id, kind, attempt, masked, $3, $4, $5, tries, queued_at, $6 FROM gone";
+    SELECT id, kind, attempt, masked, $3, $4, 'sent', tries, queued_at, $5 FROM gone";
 
 /// Moves a leased message to the record as sent, for another cost than was spent for it: less only if every try before is known to have failed. Its code's
 /// record shows the cost too, unless that was never to be sent.
@@ -108,22 +106,51 @@ const RETRY: &str = "
     UPDATE sent_codes SET tries = $2 FROM put_off
       WHERE sent_codes.at = put_off.queued_at AND sent_codes.message = put_off.id AND sent_codes.tries = $2 - 1";
 
-/// Puts a report on the record, where it changes anything; whether there is such a record. `$6` are the states it may follow, `$8`
-/// tells that it counts only from the provider that has sent the message.
-const RECORD: &str = "
-    WITH found AS (SELECT id FROM deliveries WHERE id = $1 OR (provider = $2 AND reference = $3)),
+/// Puts a report on the record that is `found`, where it changes anything. `$6` are the states it may follow, `$8` tells that it counts only from the
+/// provider that has sent the message.
+macro_rules! record {
+    ($found:literal, $yes:literal) => {
+        concat!(
+            "WITH ",
+            $found,
+            ",
     changed AS (
       UPDATE deliveries SET state = $4, reason = $5, changed_at = $7 FROM found
       WHERE deliveries.id = found.id AND state = ANY ($6) AND (provider = $2 OR NOT $8))
-    SELECT EXISTS (SELECT FROM found) AS yes";
+    SELECT ",
+            $yes,
+            " AS yes"
+        )
+    };
+}
 
-/// Makes a message that was in doubt and has failed due at once; whether the report is of use no more.
-const RETRY_IN_DOUBT: &str = "
-    WITH waiting AS (SELECT id, in_doubt_with = $2 AS in_doubt FROM messages WHERE id = $1 AND NOT dead FOR UPDATE),
+/// A report by the provider's reference; whether there is such a record.
+const RECORD_BY_REFERENCE: &str = record!(
+    "found AS (SELECT id FROM deliveries WHERE provider = $2 AND reference = $3)",
+    "EXISTS (SELECT FROM found)"
+);
+
+/// A report by the message's id. A message that waits leaves the queue, and so does a dead letter that has arrived after all. No answer if the message
+/// is neither in the queue nor on the record.
+const RECORD: &str = record!(
+    "gone AS (DELETE FROM messages WHERE id = $1 AND (NOT dead OR $4 IN ('sent', 'delivered')) RETURNING *),
+    kept AS (
+      INSERT INTO deliveries (id, kind, attempt, recipient, provider, state, tries, queued_at, changed_at)
+      SELECT id, kind, attempt, masked, $2, $4, tries, queued_at, $7 FROM gone),
+    found AS (SELECT id FROM deliveries WHERE id = $1)",
+    "CASE WHEN EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM found) THEN true END"
+);
+
+/// A failure by the message's id. A message that was in doubt becomes due at once; whether the report is of use no more. No answer if the message neither
+/// waits in the queue nor is on the record.
+const RECORD_FAILURE: &str = record!(
+    "waiting AS (SELECT id, in_doubt_with = $2 AS in_doubt FROM messages WHERE id = $1 AND NOT dead FOR UPDATE),
     retried AS (
-      UPDATE messages SET due_at = $3, reason = $4 FROM waiting
-      WHERE messages.id = waiting.id AND waiting.in_doubt)
-    SELECT coalesce((SELECT coalesce(in_doubt, false) FROM waiting), true) AS yes";
+      UPDATE messages SET due_at = $7, reason = $5 FROM waiting
+      WHERE messages.id = waiting.id AND waiting.in_doubt),
+    found AS (SELECT id FROM deliveries WHERE id = $1)",
+    "coalesce((SELECT coalesce(in_doubt, false) FROM waiting), (SELECT true FROM found))"
+);
 
 #[derive(QueryableByName)]
 struct ClaimedRow {
@@ -141,8 +168,8 @@ struct Due {
 
 #[derive(QueryableByName)]
 struct Answer {
-    #[diesel(sql_type = Bool)]
-    yes: bool,
+    #[diesel(sql_type = Nullable<Bool>)]
+    yes: Option<bool>,
 }
 
 #[async_trait]
@@ -254,9 +281,13 @@ async fn settle(
             Prepared(leave).execute(&mut &*connection).await?;
         }
         Settlement::Sent { provider, reference, cost: None, at } => {
-            let provider = Some(provider);
-            leave(connection, id, Some(tries), provider, reference.as_deref(), DeliveryState::Sent, at)
-                .await?;
+            let leave = sql_query(LEAVE)
+                .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+                .bind::<BigInt, _>(i64::from(tries))
+                .bind::<Text, _>(provider)
+                .bind::<Nullable<Text>, _>(reference)
+                .bind::<Timestamptz, _>(stamp(at));
+            Prepared(leave).execute(&mut &*connection).await?;
         }
         Settlement::Expired { at } => {
             let expire = sql_query(EXPIRE)
@@ -297,58 +328,30 @@ fn unsent(codes: Vec<SentCodeRow>) -> Result<Option<SentCode>, Failure> {
     Ok(codes.into_iter().next().map(SentCodeRow::sent).transpose()?)
 }
 
-/// Whether there was such a message in the queue.
-async fn leave(
-    connection: &AsyncPgConnection,
-    id: MessageId,
-    tries: Option<u32>,
-    provider: Option<&str>,
-    reference: Option<&str>,
-    state: DeliveryState,
-    at: UtcDateTime,
-) -> QueryResult<usize> {
-    let leave = sql_query(LEAVE)
-        .bind::<diesel::sql_types::Uuid, _>(id.uuid())
-        .bind::<Nullable<BigInt>, _>(tries.map(i64::from))
-        .bind::<Nullable<Text>, _>(provider)
-        .bind::<Nullable<Text>, _>(reference)
-        .bind::<Text, _>(state.as_str())
-        .bind::<Timestamptz, _>(stamp(at));
-    Prepared(leave).execute(&mut &*connection).await
-}
-
 async fn record(connection: &AsyncPgConnection, report: &Report) -> Result<bool, Failure> {
-    let (id, reference) = match &report.message {
-        Reported::Message(id) => (Some(*id), None),
-        Reported::Reference(reference) => (None, Some(reference.as_str())),
+    let (record, id, reference) = match &report.message {
+        Reported::Message(id) if report.state == DeliveryState::Failed => (RECORD_FAILURE, Some(id), None),
+        Reported::Message(id) => (RECORD, Some(id), None),
+        Reported::Reference(reference) => (RECORD_BY_REFERENCE, None, Some(reference.as_str())),
     };
     let earlier = DeliveryState::ALL.into_iter().filter(|state| state.may_become(report.state));
-    let record = sql_query(RECORD)
-        .bind::<Nullable<diesel::sql_types::Uuid>, _>(id.map(MessageId::uuid))
-        .bind::<Text, _>(report.provider)
-        .bind::<Nullable<Text>, _>(reference)
-        .bind::<Text, _>(report.state.as_str())
-        .bind::<Nullable<Text>, _>(report.reason.as_deref())
-        .bind::<diesel::sql_types::Array<Text>, _>(earlier.map(DeliveryState::as_str).collect::<Vec<_>>())
-        .bind::<Timestamptz, _>(stamp(report.at))
-        .bind::<Bool, _>(report.state != DeliveryState::Delivered);
-    let Some(id) = id else {
-        let Answer { yes } = Prepared(record).get_result(&mut &*connection).await?;
-        return Ok(yes);
-    };
-    if report.state == DeliveryState::Failed {
-        let retry = sql_query(RETRY_IN_DOUBT)
-            .bind::<diesel::sql_types::Uuid, _>(id.uuid())
+    let earlier: Vec<_> = earlier.map(DeliveryState::as_str).collect();
+    let answer = async || {
+        let record = sql_query(record)
+            .bind::<Nullable<diesel::sql_types::Uuid>, _>(id.copied().map(MessageId::uuid))
             .bind::<Text, _>(report.provider)
+            .bind::<Nullable<Text>, _>(reference)
+            .bind::<Text, _>(report.state.as_str())
+            .bind::<Nullable<Text>, _>(report.reason.as_deref())
+            .bind::<diesel::sql_types::Array<Text>, _>(&earlier)
             .bind::<Timestamptz, _>(stamp(report.at))
-            .bind::<Nullable<Text>, _>(report.reason.as_deref());
-        let Answer { yes } = Prepared(retry).get_result(&mut &*connection).await?;
-        if !yes {
-            return Ok(false);
-        }
-    } else {
-        leave(connection, id, None, Some(report.provider), None, report.state, report.at).await?;
+            .bind::<Bool, _>(report.state != DeliveryState::Delivered);
+        Prepared(record).get_result(&mut &*connection).await
+    };
+    let Answer { mut yes } = answer().await?;
+    if yes.is_none() {
+        // It may have waited for a settlement, and still not have seen what that has put on the record: the next statement does.
+        Answer { yes } = answer().await?;
     }
-    let Answer { yes: _ } = Prepared(record).get_result(&mut &*connection).await?;
-    Ok(true)
+    Ok(yes.unwrap_or(true))
 }

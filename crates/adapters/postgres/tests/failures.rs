@@ -13,10 +13,12 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 use vestibule_domain::limits::{Limit, Scope, Step};
 use vestibule_domain::{
-    Account, AttemptId, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
-    UserId,
+    Account, AttemptId, ClientAddress, Content, DeliveryState, Locale, Message, MessageId, Origin,
+    PhoneNumber, Recipient, UserId,
 };
-use vestibule_port_storage::{Changes, CommitError, NumberDigest, Outbox as _, Room, Save, Storage as _};
+use vestibule_port_storage::{
+    Changes, CommitError, NumberDigest, Outbox as _, Report, Reported, Room, Save, Storage as _,
+};
 use vestibule_postgres::{Migrate, OpenError, Postgres};
 use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
 use vestibule_testkit::{Fault, FaultProxy};
@@ -323,6 +325,40 @@ async fn instances_hear_of_each_others_messages_and_share_them() {
     claimed.sort_unstable();
     claimed.dedup();
     assert_eq!(claimed.len(), 40, "a message was leased to both");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_waits_for_a_settlement_is_put_on_its_record() {
+    let (server, name) = database().await;
+    let storage = open(&server.url(&name), 2).await;
+    let other = server.client(&name).await.unwrap();
+    for (number, (state, waits)) in (0..).zip([
+        (DeliveryState::Delivered, "DELETE FROM messages"),
+        (DeliveryState::Expired, "DELETE FROM messages"),
+        (DeliveryState::Failed, "FROM messages WHERE id = $1 AND NOT dead FOR UPDATE"),
+    ]) {
+        commit(&storage, number).await.unwrap();
+        storage.claim(Room::for_each(1), Duration::from_mins(1), NOW).await.unwrap();
+        let settling = format!(
+            "BEGIN; WITH gone AS (DELETE FROM messages WHERE id = '{}' RETURNING *)
+             INSERT INTO deliveries (id, kind, recipient, provider, state, tries, queued_at, changed_at)
+             SELECT id, kind, masked, 'a', 'sent', tries, queued_at, queued_at FROM gone",
+            id(number)
+        );
+        other.batch_execute(&settling).await.unwrap();
+        let message = Reported::Message(MessageId::new(id(number)));
+        let report = Report { message, provider: "a", state, reason: None, at: NOW };
+        let recording = {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { in_time(storage.record_delivery(&report)).await })
+        };
+        let waiting = format!("pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{waits}%'");
+        until(async || count(&other, &waiting).await == 1).await;
+        other.batch_execute("COMMIT").await.unwrap();
+        assert!(recording.await.unwrap().unwrap());
+        let recorded = format!("deliveries WHERE id = '{}' AND state = '{}'", id(number), state.as_str());
+        assert_eq!(count(&other, &recorded).await, 1, "{state:?} is lost");
+    }
 }
 
 /// A storage behind a proxy, with one connection for commits.

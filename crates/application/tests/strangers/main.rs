@@ -5,7 +5,7 @@
 //! wait no longer than [`bound`] says in all. And never has a stranger tokens, nor opens the account with his own password.
 //!
 //! Not claimed: anything against an attacker who has [`PLACES`] blocks of addresses (/24, or /48) or more to spend on one number each
-//! day, who shares the owner's block, or who empties a budget of everyone's, which takes some hundreds of addresses. The budgets of
+//! day, who was in the owner's block before her, who is behind her address while her app does not say which device it is, or who empties a budget of everyone's, which takes some hundreds of addresses. The budgets of
 //! devices, addresses, blocks and everyone are ample here, so that strangers may do all that the number itself allows, and the guard
 //! against pumping, which enforces.
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::owner::{Gap, Habits, Interference, Owner};
-use self::stranger::{Deed, Place};
+use self::stranger::{Deed, HOME, Place};
 use self::world::{RULES, World};
 
 /// What the owner waits at most, in all: for each of her two codes a cool-down, since a stranger may have caused the last message; and
@@ -201,6 +201,29 @@ fn whoever_signs_up_other_numbers_all_day_does_not_stop_the_owner() {
                 Interference { once: vec![(Gap::SignUp, day)], always, ..Interference::default() };
             let waited = walk(conceal, habits, strangers, Gap::SignInAgain);
             assert!(waited <= bound(habits), "waited {waited:?}: {blocks} blocks, {habits:?}, {conceal}");
+        }
+    }
+}
+
+/// Behind her own address, as in a carrier's network or an office, and each time after her; her app says which device it is.
+#[test]
+fn no_short_sequence_from_behind_the_owners_address_stops_her() {
+    let behind = |deeds: &[fn(Place) -> Deed]| {
+        let made_up = Place { device: Some(1), ..HOME };
+        let deeds = deeds.iter().flat_map(|deed| [deed(HOME), deed(made_up)]);
+        sequences(&deeds.chain([Deed::Wait(61), Deed::Wait(601)]).collect::<Vec<_>>(), 2)
+    };
+    let of_sign_up = [Deed::SignUp, Deed::GuessAll, Deed::GuessAllOwn, Deed::Resend, Deed::ResendOwn];
+    let of_reset = [Deed::SignIn, Deed::RequestReset, Deed::GuessReset];
+    for habits in HABITS.into_iter().filter(|habits| habits.names_device) {
+        for conceal in [false, true] {
+            for deeds in behind(&of_sign_up) {
+                stays_within_bound(conceal, habits, &[(Gap::Confirm, deeds)], Gap::SignIn);
+            }
+            for deeds in behind(&of_reset) {
+                stays_within_bound(conceal, habits, &[(Gap::Reset, deeds.clone())], Gap::SignInAgain);
+                stays_within_bound(conceal, habits, &[(Gap::SignInAgain, deeds)], Gap::SignInAgain);
+            }
         }
     }
 }

@@ -287,7 +287,7 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Where she is, in a block that no stranger is in.
-fn client() -> IpAddr {
+/// Where she is, in a block that strangers are in only where they are behind the same address.
+pub(crate) fn client() -> IpAddr {
     [192, 0, 2, 7].into()
 }

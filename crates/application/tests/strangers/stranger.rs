@@ -9,6 +9,7 @@ use vestibule_application::{
 };
 use vestibule_domain::{AttemptId, Fingerprint, Locale, OneTimeCode, Voice};
 
+use crate::owner::client;
 use crate::world::{PHONE, World};
 
 const PASSWORD: &str = "the-strangers-own-1";
@@ -18,6 +19,12 @@ const MANY: usize = 40;
 
 /// Refusals one after another that are hardly all by chance.
 const MANY_REFUSALS: usize = 15;
+
+/// The block of [`HOME`].
+const HOMES: u8 = 0;
+
+/// The owner's own address.
+pub(crate) const HOME: Place = Place::plain(HOMES);
 
 /// Where a stranger acts from: a block of addresses, and a device that the request makes up or leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +39,7 @@ impl Place {
     }
 
     fn address(self) -> IpAddr {
-        [203, 0, self.block, 1].into()
+        if self.block == HOMES { client() } else { [203, 0, self.block, 1].into() }
     }
 
     fn fingerprint(self) -> Option<Fingerprint> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::UtcDateTime;
-use vestibule_application::{Application, Derivation, HeldBack, MasterKeys, Settings};
+use vestibule_application::{Application, Derivation, HeldBack, MasterKeys, Settings, ToldOfSpending};
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::pumping::{Mode, PumpingGuard};
 use vestibule_domain::quota::Quota;
@@ -84,6 +84,7 @@ impl World {
             password_checks: tokio::sync::Semaphore::new(1),
             settings: settings(conceal_accounts),
             held_back: HeldBack::default(),
+            told_of_spending: ToldOfSpending::default(),
         };
         Self { application, storage, clock, derivation, received: Vec::new() }
     }

@@ -69,7 +69,7 @@ impl Registration {
     #[must_use]
     pub fn claimed_attempt(&self, claim: &Claim, now: UtcDateTime) -> Option<AttemptId> {
         match self {
-            Self::Pending(Pending { ledger }) => ledger.claimed(claim, now).map(|attempt| attempt.id),
+            Self::Pending(Pending { ledger }) => ledger.newest_claimed(claim, now).map(|attempt| attempt.id),
             Self::Confirmed(_) | Self::Concealed(_) => None,
         }
     }

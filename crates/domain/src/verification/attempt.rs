@@ -64,13 +64,6 @@ impl<P> Attempt<P> {
     pub(super) fn guesses_left(&self, rules: &Rules) -> u32 {
         rules.code_guesses.saturating_sub(self.guesses)
     }
-
-    pub(super) fn is_claimed_by(&self, claim: &Claim) -> bool {
-        match claim.attempt {
-            Some(id) => id == self.id,
-            None => self.origin.is_same(&claim.origin),
-        }
-    }
 }
 
 /// The attempts of one phone, and the budgets that they share.
@@ -101,6 +94,19 @@ impl<P> Ledger<P> {
 
     pub(crate) fn open(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt<P>> {
         self.attempts.iter().filter(move |attempt| now < attempt.closes_at())
+    }
+
+    /// The open attempts that the claim proves to be its own: the one that it names; else those of its origin; else those of its address that
+    /// named no device, if its own device is named since.
+    pub(super) fn claimed(&self, claim: &Claim, now: UtcDateTime) -> Vec<&Attempt<P>> {
+        let those = |is_own: &dyn Fn(&Attempt<P>) -> bool| -> Vec<_> {
+            self.open(now).filter(|attempt| is_own(attempt)).collect()
+        };
+        if let Some(id) = claim.attempt {
+            return those(&|attempt| attempt.id == id);
+        }
+        let own = those(&|attempt| attempt.origin.is_same(&claim.origin));
+        if own.is_empty() { those(&|attempt| attempt.origin.may_have_become(&claim.origin)) } else { own }
     }
 
     pub(super) fn live(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt<P>> {

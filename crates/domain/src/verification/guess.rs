@@ -131,11 +131,11 @@ fn reach<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> Result<Reach
     if ledger.open(now).next().is_none() {
         return Err(Unreached::Nothing);
     }
-    let own = || ledger.open(now).filter(|attempt| attempt.is_claimed_by(claim));
+    let own = ledger.claimed(claim, now);
     // Whoever signed up from here is held to what was signed up from here, even when only a stranger's code still
     // lives: else a stranger who signs up last could have his code confirmed.
-    if own().next().is_some() {
-        return living(own(), By::Client, now);
+    if !own.is_empty() {
+        return living(own.into_iter(), By::Client, now);
     }
     if claim.attempt.is_some() {
         return Err(Unreached::Foreign);

@@ -19,7 +19,7 @@ impl<P: Clone> Ledger<P> {
     ) -> Result<&Attempt<P>, ResendRefusal> {
         self.close_old(now);
         let chosen = self.choose(claim, now).ok_or(ResendRefusal::NotFound)?.clone();
-        let is_own = self.claimed(claim, now).is_some();
+        let is_own = self.newest_claimed(claim, now).is_some();
         let most = if is_own { rules.max_messages } else { rules.max_messages / 2 };
         self.admit_message(&chosen.origin, most, rules, now)?;
         let repeated =
@@ -36,14 +36,14 @@ impl<P: Clone> Ledger<P> {
     }
 
     /// The newest attempt that the claim proves to be its own.
-    pub(crate) fn claimed(&self, claim: &Claim, now: UtcDateTime) -> Option<&Attempt<P>> {
-        newest(self.open(now).filter(|attempt| attempt.is_claimed_by(claim)))
+    pub(crate) fn newest_claimed(&self, claim: &Claim, now: UtcDateTime) -> Option<&Attempt<P>> {
+        newest(self.claimed(claim, now).into_iter())
     }
 
     fn choose(&self, claim: &Claim, now: UtcDateTime) -> Option<&Attempt<P>> {
         match claim.attempt {
-            Some(_) => self.claimed(claim, now),
-            None => self.claimed(claim, now).or_else(|| newest(self.open(now))),
+            Some(_) => self.newest_claimed(claim, now),
+            None => self.newest_claimed(claim, now).or_else(|| newest(self.open(now))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The whole HTTP crate over the fakes, with verbs.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,9 +15,10 @@ use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
 use time::macros::date;
+use tracing_subscriber::layer::SubscriberExt as _;
 use vestibule_application::{
     Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, HeldBack, MasterKeys, Partner, Settings,
-    Wording,
+    ToldOfSpending, Wording,
 };
 use vestibule_domain::limits::{Quotas, StepQuotas};
 use vestibule_domain::pumping::{Mode, PumpingGuard};
@@ -193,6 +195,7 @@ impl Backstage {
             password_checks: tokio::sync::Semaphore::new(2),
             settings: settings(options),
             held_back: HeldBack::default(),
+            told_of_spending: ToldOfSpending::default(),
         };
         let http = Http {
             application: Arc::new(application),
@@ -283,6 +286,42 @@ impl Backstage {
             }
             (other, _) => other.kind().to_owned(),
         })
+    }
+}
+
+/// What this thread logs while the second value lives.
+pub(crate) fn logged() -> (Log, impl Drop) {
+    let log = Log::default();
+    let writer = log.clone();
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    let logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    (log, logs)
+}
+
+/// Lines of the log.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Those that have come since the last time, and hold the text.
+    pub(crate) fn news(&self, text: &str) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains(text))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

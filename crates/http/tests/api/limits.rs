@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use actix_web::http::Method;
 use serde_json::json;
 use vestibule_application::ToldOfLimits;
 use vestibule_domain::limits::{Step, StepQuotas};
 
 use crate::harness::{
-    Backstage, Call, Options, PHONE, add_email, ask_reset, check_reset, confirm, quotas, resend, sign_in,
-    sign_up, wrong,
+    Backstage, Call, Options, PASSWORD, PHONE, add_email, ask_reset, call, check_reset, confirm, get, quotas,
+    resend, sign_in, sign_up, wrong,
 };
 
 fn phone(number: u32) -> String {
@@ -51,6 +52,25 @@ async fn a_sign_up_is_charged_to_its_address_its_block_and_everyone() {
 }
 
 #[actix_web::test]
+async fn a_clock_that_is_set_back_makes_codes_and_waits_longer_and_nothing_else() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let quotas = quotas(|quotas| narrow(&mut quotas.sign_up, "address", 1));
+    let backstage = Backstage::new(&Options { quotas, ..Options::default() });
+    let routes = backstage.routes().await;
+    assert_eq!(sign_up(&phone(1)).send(&routes).await.status, 200);
+    let code = backstage.received(&phone(1)).await.unwrap();
+    backstage.clock.set_back(HOUR);
+    let refused = sign_up(&phone(2)).send(&routes).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("90000")));
+    let token = confirm(&phone(1), &code).send(&routes).await.text_of("access_token");
+    assert_eq!(get(&token, "/v2/customer/profile").send(&routes).await.status, 200);
+    backstage.clock.advance(HOUR);
+    assert_eq!(get(&token, "/v2/customer/profile").send(&routes).await.status, 401, "its own life is over");
+    assert_eq!(sign_in(&phone(1), PASSWORD).send(&routes).await.status, 200);
+    assert_eq!(sign_up(&phone(2)).send(&routes).await.header("retry-after"), Some("86400"));
+}
+
+#[actix_web::test]
 async fn a_device_has_its_budget_wherever_it_is() {
     let quotas = quotas(|quotas| narrow(&mut quotas.sign_up, "device", 1));
     let backstage = Backstage::new(&Options { quotas, ..Options::default() });
@@ -87,6 +107,33 @@ async fn resends_resets_and_mails_have_budgets_of_their_own() {
     for (token, status) in tokens.iter().zip([200, 429]) {
         let added = add_email(token, &format!("a{status}@example.com")).send(&routes).await;
         assert_eq!(added.status, status, "{}", added.text);
+    }
+}
+
+#[actix_web::test]
+async fn that_an_address_is_registered_is_told_at_the_price_of_a_mail() {
+    // What bears mails has three, or else the account has its four.
+    for (burst, told) in [(3, 2), (1000, 4)] {
+        let quotas = quotas(|quotas| quotas.mail.everyone.burst = burst);
+        let backstage = Backstage::new(&Options { quotas, ..Options::default() });
+        let routes = backstage.routes().await;
+        let mut tokens = Vec::new();
+        for number in 1..3 {
+            assert_eq!(sign_up(&phone(number)).send(&routes).await.status, 200);
+            let code = backstage.received(&phone(number)).await.unwrap();
+            tokens.push(confirm(&phone(number), &code).send(&routes).await.text_of("access_token"));
+        }
+        assert_eq!(add_email(&tokens[0], "anna@example.com").send(&routes).await.status, 200);
+        let link = backstage.received("anna@example.com").await.unwrap();
+        assert_eq!(call(Method::GET, &link).send(&routes).await.status, 200);
+        for _ in 0..told {
+            let answer = add_email(&tokens[1], "Anna@example.com").send(&routes).await;
+            assert_eq!((answer.status, answer.json()["errorId"].clone()), (400, json!(168)));
+        }
+        let registered = add_email(&tokens[1], "anna@example.com").send(&routes).await;
+        let other = add_email(&tokens[1], "bea@example.com").send(&routes).await;
+        assert_eq!((registered.status, registered.json()["errorId"].clone()), (429, json!(167)));
+        assert_eq!(registered.shown(), other.shown());
     }
 }
 

@@ -186,11 +186,11 @@ async fn every_refusal_about_an_address() {
     refused!("168_add", add_email(&other, "bea@example.com"), routes);
     refused!("310_add", add_email(&token, "clara@example.com"), routes);
     refused!("310_resend", resend_email(&token), routes);
-    for number in 0..3 {
+    for number in 0..2 {
         add_email(&other, &format!("d{number}@example.com")).send(&routes).await;
     }
     refused!("167_mails", add_email(&other, "e@example.com"), routes);
-    let last = backstage.received("d2@example.com").await.unwrap();
+    let last = backstage.received("d1@example.com").await.unwrap();
     backstage.clock.advance(Duration::from_hours(25));
     refused!("170", link_call(&last), routes);
 }

@@ -10,7 +10,7 @@ use vestibule_port_storage::Storage as _;
 
 use crate::harness::{
     Backstage, Call, Options, PASSWORD, PHONE, TEST_CODE, TEST_PHONE, add_email, ask_reset, call,
-    change_password, confirm, refresh, resend, reset, sign_in, sign_up,
+    change_password, confirm, logged, refresh, resend, reset, sign_in, sign_up,
 };
 
 fn phone(number: u32) -> String {
@@ -58,6 +58,44 @@ async fn at_the_ceiling_nobody_new_gets_a_message_and_customers_do() {
     assert!(backstage.received(PHONE).await.is_some());
     backstage.clock.advance(Duration::from_mins(59));
     assert_eq!(sign_up(&phone(4)).send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_burst_is_told_of_before_it_is_refused_and_so_is_the_end_of_the_reserve() {
+    let hour = Some(Money::from_micros(25_000_000));
+    let spending = Budget { all: Ceiling { hour, day: None }, ..five_messages() };
+    let backstage = Backstage::new(&Options { spending, ..Options::default() });
+    let routes = backstage.routes().await;
+    let (log, _logs) = logged();
+    let mut told = Vec::new();
+    assert_eq!(hers(sign_up(PHONE)).send(&routes).await.status, 200);
+    let code = backstage.received(PHONE).await.unwrap();
+    assert_eq!(hers(confirm(PHONE, &code)).send(&routes).await.status, 200);
+    // Nobody looks meanwhile; as many as there are for newcomers, and one more.
+    for number in 1..=20 {
+        let status = sign_up(&phone(number)).send(&routes).await.status;
+        assert_eq!(status, if number < 20 { 200 } else { 429 });
+        for line in log.news("newcomers may cost") {
+            let (_, share) = line.split_once("WARN").unwrap();
+            told.push((
+                number,
+                ["50", "80", "95"].into_iter().find(|of| share.contains(&format!("{of} per cent"))),
+            ));
+        }
+    }
+    assert_eq!(told, [(10, Some("50")), (16, Some("80")), (19, Some("95"))]);
+    for messages in 21..=25 {
+        assert_eq!(log.news("the reserve is used up"), [""; 0]);
+        backstage.clock.advance(Duration::from_mins(1));
+        assert_eq!(hers(ask_reset(PHONE)).send(&routes).await.status, 200);
+        assert_eq!(messages_spent(&backstage).await, messages);
+    }
+    for lines in [1, 0] {
+        assert_eq!(sign_up(&phone(20)).send(&routes).await.status, 429);
+        assert_eq!(log.news("the reserve is used up").len(), lines);
+    }
+    backstage.http.application.watch_spending().await.unwrap();
+    assert_eq!(log.news("WARN"), [""; 0], "the look tells nothing twice");
 }
 
 #[actix_web::test]

@@ -561,7 +561,7 @@ fn a_setting_that_makes_no_sense_is_named() {
     };
     let by_default = [
         "a guesser gets one number's code right within a day: 1 in 15,385 from one block of addresses, 1 in 6,250 from many",
-        "a botnet gets at least one of all codes right within a day: 1 in 41 by the wrong codes that everyone may type, \
+        "a botnet gets at least one of all codes right within a day: 1 in 14 by the wrong codes that everyone may type, \
          1 in 1.3 with the first guess at each of 1,500,000 codes",
     ];
     assert_eq!(odds("RUST_LOG", "info"), by_default);

@@ -176,6 +176,22 @@ pub async fn a_report_of_a_queued_message_settles_it<S: Storage + Outbox>(storag
     assert!(storage.dead_letters(9).await.unwrap().is_empty());
 }
 
+pub async fn a_report_is_not_lost_to_a_settlement_at_the_same_time<S: Storage + Outbox + 'static>(
+    storage: Arc<S>,
+) {
+    for number in 1..33 {
+        let message = leased(&*storage, number).await;
+        let settling = {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { storage.settle(message, 1, sent("a", None)).await.unwrap() })
+        };
+        let delivered = report(Reported::Message(message), DeliveryState::Delivered);
+        assert!(storage.record_delivery(&delivered).await.unwrap());
+        settling.await.unwrap();
+        assert_eq!(delivery(&*storage, number).await, Some(DeliveryState::Delivered));
+    }
+}
+
 pub async fn a_failure_in_doubt_is_tried_again_at_once<S: Storage + Outbox>(storage: Arc<S>) {
     let message = leased(&*storage, 1).await;
     let in_doubt = |until| Settlement::InDoubt { provider: "a", until, reason: "no answer".to_owned() };
