@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Sees to it that the tests find Postgres: a running server that VESTIBULE_TEST_DATABASE_URL names, or the programs, from
-# which the tests make servers of their own. Installs Debian's package where they are missing and it may.
+# Sees to it that the tests find the programs of Postgres, from which they make servers of their own. Installs Debian's package where they are missing and
+# it may. A server that VESTIBULE_TEST_DATABASE_URL names is no substitute: some tests stop theirs.
 set -euo pipefail
 
 here() {
-  [ -n "${VESTIBULE_TEST_DATABASE_URL:-}" ] && return
   [ -n "${VESTIBULE_POSTGRES_BIN:-}" ] && return
   command -v initdb >/dev/null && command -v postgres >/dev/null && return
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
@@ -14,7 +13,7 @@ here && exit
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then sudo=(sudo -n); fi
 if ! command -v apt-get >/dev/null || ! "${sudo[@]}" true 2>/dev/null; then
-  echo 'The tests need Postgres 13 or later: install it, or name a running server in VESTIBULE_TEST_DATABASE_URL.' >&2
+  echo 'The tests need Postgres 13 or later: install it, or name the directory with its programs in VESTIBULE_POSTGRES_BIN.' >&2
   exit 1
 fi
 # The package would make a cluster and start it as a service; nobody here asked for one.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use vestibule_port_storage::Outbox as _;
+use vestibule_port_storage::{Outbox as _, Room};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::cheap_hashing;
 use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
@@ -180,7 +180,7 @@ impl Guarded {
         let scripts = numbers.chunks(share).map(script).collect();
         let begun = self.service.spent();
         let load = as_fast_as_answered(self.service.address, scripts, TOO_LONG)?;
-        while self.storage.next_due().await?.is_some() {
+        while self.storage.next_due(Room::for_each(1)).await?.is_some() {
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
         let spent = self.service.spent() - begun;

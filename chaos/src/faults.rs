@@ -35,6 +35,8 @@ pub(crate) enum Breakage {
     Instance(usize),
     Database,
     Post(Way),
+    /// The mail server takes connections and says nothing, and takes no mail.
+    MailSilence,
 }
 
 /// A fault that was done.
@@ -47,10 +49,11 @@ pub(crate) struct Fault {
 
 /// When what breaks and for how long, in thousandths of the load's length. While the gateway and the mail server are away,
 /// an instance is killed that has messages for them.
-const SCHEDULE: [(u32, Breakage, u32); 8] = [
+const SCHEDULE: [(u32, Breakage, u32); 9] = [
     (60, Breakage::Instance(0), 20),
     (150, Breakage::Post(Way::Sms), 110),
     (200, Breakage::Instance(1), 20),
+    (290, Breakage::MailSilence, 80),
     (380, Breakage::Database, 20),
     (490, Breakage::Post(Way::Mail), 110),
     (540, Breakage::Instance(2), 20),
@@ -75,8 +78,8 @@ impl Fault {
             }
             // Taken, but the sender was not told.
             Breakage::Post(stopped) if stopped == way => (self.from, self.from + Duration::from_millis(500)),
-            // Who has sent a message and lives on records it when the database is back.
-            Breakage::Post(_) | Breakage::Database => return false,
+            // Who has sent a message and lives on records it when the database is back, however long it was away.
+            Breakage::Post(_) | Breakage::Database | Breakage::MailSilence => return false,
         };
         from.checked_sub(TO_RECORD).is_none_or(|from| from <= at) && at <= to
     }
@@ -117,16 +120,17 @@ pub(crate) async fn break_everything(world: &World, span: Duration) -> anyhow::R
 /// What was done.
 pub(crate) fn summary(faults: &[Fault]) -> String {
     let count = |is: fn(Breakage) -> bool| faults.iter().filter(|fault| is(fault.what)).count();
-    let seconds = |way| {
-        let down = faults.iter().filter(|fault| fault.what == Breakage::Post(way));
+    let seconds = |what| {
+        let down = faults.iter().filter(|fault| fault.what == what);
         down.map(|fault| fault.to - fault.from).sum::<Duration>().as_secs_f64()
     };
     format!(
-        "{} instances killed and started again, {} immediate restarts of Postgres, gateway down for {:.1} s, mail server for {:.1} s",
+        "{} instances killed and started again, {} immediate restarts of Postgres, gateway down for {:.1} s, mail server for {:.1} s and silent for {:.1} s",
         count(|what| matches!(what, Breakage::Instance(_))),
         count(|what| what == Breakage::Database),
-        seconds(Way::Sms),
-        seconds(Way::Mail),
+        seconds(Breakage::Post(Way::Sms)),
+        seconds(Breakage::Post(Way::Mail)),
+        seconds(Breakage::MailSilence),
     )
 }
 
@@ -137,6 +141,7 @@ impl Breakage {
             Self::Database => "Postgres (immediate)".to_owned(),
             Self::Post(Way::Sms) => "the gateway".to_owned(),
             Self::Post(Way::Mail) => "the mail server".to_owned(),
+            Self::MailSilence => "the mail server (silent)".to_owned(),
         }
     }
 
@@ -153,6 +158,7 @@ impl Breakage {
                 cut.as_ref().map_or(Ok(()), power::lose_the_rest)
             }
             Self::Post(way) => world.post.stop(way).await,
+            Self::MailSilence => world.post.silence_mail(),
         }
     }
 
@@ -164,6 +170,7 @@ impl Breakage {
                 Ok(tokio::task::spawn_blocking(move || database.start_again()).await??)
             }
             Self::Post(way) => world.post.start_again(way).await,
+            Self::MailSilence => world.post.end_silence(),
         }
     }
 }

@@ -138,6 +138,19 @@ impl Post {
         Ok(())
     }
 
+    /// Has the mail server take connections and say nothing from now on; what it is in the middle of taking, it does not take.
+    pub(crate) fn silence_mail(&self) -> anyhow::Result<()> {
+        let mail_server = lock(&self.mail_server);
+        mail_server.as_ref().context("the mail server does not run")?.fall_silent();
+        Ok(())
+    }
+
+    /// The mail server talks again, to who comes anew.
+    pub(crate) fn end_silence(&self) -> anyhow::Result<()> {
+        lock(&self.mail_server).as_ref().context("the mail server does not run")?.obey();
+        Ok(())
+    }
+
     /// The latest code or link for a receiver, as soon as there is one.
     pub(crate) async fn latest(&self, way: Way, to: &str, patience: Duration) -> Option<String> {
         let end = Instant::now() + patience;

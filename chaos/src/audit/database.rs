@@ -17,15 +17,19 @@ const ACCOUNTS: &str = "
     FROM accounts";
 
 const COUNTS: &str = "
-    SELECT (SELECT count(*) FROM used_numbers), (SELECT count(*) FROM messages WHERE dead)";
+    SELECT (SELECT count(*) FROM used_numbers), (SELECT count(*) FROM messages WHERE dead),
+      (SELECT count(*) FROM deliveries WHERE state = 'expired')";
 
 /// All that matters.
+#[derive(Default)]
 pub(super) struct State {
     pub(super) registrations: HashMap<String, Registration>,
     /// By phone, which has one at most.
     pub(super) accounts: HashMap<String, Vec<Account>>,
     pub(super) used_numbers: i64,
     pub(super) dead_letters: i64,
+    /// Messages that had come too late to be sent.
+    pub(super) expired: i64,
 }
 
 pub(super) struct Registration {
@@ -67,7 +71,13 @@ impl State {
             accounts.entry(account.phone.clone()).or_default().push(account);
         }
         let counts = client.query_one(COUNTS, &[]).await?;
-        Ok(Self { registrations, accounts, used_numbers: counts.get(0), dead_letters: counts.get(1) })
+        Ok(Self {
+            registrations,
+            accounts,
+            used_numbers: counts.get(0),
+            dead_letters: counts.get(1),
+            expired: counts.get(2),
+        })
     }
 
     pub(super) fn account(&self, phone: &str) -> Option<&Account> {

@@ -1,30 +1,31 @@
 //! Empties the outbox: claims what is due, sends it, settles it.
 //!
 //! A message leaves at least once. It is leased before it is sent and settled after, so a crash between the two sends it again
-//! when the lease has ended. The wait before another try grows with the message's age; when the next try would come
+//! when the lease has ended. Where storage is away, what was sent is settled as soon as it is back, before anything is claimed. Each channel has places of its
+//! own, so that codes do not wait for a mail server that is silent. The wait before another try grows with the message's age; when the next try would come
 //! too late to be of use, the message becomes a dead letter.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use time::UtcDateTime;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use vestibule_domain::pumping::SentCode;
 use vestibule_domain::spending::Audience;
-use vestibule_domain::{Message, MessageId, Recipient};
+use vestibule_domain::{Message, Recipient};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::{Clock, Entropy};
 use vestibule_port_sms::Sms;
-use vestibule_port_storage::{Claimed, Outbox, Settlement, Unavailable};
+use vestibule_port_storage::{Claimed, Outbox, Room, Settlement, Unavailable};
 
 use crate::providers::{PROVIDER_PATIENCE, Providers, Try};
 use crate::{Derivation, UnsentCodes, Wording};
 
-/// Messages on their way at once, so that a slow provider holds up no more than this.
-const MAX_IN_FLIGHT: usize = 64;
+mod places;
+
+use places::{Places, Tried};
 
 /// The first wait after a failure, and the longest.
 const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -39,6 +40,10 @@ const MAX_SLEEP: Duration = Duration::from_secs(5);
 
 /// How long it waits when storage does not answer.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long after its last failure nothing is claimed. When storage is back from an outage that was longer than a lease, other instances may not have settled
+/// yet what they have sent, and it would be sent again: they look every [`STORAGE_PAUSE`], and settle first.
+const OTHERS_FIRST: Duration = STORAGE_PAUSE.saturating_mul(3);
 
 /// Who carries messages.
 pub struct Senders {
@@ -77,55 +82,67 @@ enum Queue {
     Unknown,
 }
 
-/// Where a try leaves a message.
-#[derive(PartialEq, Eq)]
-enum Left {
-    /// It will be due again, at a time that nobody waits for yet.
-    Queued,
-    /// It is not in the queue any more.
-    Gone,
-}
-
 impl Dispatcher {
     /// Runs until `stop` turns true; then finishes what is on its way and returns.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut in_flight = JoinSet::new();
-        let mut queue = Queue::Unknown;
+        let mut places = Places::default();
+        let (mut queue, mut claims_from) = (Queue::Unknown, Instant::now());
         while !*stop.borrow() {
-            while in_flight.try_join_next().is_some() {}
-            let sleep = match self.start_due(queue, &mut in_flight).await {
+            places.see_to_ended();
+            let mut sleep = match self.start_due(queue, claims_from, &mut places).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read");
+                    claims_from = Instant::now() + OTHERS_FIRST;
                     STORAGE_PAUSE
                 }
             };
+            if places.has_unsettled() {
+                sleep = sleep.min(STORAGE_PAUSE);
+            }
             queue = tokio::select! {
                 () = self.outbox.queued() => Queue::HasMore,
                 () = self.wake.notified() => Queue::Unknown,
-                Some(_) = in_flight.join_next(), if in_flight.len() >= MAX_IN_FLIGHT => Queue::HasMore,
+                () = places.one_ended() => Queue::HasMore,
                 () = tokio::time::sleep(sleep) => Queue::Unknown,
                 _ = stop.changed() => Queue::Unknown,
             };
         }
-        while in_flight.join_next().await.is_some() {}
+        self.finish(places).await;
+    }
+
+    /// Lets what is on its way arrive, and settles it as long as its lease lasts.
+    async fn finish(&self, mut places: Places) {
+        places.all_ended().await;
+        loop {
+            self.settle_again(&mut places).await;
+            let pause_ends = Instant::now() + STORAGE_PAUSE;
+            if places.unsettled().all(|tried| tried.leased_until <= pause_ends) {
+                return;
+            }
+            tokio::time::sleep_until(pause_ends).await;
+        }
     }
 
     /// Starts everything that is due, and tells how long nothing will be. Storage is not asked whether anything is due where that is known.
     async fn start_due(
         self: &Arc<Self>,
         mut queue: Queue,
-        in_flight: &mut JoinSet<()>,
+        claims_from: Instant,
+        places: &mut Places,
     ) -> Result<Duration, Unavailable> {
+        self.settle_unsettled(places).await?;
         loop {
-            let room = MAX_IN_FLIGHT.saturating_sub(in_flight.len());
-            if room == 0 {
+            let room = places.room();
+            if room.is_none() {
                 return Ok(MAX_SLEEP);
             }
-            let is_asked = queue == Queue::Unknown;
+            let rest = claims_from.saturating_duration_since(Instant::now());
+            let is_asked = queue == Queue::Unknown || !rest.is_zero();
             if is_asked {
-                let due = self.outbox.next_due().await?;
+                let due = self.outbox.next_due(room).await?;
                 let wait = due.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
+                let wait = wait.max(rest);
                 if !wait.is_zero() {
                     return Ok(wait.min(MAX_SLEEP));
                 }
@@ -142,16 +159,27 @@ impl Dispatcher {
                 let span = tracing::info_span!(
                     "deliver", message = %message.message.id, kind = message.message.content.kind(), tries = message.tries,
                 );
-                in_flight.spawn(
-                    async move {
-                        if dispatcher.deliver(message, leased_until).await == Left::Queued {
-                            dispatcher.wake.notify_one();
-                        }
-                    }
-                    .instrument(span),
-                );
+                let channel = message.message.recipient.channel();
+                let delivery = async move { dispatcher.deliver(message, leased_until).await };
+                places.take(channel, delivery.instrument(span));
             }
         }
+    }
+
+    /// Settles what storage did not take when it was over, before anything new is claimed: an ended lease would be claimed with it, and sent again. What is
+    /// not taken even by a storage that answers is its own trouble, and holds up nothing else.
+    async fn settle_unsettled(&self, places: &mut Places) -> Result<(), Unavailable> {
+        for is_first in [true, false] {
+            if !places.has_unsettled() {
+                break;
+            }
+            if !is_first {
+                // It may have come back in between.
+                self.outbox.next_due(Room::for_each(1)).await?;
+            }
+            self.settle_again(places).await;
+        }
+        Ok(())
     }
 
     /// Longer than all providers together may take that can be tried, so that nobody sends a message that is still on its way; and no
@@ -160,8 +188,18 @@ impl Dispatcher {
         self.senders.sms.patience(self.clock.now()).max(PROVIDER_PATIENCE) + PROVIDER_PATIENCE
     }
 
-    /// One try of one message, and where that has left it.
-    async fn deliver(&self, claimed: Claimed, leased_until: Instant) -> Left {
+    /// Settles once more what storage did not take, all at the same time.
+    async fn settle_again(&self, places: &mut Places) {
+        let settled = join_all(places.unsettled().map(|tried| self.settle(tried))).await;
+        let refused = settled.iter().filter(|settled| settled.is_err()).count();
+        if let Some(error) = settled.iter().find_map(|settled| settled.as_ref().err()) {
+            tracing::warn!(%error, refused, "what was sent cannot be recorded yet");
+        }
+        places.free(settled.iter().map(Result::is_ok));
+    }
+
+    /// One try of one message, settled; or the try, if storage does not take it.
+    async fn deliver(&self, claimed: Claimed, leased_until: Instant) -> Option<Tried> {
         let Claimed { message, tries, doubted } = claimed;
         let settlement = if self.clock.now() >= message.expires_at {
             // What was never to be sent is no news.
@@ -173,35 +211,28 @@ impl Dispatcher {
             let outcome = self.try_to_send(&message, doubted.as_deref()).await;
             self.settlement(&message, outcome)
         };
-        let left = match settlement {
-            Settlement::Retry { .. } | Settlement::InDoubt { .. } => Left::Queued,
-            Settlement::Sent { .. } | Settlement::Expired { .. } | Settlement::Dead { .. } => Left::Gone,
+        let is_due_again = matches!(settlement, Settlement::Retry { .. } | Settlement::InDoubt { .. });
+        let tried = Tried { message: message.id, tries, settlement, leased_until };
+        let unsettled = match self.settle(&tried).await {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!(%error, "a try could not be recorded");
+                Some(tried)
+            }
         };
-        if let Some(unsent) = self.settle(message.id, tries, settlement, leased_until).await {
-            self.unsent_codes.return_units(&unsent, self.clock.now()).await;
+        if is_due_again || unsettled.is_some() {
+            self.wake.notify_one();
         }
-        left
+        unsettled
     }
 
-    /// Unsettled, a message is sent again when its lease ends; so as long as it lasts storage may come back. The code that was never sent,
-    /// if it ends so.
-    async fn settle(
-        &self,
-        message: MessageId,
-        tries: u32,
-        settlement: Settlement,
-        leased_until: Instant,
-    ) -> Option<SentCode> {
-        loop {
-            match self.outbox.settle(message, tries, settlement.clone()).await {
-                Ok(unsent) => return unsent,
-                Err(error) => tracing::warn!(%error, "a try could not be recorded"),
-            }
-            if Instant::now() + STORAGE_PAUSE >= leased_until {
-                return None;
-            }
-            tokio::time::sleep(STORAGE_PAUSE).await;
+    /// Records what came of a try, unless the message has been claimed again since.
+    async fn settle(&self, tried: &Tried) -> Result<(), Unavailable> {
+        let Tried { message, tries, settlement, leased_until: _ } = tried;
+        if let Some(unsent) = self.outbox.settle(*message, *tries, settlement.clone()).await? {
+            self.unsent_codes.return_units(&unsent, self.clock.now()).await;
         }
+        Ok(())
     }
 
     async fn try_to_send(&self, message: &Message, doubted: Option<&str>) -> Try {

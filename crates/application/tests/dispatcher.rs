@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use time::UtcDateTime;
 use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
@@ -19,12 +20,12 @@ use vestibule_domain::{
     AttemptId, ClientAddress, Content, Country, DeliveryState, EmailAddress, EmailVerificationId, Locale,
     Message, MessageId, PhoneNumber, Recipient,
 };
-use vestibule_port_email::{EmailError, MockEmailSender};
+use vestibule_port_email::{Email, EmailError, EmailSender, MockEmailSender};
 use vestibule_port_security::Clock as _;
 use vestibule_port_sms::{
     Delivery, DeliveryReport, DeliveryReports as _, MockSmsSender, Reported, SmsError, SmsReceipt, SmsSender,
 };
-use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
+use vestibule_port_storage::{Changes, Outbox as _, Room, Storage as _};
 use vestibule_testkit::{CountingEntropy, InMemoryStorage, ManualClock};
 
 type Answers = Vec<Result<SmsReceipt, SmsError>>;
@@ -36,6 +37,7 @@ struct Stage {
     handed: mpsc::UnboundedReceiver<String>,
     reports: RecordDelivery,
     wake: Arc<Notify>,
+    dispatcher: Arc<Dispatcher>,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
 }
@@ -71,15 +73,25 @@ fn start_with(
     countries: &[(&str, &[usize])],
     mail: Result<(), EmailError>,
 ) -> Stage {
+    start_by_mail(providers, countries, |hand| {
+        let mut email = MockEmailSender::new();
+        email.expect_name().return_const("mail");
+        email.expect_send().returning(move |email| {
+            hand.send(format!("mail: {}", email.text)).unwrap();
+            mail.clone()
+        });
+        Arc::new(email)
+    })
+}
+
+/// The same, with any mail transport.
+fn start_by_mail(
+    providers: Vec<Answers>,
+    countries: &[(&str, &[usize])],
+    mail: impl FnOnce(mpsc::UnboundedSender<String>) -> Arc<dyn EmailSender>,
+) -> Stage {
     let (storage, clock) = (Arc::new(InMemoryStorage::default()), Arc::new(ManualClock::default()));
     let (hand, handed) = mpsc::unbounded_channel();
-    let mut email = MockEmailSender::new();
-    email.expect_name().return_const("mail");
-    let hand_mail = hand.clone();
-    email.expect_send().returning(move |email| {
-        hand_mail.send(format!("mail: {}", email.text)).unwrap();
-        mail.clone()
-    });
     let names = ["first", "second"];
     let sms: Vec<_> =
         names.iter().zip(providers).map(|(name, answers)| provider(name, answers, &hand)).collect();
@@ -94,16 +106,17 @@ fn start_with(
     let dispatcher = Dispatcher {
         outbox: storage.clone(),
         unsent_codes: UnsentCodes { storage: storage.clone(), guard: guard() },
-        senders: Senders { sms: Providers::new(sms, countries), email: Arc::new(email) },
+        senders: Senders { sms: Providers::new(sms, countries), email: mail(hand) },
         wording: Arc::new(Wording::new("https://example.com", None).unwrap()),
         derivation: Arc::new(Derivation::new(&keys, 6)),
         clock: clock.clone(),
         entropy: Arc::new(CountingEntropy::default()),
         wake: Arc::clone(&wake),
     };
+    let dispatcher = Arc::new(dispatcher);
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(Arc::new(dispatcher).run(stopped));
-    Stage { storage, clock, handed, reports, wake, stop, running }
+    let running = tokio::spawn(Arc::clone(&dispatcher).run(stopped));
+    Stage { storage, clock, handed, reports, wake, dispatcher, stop, running }
 }
 
 impl Stage {
@@ -154,7 +167,13 @@ impl Stage {
     /// doesn't matter.
     async fn until_nothing_is_due(&self) {
         let nothing_due = async {
-            while self.storage.next_due().await.unwrap().is_some_and(|due| due <= self.clock.now()) {
+            while self
+                .storage
+                .next_due(Room::for_each(1))
+                .await
+                .unwrap()
+                .is_some_and(|due| due <= self.clock.now())
+            {
                 tokio::task::yield_now().await;
             }
         };
@@ -204,6 +223,110 @@ async fn what_was_sent_is_recorded_when_storage_comes_back() {
     assert_eq!(late, 0);
 }
 
+impl Stage {
+    /// Has messages sent without storage being told, and takes storage away for longer than their leases; until it is back.
+    async fn outage_after(&mut self, messages: u128) {
+        self.storage.refuse_settlements(u32::MAX);
+        for number in 1..=messages {
+            self.queue_code(number).await;
+            assert_eq!(self.next_provider().await, "first");
+        }
+        self.storage.take_down();
+        self.storage.refuse_settlements(0);
+        let lasting = Duration::from_mins(1);
+        tokio::time::sleep(lasting).await;
+        self.clock.advance(lasting);
+        self.storage.bring_up();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_a_lease_sends_nothing_twice() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.outage_after(3).await;
+    stage.queue_code(4).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(stage.next_provider().await, "first", "what is new");
+    let (storage, late) = stage.settle().await;
+    assert_eq!(late, 0, "sent again");
+    for number in 1..=4 {
+        assert_eq!(delivery(&storage, number).await, Some(DeliveryState::Sent), "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_an_instance_lets_the_others_settle_first() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    // It looks half a second after the first, which is just before storage is back.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let other = tokio::spawn(Arc::clone(&stage.dispatcher).run(stage.stop.subscribe()));
+    stage.outage_after(3).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (storage, late) = stage.settle().await;
+    other.await.unwrap();
+    assert_eq!((late, storage.next_due(Room::for_each(1)).await.unwrap()), (0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_storage_never_takes_holds_up_no_other() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    for number in 1..=3 {
+        stage.queue_code(number).await;
+        assert_eq!(stage.next_provider().await, "first");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_storage_no_longer_than_leases_last() {
+    for (sent_before, longest) in [(0, 20), (60, 1)] {
+        let mut stage = start(vec![vec![]], Ok(()));
+        stage.storage.refuse_settlements(u32::MAX);
+        stage.queue_code(1).await;
+        stage.next().await;
+        stage.storage.take_down();
+        tokio::time::sleep(Duration::from_secs(sent_before)).await;
+        let begun = tokio::time::Instant::now();
+        stage.settle().await;
+        assert!(begun.elapsed() <= Duration::from_secs(longest), "{:?}", begun.elapsed());
+    }
+}
+
+/// A mail server that takes connections and says nothing.
+struct Silent;
+
+#[async_trait]
+impl EmailSender for Silent {
+    fn name(&self) -> &'static str {
+        "silent"
+    }
+
+    async fn send(&self, _: &Email) -> Result<(), EmailError> {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        Err(EmailError::Temporary { reason: "no answer in time".to_owned() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn codes_do_not_wait_for_a_mail_server_that_is_silent() {
+    let mut stage = start_by_mail(vec![vec![]], &[], |_| Arc::new(Silent));
+    let mail = |number| {
+        let content = Content::EmailConfirmation { verification: EmailVerificationId::new(Uuid::nil()) };
+        stage.message_to("", number, content, Duration::from_hours(24))
+    };
+    let messages = (1000..2000).map(mail).collect();
+    stage.storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
+    // All places of mails are taken.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for number in 1..=100 {
+        let queued_at = tokio::time::Instant::now();
+        stage.queue_code(number).await;
+        assert_eq!(stage.next_provider().await, "first");
+        assert!(queued_at.elapsed() < Duration::from_millis(50), "{:?}", queued_at.elapsed());
+    }
+}
+
 fn temporary() -> Result<SmsReceipt, SmsError> {
     Err(SmsError::Temporary { reason: "down".to_owned() })
 }
@@ -230,7 +353,7 @@ async fn due_after(answer: Result<SmsReceipt, SmsError>, age: Duration) -> Optio
     let now: UtcDateTime = stage.clock.now();
     let (storage, late) = stage.settle().await;
     assert_eq!(late, 0);
-    storage.next_due().await.unwrap().map(|due| (due - now).unsigned_abs())
+    storage.next_due(Room::for_each(1)).await.unwrap().map(|due| (due - now).unsigned_abs())
 }
 
 impl Stage {
@@ -265,7 +388,7 @@ async fn a_message_is_sent_once_and_forgotten() {
         .await;
     assert!(stage.next().await.contains("https://example.com/v2/mobile/email/confirm?"));
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
 }
 
 #[tokio::test]
@@ -320,7 +443,7 @@ async fn a_message_refused_for_good_or_tried_for_the_last_time_is_a_dead_letter(
         stage.queue_aged(age).await;
         stage.next().await;
         let (storage, _) = stage.settle().await;
-        assert_eq!(storage.next_due().await.unwrap(), None);
+        assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
         assert_eq!(storage.dead_letters(9).await.unwrap().len(), 1);
     }
 }
@@ -466,7 +589,7 @@ async fn a_message_that_would_come_too_late_is_not_sent() {
     stage.queue_code(2).await;
     stage.next().await;
     let (storage, late) = stage.settle().await;
-    assert_eq!((late, storage.next_due().await.unwrap()), (0, None));
+    assert_eq!((late, storage.next_due(Room::for_each(1)).await.unwrap()), (0, None));
     assert!(storage.dead_letters(9).await.unwrap().is_empty());
 }
 
@@ -476,7 +599,7 @@ async fn the_next_provider_steps_in_where_the_first_has_failed_for_now() {
     stage.queue_code(1).await;
     assert_eq!([stage.next_provider().await, stage.next_provider().await], ["first", "second"]);
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
 }
 
 #[tokio::test]
@@ -523,7 +646,7 @@ async fn a_message_in_doubt_is_not_billed_twice_where_its_report_comes() {
     stage.report("first", 1, Delivery::Delivered).await;
     stage.advance(Duration::from_mins(1));
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
     assert_eq!(delivery(&storage, 1).await, Some(DeliveryState::Delivered));
 }
 
@@ -538,7 +661,7 @@ async fn a_message_in_doubt_is_sent_again_elsewhere_when_no_report_has_come() {
     stage.until_nothing_is_due().await;
     stage.advance(Duration::from_secs(1));
     assert_eq!(stage.next_provider().await, "second");
-    assert_eq!(stage.settle().await.0.next_due().await.unwrap(), None);
+    assert_eq!(stage.settle().await.0.next_due(Room::for_each(1)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -573,7 +696,7 @@ async fn a_provider_that_fails_again_and_again_is_left_alone_and_then_tried_with
         stage.next().await;
     }
     let (storage, late) = stage.settle().await;
-    assert_eq!((storage.next_due().await.unwrap(), late), (None, 0));
+    assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
     assert!(storage.dead_letters(9).await.unwrap().is_empty());
 }
 
@@ -593,8 +716,14 @@ async fn while_every_provider_rests_a_message_waits_for_the_first_that_may_be_tr
     assert_eq!(late, 0, "a provider was asked while it rests");
     let lease = Duration::from_hours(1);
     // The first four were tried while the breaker was closed, the fifth and the sixth know that it is open.
-    assert_eq!(storage.claim(9, lease, now + Duration::from_millis(29_999)).await.unwrap().len(), 4);
-    assert_eq!(storage.claim(9, lease, now + Duration::from_secs(30)).await.unwrap().len(), 2);
+    assert_eq!(
+        storage.claim(Room::for_each(9), lease, now + Duration::from_millis(29_999)).await.unwrap().len(),
+        4
+    );
+    assert_eq!(
+        storage.claim(Room::for_each(9), lease, now + Duration::from_secs(30)).await.unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -610,7 +739,7 @@ async fn no_provider_is_a_reason_for_a_dead_letter_only_when_the_message_would_c
     assert_eq!((late, dead.len(), dead[0].reason.as_str()), (0, 1, "first: it has asked for fewer requests"));
     // The younger ones are offered again soon: another instance may have a way.
     let soon = ManualClock::default().now() + Duration::from_secs(1);
-    assert_eq!(storage.claim(9, Duration::from_secs(1), soon).await.unwrap().len(), 2);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(1), soon).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use vestibule_domain::{AttemptId, Content, Locale, Message, MessageId, PhoneNumb
 use vestibule_port_email::MockEmailSender;
 use vestibule_port_security::Clock as _;
 use vestibule_port_sms::{MockSmsSender, SmsError, SmsReceipt, SmsSender};
-use vestibule_port_storage::{Changes, Outbox as _, Storage as _};
+use vestibule_port_storage::{Changes, Outbox as _, Room, Storage as _};
 use vestibule_testkit::{CountingEntropy, InMemoryStorage, ManualClock};
 
 const NEWCOMER: fn(u128) -> Content =
@@ -138,7 +138,7 @@ impl World {
     }
 
     async fn next_due(&self) -> Option<UtcDateTime> {
-        self.storage.next_due().await.unwrap()
+        self.storage.next_due(Room::for_each(1)).await.unwrap()
     }
 
     fn handed(&self) -> Vec<&'static str> {

@@ -14,7 +14,7 @@ use vestibule_domain::{
 };
 use vestibule_port_security::Clock as _;
 use vestibule_port_sms::{Delivery, DeliveryReport, DeliveryReports as _, Reported};
-use vestibule_port_storage::{Changes, Outbox as _, Settlement, Storage as _};
+use vestibule_port_storage::{Changes, Outbox as _, Room, Settlement, Storage as _};
 use vestibule_testkit::{InMemoryStorage, ManualClock};
 
 struct Stage {
@@ -37,7 +37,7 @@ impl Stage {
             expires_at: now + Duration::from_mins(10),
         };
         storage.commit(Changes { messages: vec![message.clone()], ..Changes::default() }).await.unwrap();
-        let claimed = storage.claim(1, Duration::from_secs(30), now).await.unwrap();
+        let claimed = storage.claim(Room::for_each(1), Duration::from_secs(30), now).await.unwrap();
         assert_eq!(claimed.len(), 1);
         storage.settle(message.id, 1, settlement).await.unwrap();
         let wake = Arc::new(Notify::new());
@@ -102,5 +102,5 @@ async fn a_failure_in_doubt_wakes_the_dispatcher() {
     let stage = Stage::with_message(in_doubt).await;
     assert!(stage.report(Reported::Message(message()), failed()).await);
     tokio::time::timeout(Duration::from_secs(10), stage.wake.notified()).await.unwrap();
-    assert_eq!(stage.storage.next_due().await.unwrap(), Some(ManualClock::default().now()));
+    assert_eq!(stage.storage.next_due(Room::for_each(1)).await.unwrap(), Some(ManualClock::default().now()));
 }

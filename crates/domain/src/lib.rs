@@ -48,7 +48,7 @@ pub use email::{EmailAddress, EmailError};
 pub use ids::{AttemptId, EmailVerificationId, FactId, MessageId, SessionId, UserId};
 pub use kyc::{KYC0_FIELDS, KycLevel, Requirement, missing_for_kyc0};
 pub use merchant::MerchantId;
-pub use message::{Content, DeliveryState, Locale, Message, Recipient, Voice};
+pub use message::{Channel, Content, DeliveryState, Locale, Message, Recipient, Voice};
 pub use number_range::NumberRange;
 pub use origin::{Claim, ClientAddress, Fingerprint, Origin};
 pub use password::{

@@ -48,6 +48,15 @@ pub enum Recipient {
     Email(EmailAddress),
 }
 
+/// What carries a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// The SMS providers.
+    Sms,
+    /// The mail transport.
+    Mail,
+}
+
 /// What a message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -186,6 +195,15 @@ impl DeliveryState {
 }
 
 impl Recipient {
+    /// What carries a message to it.
+    #[must_use]
+    pub const fn channel(&self) -> Channel {
+        match self {
+            Self::Phone(_) => Channel::Sms,
+            Self::Email(_) => Channel::Mail,
+        }
+    }
+
     /// For records that outlive the message, and for logs: the phone or address with most of it hidden.
     #[must_use]
     pub fn masked(&self) -> String {

@@ -30,7 +30,8 @@ use vestibule_port_storage::archive::{
     Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
 };
 use vestibule_port_storage::{
-    Changes, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Save, Settlement, Storage, Version,
+    Changes, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Room, Save, Settlement, Storage,
+    Version,
 };
 
 /// Stamps the tests of what commits leave in an archive. `$open` makes a storage afresh, and `$read` opens an archive of what it holds: an
@@ -431,7 +432,7 @@ pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
     }
     let messages: Vec<_> = (1..=4).map(sms).collect();
     storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
-    assert_eq!(storage.claim(9, lease, NOW).await.unwrap().len(), 4);
+    assert_eq!(storage.claim(Room::for_each(9), lease, NOW).await.unwrap().len(), 4);
     let settle =
         async |number, settlement| storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
     let reason = "no answer".to_owned();

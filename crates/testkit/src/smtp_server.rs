@@ -183,6 +183,13 @@ impl MailServer {
         self.shared.script().insert(stage, None);
     }
 
+    /// Answers nothing at any point from now on, and takes no mail.
+    pub fn fall_silent(&self) {
+        for stage in [Stage::Greeting, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfData] {
+            self.stall(stage);
+        }
+    }
+
     /// Takes everything again.
     pub fn obey(&self) {
         self.shared.script().clear();

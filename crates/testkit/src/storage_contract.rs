@@ -38,8 +38,8 @@ use vestibule_domain::{
     Session, SessionId, UserId, Voice,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report, Reported, Save,
-    Settlement, Storage,
+    Changes, CommitError, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report, Reported, Room,
+    Save, Settlement, Storage,
 };
 
 /// Stamps the contract's tests for a storage that `$open` makes afresh: an async function that returns an
@@ -117,6 +117,7 @@ macro_rules! storage_contract {
             outbox {
                 a_message_is_leased_to_one_caller,
                 an_unsettled_message_comes_back_after_its_lease,
+                a_claim_for_one_channel_leaves_the_others_messages_alone,
                 a_late_settlement_does_nothing,
                 a_settled_message_is_gone_retried_or_dead,
                 a_sent_message_is_followed_by_its_id_and_reference,
@@ -406,7 +407,7 @@ fn sent(provider: &'static str, reference: Option<&str>) -> Settlement {
 /// Queues and leases message `number`, which carries a code of attempt `number`.
 async fn leased<S: Storage + Outbox>(storage: &S, number: u32) -> MessageId {
     storage.commit(Changes { messages: vec![message(number, NOW)], ..Changes::default() }).await.unwrap();
-    assert_eq!(storage.claim(9, Duration::from_secs(30), NOW).await.unwrap().len(), 1);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(30), NOW).await.unwrap().len(), 1);
     MessageId::new(id(number))
 }
 

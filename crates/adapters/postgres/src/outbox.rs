@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::dsl::{min, not};
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryableByName, SelectableHelper as _};
@@ -9,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
 use vestibule_domain::pumping::SentCode;
 use vestibule_domain::{DeliveryState, MessageId};
-use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
+use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable};
 
 use crate::pumping::SentCodeRow;
 use crate::rows::{MessageRow, moment, stamp};
@@ -18,15 +17,25 @@ use crate::spending::micros;
 use crate::statement::Prepared;
 use crate::{Failure, Postgres};
 
-/// Leases what is due. Rows that another instance is leasing are passed over, not waited for. Columns are named, since the statement stays
-/// prepared while a newer version adds some.
+/// Leases what is due, of each channel by an index of its own. Rows that another instance is leasing are passed over, not waited for. Columns are named,
+/// since the statement stays prepared while a newer version adds some.
 const CLAIM: &str = "
-    WITH due AS MATERIALIZED (
-      SELECT id, in_doubt_with AS doubted FROM messages WHERE NOT dead AND due_at <= $1
-      ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
-    UPDATE messages SET due_at = $3, tries = tries + 1, in_doubt_with = NULL FROM due WHERE messages.id = due.id
+    WITH sms AS MATERIALIZED (
+      SELECT id, in_doubt_with AS doubted FROM messages WHERE NOT dead AND phone IS NOT NULL AND due_at <= $1
+      ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED),
+    mail AS MATERIALIZED (
+      SELECT id, in_doubt_with AS doubted FROM messages WHERE NOT dead AND email IS NOT NULL AND due_at <= $1
+      ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED),
+    due AS (SELECT * FROM sms UNION ALL SELECT * FROM mail)
+    UPDATE messages SET due_at = $4, tries = tries + 1, in_doubt_with = NULL FROM due WHERE messages.id = due.id
     RETURNING messages.id, kind, phone, email, attempt, generation, link, locale, queued_at, expires_at, messages.due_at,
       tries, dead, reason, in_doubt_with, masked, merchant, due.doubted";
+
+/// When the first message is due of the channels that are wanted.
+const NEXT_DUE: &str = "
+    SELECT least(
+      (SELECT min(due_at) FROM messages WHERE NOT dead AND phone IS NOT NULL AND $1),
+      (SELECT min(due_at) FROM messages WHERE NOT dead AND email IS NOT NULL AND $2)) AS due_at";
 
 /// Moves a leased message to the record as sent.
 const LEAVE: &str = "
@@ -152,6 +161,12 @@ struct ClaimedRow {
 }
 
 #[derive(QueryableByName)]
+struct Due {
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    due_at: Option<OffsetDateTime>,
+}
+
+#[derive(QueryableByName)]
 struct Answer {
     #[diesel(sql_type = Nullable<Bool>)]
     yes: Option<bool>,
@@ -161,12 +176,11 @@ struct Answer {
 impl Outbox for Postgres {
     async fn claim(
         &self,
-        limit: usize,
+        room: Room,
         lease: Duration,
         now: UtcDateTime,
     ) -> Result<Vec<Claimed>, Unavailable> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.write(async |connection| claim(connection, limit, now + lease, now).await).await
+        self.write(async |connection| claim(connection, room, now + lease, now).await).await
     }
 
     async fn settle(
@@ -182,12 +196,11 @@ impl Outbox for Postgres {
         self.write(async |connection| record(connection, report).await).await
     }
 
-    async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable> {
-        // Nothing is bound: the index is one of rows that are not dead, which a value would have to be looked at for.
-        let due = messages::table.filter(not(messages::dead)).select(min(messages::due_at));
+    async fn next_due(&self, room: Room) -> Result<Option<UtcDateTime>, Unavailable> {
+        let next_due = sql_query(NEXT_DUE).bind::<Bool, _>(room.sms > 0).bind::<Bool, _>(room.mail > 0);
         self.read(async |connection| {
-            let due: Option<OffsetDateTime> = due.get_result(&mut &*connection).await?;
-            Ok(due.map(moment))
+            let Due { due_at } = Prepared(next_due).get_result(&mut &*connection).await?;
+            Ok(due_at.map(moment))
         })
         .await
     }
@@ -218,13 +231,15 @@ impl Outbox for Postgres {
 
 async fn claim(
     connection: &AsyncPgConnection,
-    limit: i64,
+    room: Room,
     leased_until: UtcDateTime,
     now: UtcDateTime,
 ) -> Result<Vec<Claimed>, Failure> {
+    let limit = |room| i64::try_from(room).unwrap_or(i64::MAX);
     let claim = sql_query(CLAIM)
         .bind::<Timestamptz, _>(stamp(now))
-        .bind::<BigInt, _>(limit)
+        .bind::<BigInt, _>(limit(room.sms))
+        .bind::<BigInt, _>(limit(room.mail))
         .bind::<Timestamptz, _>(stamp(leased_until));
     let mut rows: Vec<ClaimedRow> = Prepared(claim).load(&mut &*connection).await?;
     rows.sort_by_key(|row| (row.message.queued_at, row.message.id));

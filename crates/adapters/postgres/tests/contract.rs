@@ -15,7 +15,7 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::archive::Table;
-use vestibule_port_storage::{Budgets, Changes, Level, Outbox as _, Save, Storage as _};
+use vestibule_port_storage::{Budgets, Changes, Level, Outbox as _, Room, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 use vestibule_testkit::{archive_contract, archive_target_contract, storage_contract};
@@ -83,7 +83,7 @@ async fn columns_that_a_newer_version_adds_disturb_nobody() {
             let messages = vec![message(round * 100 + number)];
             storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
             let lease = Duration::from_secs(9);
-            let claimed = storage.claim(9, lease, UtcDateTime::UNIX_EPOCH).await.unwrap();
+            let claimed = storage.claim(Room::for_each(9), lease, UtcDateTime::UNIX_EPOCH).await.unwrap();
             assert_eq!(claimed.len(), 1);
             assert!(storage.registration(&phone).await.unwrap().is_none());
             assert!(storage.account_of_session(user, session).await.unwrap().is_none());

@@ -18,7 +18,7 @@ use vestibule_domain::{
     PhoneNumber, Recipient, UserId,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, NumberDigest, Outbox as _, Report, Reported, Save, Storage as _,
+    Changes, CommitError, NumberDigest, Outbox as _, Report, Reported, Room, Save, Storage as _,
 };
 use vestibule_postgres::{Migrate, OpenError, Postgres};
 use vestibule_testkit::postgres::{Durability, PostgresOptions, PostgresServer};
@@ -407,7 +407,10 @@ async fn instances_hear_of_each_others_messages_and_share_them() {
     let lease = Duration::from_mins(1);
     let (mut claimed, mut rounds) = (Vec::new(), 0);
     while claimed.len() < 40 {
-        let (some, more) = tokio::join!(one.claim(7, lease, NOW), other.claim(7, lease, NOW));
+        let (some, more) = tokio::join!(
+            one.claim(Room::for_each(7), lease, NOW),
+            other.claim(Room::for_each(7), lease, NOW)
+        );
         claimed.extend(some.unwrap().into_iter().chain(more.unwrap()).map(|claimed| claimed.message.id));
         rounds += 1;
         assert!(rounds <= 40, "only {} of 40 were claimed", claimed.len());
@@ -428,7 +431,7 @@ async fn a_report_that_waits_for_a_settlement_is_put_on_its_record() {
         (DeliveryState::Failed, "FROM messages WHERE id = $1 AND NOT dead FOR UPDATE"),
     ]) {
         commit(&storage, number).await.unwrap();
-        storage.claim(1, Duration::from_mins(1), NOW).await.unwrap();
+        storage.claim(Room::for_each(1), Duration::from_mins(1), NOW).await.unwrap();
         let settling = format!(
             "BEGIN; WITH gone AS (DELETE FROM messages WHERE id = '{}' RETURNING *)
              INSERT INTO deliveries (id, kind, recipient, provider, state, tries, queued_at, changed_at)

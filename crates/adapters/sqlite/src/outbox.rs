@@ -5,23 +5,24 @@ use diesel::dsl::min;
 use diesel::prelude::*;
 use time::UtcDateTime;
 use vestibule_domain::pumping::SentCode;
-use vestibule_domain::{DeliveryState, MessageId};
-use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
+use vestibule_domain::{Channel, DeliveryState, MessageId};
+use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable};
 
 use crate::rows::{DeliveryRow, MessageRow, bytes, millis, moment};
 use crate::schema::{deliveries, messages};
 use crate::{Failure, Sqlite, pumping, spending};
 
+const CHANNELS: [Channel; 2] = [Channel::Sms, Channel::Mail];
+
 #[async_trait]
 impl Outbox for Sqlite {
     async fn claim(
         &self,
-        limit: usize,
+        room: Room,
         lease: Duration,
         now: UtcDateTime,
     ) -> Result<Vec<Claimed>, Unavailable> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let claimed = self.write(move |connection| claim(connection, limit, now + lease, now)).await?;
+        let claimed = self.write(move |connection| claim(connection, room, now + lease, now)).await?;
         Ok(claimed)
     }
 
@@ -39,12 +40,13 @@ impl Outbox for Sqlite {
         Ok(self.write(move |connection| record(connection, &report)).await?)
     }
 
-    async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable> {
-        self.read(|connection| {
-            let due: Option<i64> = messages::table
-                .filter(messages::dead.eq(false))
-                .select(min(messages::due_at))
-                .first(connection)?;
+    async fn next_due(&self, room: Room) -> Result<Option<UtcDateTime>, Unavailable> {
+        self.read(move |connection| {
+            let mut due: Option<i64> = None;
+            for channel in CHANNELS.into_iter().filter(|channel| room.of(*channel) > 0) {
+                let next: Option<i64> = waiting(channel).select(min(messages::due_at)).first(connection)?;
+                due = due.into_iter().chain(next).min();
+            }
             Ok(due.map(moment).transpose()?)
         })
         .await
@@ -184,17 +186,20 @@ fn record_queued(connection: &mut SqliteConnection, id: MessageId, report: &Repo
 
 fn claim(
     connection: &mut SqliteConnection,
-    limit: i64,
+    room: Room,
     leased_until: UtcDateTime,
     now: UtcDateTime,
 ) -> Result<Vec<Claimed>, Failure> {
-    let due: Vec<MessageRow> = messages::table
-        .filter(messages::dead.eq(false))
-        .filter(messages::due_at.le(millis(now)))
-        .order((messages::due_at, messages::id))
-        .limit(limit)
-        .select(MessageRow::as_select())
-        .load(connection)?;
+    let mut due: Vec<MessageRow> = Vec::new();
+    for channel in CHANNELS.into_iter().filter(|channel| room.of(*channel) > 0) {
+        let rows = waiting(channel)
+            .filter(messages::due_at.le(millis(now)))
+            .order((messages::due_at, messages::id))
+            .limit(i64::try_from(room.of(channel)).unwrap_or(i64::MAX))
+            .select(MessageRow::as_select());
+        due.extend(rows.load(connection)?);
+    }
+    due.sort_by(|one, other| (one.due_at, &one.id).cmp(&(other.due_at, &other.id)));
     let ids: Vec<&[u8]> = due.iter().map(|row| row.id.as_slice()).collect();
     diesel::update(messages::table.filter(messages::id.eq_any(ids)))
         .set((
@@ -218,4 +223,13 @@ fn claim(
         }
     }
     Ok(claimed)
+}
+
+/// What is in the queue of a channel, which has an index of its own.
+fn waiting<'a>(channel: Channel) -> messages::BoxedQuery<'a, diesel::sqlite::Sqlite> {
+    let waiting = messages::table.filter(messages::dead.eq(false));
+    match channel {
+        Channel::Sms => waiting.filter(messages::phone.is_not_null()).into_boxed(),
+        Channel::Mail => waiting.filter(messages::email.is_not_null()).into_boxed(),
+    }
 }

@@ -105,7 +105,7 @@ pub(crate) struct MessageRow {
     locale: String,
     queued_at: i64,
     expires_at: i64,
-    due_at: i64,
+    pub(crate) due_at: i64,
     pub(crate) tries: i64,
     dead: bool,
     pub(crate) reason: Option<String>,

@@ -19,7 +19,7 @@ use vestibule_domain::{
     SessionId, UserId,
 };
 use vestibule_port_storage::archive::{Archive as _, ArchiveSource as _, Table};
-use vestibule_port_storage::{Changes, NumberDigest, Outbox as _, Save, Settlement, Storage as _};
+use vestibule_port_storage::{Changes, NumberDigest, Outbox as _, Room, Save, Settlement, Storage as _};
 use vestibule_sqlite::{Migrate, OpenError, Sqlite, SqliteArchive};
 use vestibule_testkit::{archive_contract, storage_contract};
 
@@ -106,14 +106,14 @@ async fn a_message_that_nobody_can_read_holds_up_no_other() {
         "UPDATE messages SET kind = 'of_a_later_version' WHERE id = (SELECT min(id) FROM messages)",
     );
     changed.unwrap();
-    let claimed = storage.claim(9, Duration::from_secs(9), now).await.unwrap();
+    let claimed = storage.claim(Room::for_each(9), Duration::from_secs(9), now).await.unwrap();
     assert_eq!(claimed.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(), [message(2).id]);
-    assert_eq!(storage.next_due().await.unwrap(), Some(now + Duration::from_secs(9)));
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), Some(now + Duration::from_secs(9)));
     // It waits for an instance that knows what it says, until it is worth nothing.
     let later = now + Duration::from_mins(1);
-    assert_eq!(storage.claim(9, Duration::from_secs(9), later).await.unwrap().len(), 1);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(9), later).await.unwrap().len(), 1);
     storage.settle(message(2).id, 2, Settlement::Expired { at: later }).await.unwrap();
-    assert_eq!(storage.next_due().await.unwrap(), None);
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use vestibule_domain::{
     SessionLives, StrengthEstimator, TestNumbers,
 };
 use vestibule_port_security::Clock as _;
-use vestibule_port_storage::{Outbox as _, Settlement};
+use vestibule_port_storage::{Outbox as _, Room, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
@@ -113,7 +113,7 @@ impl World {
 
     async fn receive(&mut self) {
         let now = self.clock.now();
-        for claimed in self.storage.claim(1000, Duration::from_secs(1), now).await.unwrap() {
+        for claimed in self.storage.claim(Room::for_each(1000), Duration::from_secs(1), now).await.unwrap() {
             let message = claimed.message;
             let (settlement, sent) = if now >= message.expires_at {
                 (Settlement::Expired { at: now }, None)

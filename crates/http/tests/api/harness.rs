@@ -37,7 +37,7 @@ use vestibule_port_security::{Clock as _, HashError};
 use vestibule_port_sms::{
     CallbackError, Delivery, DeliveryReport, MockDeliveryCallbacks, MockDeliveryReports, Reported,
 };
-use vestibule_port_storage::{Outbox as _, Report, Settlement};
+use vestibule_port_storage::{Outbox as _, Report, Room, Settlement};
 use vestibule_testkit::{CountingEntropy, FakeHasher, FakeTokens, InMemoryStorage, ManualClock, OneCountry};
 
 pub(crate) const PHONE: &str = "+447871234567";
@@ -243,7 +243,8 @@ impl Backstage {
 
     /// How many messages to `to` are in the outbox, those included that will not be sent.
     pub(crate) async fn queued(&self, to: &str) -> usize {
-        let claimed = self.storage.claim(1000, Duration::ZERO, self.clock.now()).await.unwrap();
+        let claimed =
+            self.storage.claim(Room::for_each(1000), Duration::ZERO, self.clock.now()).await.unwrap();
         claimed.iter().filter(|claimed| is_for(&claimed.message, to)).count()
     }
 
@@ -251,7 +252,7 @@ impl Backstage {
     pub(crate) async fn received(&self, to: &str) -> Option<String> {
         let lease = Duration::from_secs(1);
         let mut latest = None;
-        for claimed in self.storage.claim(100, lease, self.clock.now()).await.unwrap() {
+        for claimed in self.storage.claim(Room::for_each(100), lease, self.clock.now()).await.unwrap() {
             let message = claimed.message;
             if self.clock.now() >= message.expires_at {
                 let dropped = Settlement::Expired { at: self.clock.now() };

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use time::UtcDateTime;
 use vestibule_http::Partners;
 use vestibule_port_security::Clock as _;
-use vestibule_port_storage::Outbox as _;
+use vestibule_port_storage::{Outbox as _, Room};
 
 use super::harness::{
     Backstage, Call, Options, PASSWORD, PHONE, call, callback, introspect, merchant, sign_up,
@@ -98,7 +98,7 @@ async fn without_partners_the_header_says_nothing() {
     let routes = backstage.routes().await;
     assert_eq!(sign_up(PHONE).header("x-merchant-id", "who: ever").send(&routes).await.status, 200);
     assert_eq!(
-        backstage.storage.claim(1, Duration::ZERO, backstage.clock.now()).await.unwrap()[0]
+        backstage.storage.claim(Room::for_each(1), Duration::ZERO, backstage.clock.now()).await.unwrap()[0]
             .message
             .voice
             .merchant,
@@ -317,7 +317,8 @@ async fn a_partner_has_countries_a_limit_and_messages_of_its_own() {
     assert_eq!(by_acme("+447400000001").send(&routes).await.status, 200);
     refused!("167_partner", by_acme("+447400000002"), routes);
     assert_eq!(sign_up("+447400000002").send(&routes).await.status, 200);
-    let claimed = backstage.storage.claim(9, Duration::ZERO, backstage.clock.now()).await.unwrap();
+    let claimed =
+        backstage.storage.claim(Room::for_each(9), Duration::ZERO, backstage.clock.now()).await.unwrap();
     let merchants = claimed.iter().map(|claimed| claimed.message.voice.merchant);
     let acme = Some(merchant("acme"));
     assert_eq!(merchants.collect::<Vec<_>>(), [None, acme, acme, None]);

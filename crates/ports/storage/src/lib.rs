@@ -34,7 +34,7 @@ use vestibule_domain::{
 pub use vestibule_domain::NumberDigest;
 
 pub use answers::{Answers, BeginError, Beginning, Execution, PayloadDigest, RequestDigest};
-pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement};
+pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement};
 
 /// How often a stored aggregate was written. Only the version that was loaded can be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

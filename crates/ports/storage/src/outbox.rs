@@ -4,9 +4,41 @@ use async_trait::async_trait;
 use time::UtcDateTime;
 use vestibule_domain::pumping::SentCode;
 use vestibule_domain::spending::Money;
-use vestibule_domain::{DeliveryState, Message, MessageId};
+use vestibule_domain::{Channel, DeliveryState, Message, MessageId};
 
 use crate::Unavailable;
+
+/// How many messages there is room for, by what carries them: none waits for a place among messages that go another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Text messages.
+    pub sms: usize,
+    /// Mails.
+    pub mail: usize,
+}
+
+impl Room {
+    /// Room for as many of each.
+    #[must_use]
+    pub const fn for_each(count: usize) -> Self {
+        Self { sms: count, mail: count }
+    }
+
+    /// Whether there is none at all.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.sms == 0 && self.mail == 0
+    }
+
+    /// How many messages of this channel there is room for.
+    #[must_use]
+    pub const fn of(self, channel: Channel) -> usize {
+        match channel {
+            Channel::Sms => self.sms,
+            Channel::Mail => self.mail,
+        }
+    }
+}
 
 /// A message that is this caller's to send until its lease ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,16 +137,14 @@ pub struct DeadLetter {
 /// The queue of messages that commits have left.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Leases up to `limit` messages that are due, the longest due first.
+    /// Leases as many messages that are due as there is room for, of each channel the longest due first.
+    ///
+    /// MUST NOT take longer for one channel because many messages of another are due.
     ///
     /// A message MUST NOT be leased to two callers at once; it is due again when its lease ends unsettled (the
     /// caller has died). A lease ends the doubt about the try before, which is told in [`Claimed::doubted`].
-    async fn claim(
-        &self,
-        limit: usize,
-        lease: Duration,
-        now: UtcDateTime,
-    ) -> Result<Vec<Claimed>, Unavailable>;
+    async fn claim(&self, room: Room, lease: Duration, now: UtcDateTime)
+    -> Result<Vec<Claimed>, Unavailable>;
 
     /// Ends the lease that `tries` names. MUST do nothing when the message has since been claimed again or settled.
     ///
@@ -138,8 +168,8 @@ pub trait Outbox: Send + Sync {
     ///   that is not in doubt is said to have failed; and true for an unknown id (it was swept).
     async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable>;
 
-    /// When the next message is due, leased ones included; `None` while there are none.
-    async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable>;
+    /// When the next message is due of the channels that there is room for, leased ones included; `None` while there are none.
+    async fn next_due(&self, room: Room) -> Result<Option<UtcDateTime>, Unavailable>;
 
     /// Up to `limit` messages that were given up, the newest first.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable>;

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use time::UtcDateTime;
 use vestibule_domain::pumping::SentCode;
 use vestibule_domain::spending::{Correction, Money, Spend, Unsent};
-use vestibule_domain::{AttemptId, DeliveryState, Message, MessageId};
-use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Settlement, Unavailable};
+use vestibule_domain::{AttemptId, Channel, DeliveryState, Message, MessageId};
+use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable};
 
 use super::{InMemoryStorage, State};
 
@@ -36,7 +36,7 @@ pub(super) struct Left {
 impl Outbox for InMemoryStorage {
     async fn claim(
         &self,
-        limit: usize,
+        room: Room,
         lease: Duration,
         now: UtcDateTime,
     ) -> Result<Vec<Claimed>, Unavailable> {
@@ -47,7 +47,8 @@ impl Outbox for InMemoryStorage {
             .filter(|queued| queued.dead.is_none() && queued.due_at <= now)
             .collect();
         due.sort_by_key(|queued| queued.due_at);
-        let claimed = due.into_iter().take(limit).map(|queued| {
+        let mut left = room;
+        let claimed = due.into_iter().filter(|queued| take(&mut left, queued.channel())).map(|queued| {
             queued.due_at = now + lease;
             queued.tries += 1;
             let doubted = queued.in_doubt_with.take().map(str::to_owned);
@@ -144,9 +145,11 @@ impl Outbox for InMemoryStorage {
         }))
     }
 
-    async fn next_due(&self) -> Result<Option<UtcDateTime>, Unavailable> {
+    async fn next_due(&self, room: Room) -> Result<Option<UtcDateTime>, Unavailable> {
         let state = self.up()?;
-        Ok(state.messages.iter().filter(|queued| queued.dead.is_none()).map(|queued| queued.due_at).min())
+        let waiting = state.messages.iter().filter(|queued| queued.dead.is_none());
+        let wanted = waiting.filter(|queued| room.of(queued.channel()) > 0);
+        Ok(wanted.map(|queued| queued.due_at).min())
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable> {
@@ -169,6 +172,17 @@ impl Outbox for InMemoryStorage {
     }
 }
 
+/// Takes a place, if there is one.
+fn take(room: &mut Room, channel: Channel) -> bool {
+    let left = match channel {
+        Channel::Sms => &mut room.sms,
+        Channel::Mail => &mut room.mail,
+    };
+    let is_there = *left > 0;
+    *left = left.saturating_sub(1);
+    is_there
+}
+
 impl State {
     /// Takes the price from the code of a message that nobody has taken; the code, if it had one.
     fn unsent(&mut self, message: MessageId) -> Option<SentCode> {
@@ -180,6 +194,10 @@ impl State {
 }
 
 impl Queued {
+    fn channel(&self) -> Channel {
+        self.message.recipient.channel()
+    }
+
     pub(super) fn new(message: Message, spends: &[Spend]) -> Self {
         let returned = spends.iter().filter(|spend| spend.unsent == Unsent::Returned);
         Self {

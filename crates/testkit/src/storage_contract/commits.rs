@@ -11,7 +11,7 @@ use vestibule_domain::{
     Account, AccountKind, AccountRecord, AttemptId, ClientAddress, EmailAddress, EmailVerificationId,
     MerchantId, MessageId, Origin, PasswordHash, ProfileField, ProfilePatch, Standing,
 };
-use vestibule_port_storage::{Changes, CommitError, Loaded, Outbox, Save, Storage, Version};
+use vestibule_port_storage::{Changes, CommitError, Loaded, Outbox, Room, Save, Storage, Version};
 
 use super::{
     NOW, OneCode, RULES, account, after, confirmed, digest, id, message, opening, origin, phone, race,
@@ -336,7 +336,7 @@ pub async fn a_refused_commit_leaves_nothing<S: Storage + Outbox>(storage: Arc<S
     assert_eq!(storage.commit(changes).await, Err(CommitError::PhoneTaken));
     assert_eq!(storage.registration(&phone(1)).await.unwrap().unwrap(), loaded);
     assert_eq!(storage.account(user(1)).await.unwrap(), None);
-    assert!(storage.claim(9, Duration::from_secs(1), NOW).await.unwrap().is_empty());
+    assert!(storage.claim(Room::for_each(9), Duration::from_secs(1), NOW).await.unwrap().is_empty());
     let quota = Quota { burst: 0, period: Duration::from_hours(1) };
     let limit = Limit { step: Step::SignUp, scope: Scope::Address(origin().address) };
     let refused = Changes {
@@ -379,7 +379,7 @@ pub async fn a_dropped_commit_is_whole_or_not_at_all<S: Storage + Outbox + 'stat
     let mut queued = BTreeSet::new();
     let whole = async {
         loop {
-            let claimed = storage.claim(99, Duration::from_hours(1), NOW).await.unwrap();
+            let claimed = storage.claim(Room::for_each(99), Duration::from_hours(1), NOW).await.unwrap();
             queued.extend(claimed.iter().map(|claimed| claimed.message.id));
             if saved().await == queued {
                 return;

@@ -8,7 +8,7 @@ use vestibule_domain::limits::{Limit, Scope, Step};
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::{Account, Content, EmailAddress, Message, MessageId, Recipient};
 use vestibule_port_storage::{
-    Changes, CommitError, EndSessions, Erasure, FactsOf, Outbox, Save, Settlement, Storage, Version,
+    Changes, CommitError, EndSessions, Erasure, FactsOf, Outbox, Room, Save, Settlement, Storage, Version,
 };
 
 use super::facts::{fact, noting};
@@ -127,7 +127,7 @@ pub async fn dead_letters_of_an_erased_account_are_gone<S: Storage + Outbox>(sto
     for number in 1..3 {
         everything(&*storage, number).await;
     }
-    assert_eq!(storage.claim(9, Duration::from_secs(1), NOW).await.unwrap().len(), 4);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(1), NOW).await.unwrap().len(), 4);
     for number in [11, 21, 12, 22] {
         let dead = Settlement::Dead { reason: "refused".to_owned() };
         storage.settle(MessageId::new(id(number)), 1, dead).await.unwrap();
@@ -257,7 +257,7 @@ async fn sharing(storage: &impl Storage, one: Account, other: Account) {
 
 /// The messages that have not left, dead letters not included.
 async fn left(storage: &impl Outbox) -> Vec<MessageId> {
-    let left = storage.claim(9, Duration::from_secs(1), NOW).await.unwrap();
+    let left = storage.claim(Room::for_each(9), Duration::from_secs(1), NOW).await.unwrap();
     let mut left: Vec<_> = left.into_iter().map(|claimed| claimed.message.id).collect();
     left.sort();
     left
@@ -277,5 +277,5 @@ pub async fn a_confirmed_address_takes_its_mail_along<S: Storage + Outbox>(stora
     storage.commit(erasing(2, Version(1))).await.unwrap();
     assert_eq!(left(&*storage).await, [1, 3].map(|number| MessageId::new(id(number))));
     storage.commit(erasing(1, Version(1))).await.unwrap();
-    assert_eq!(storage.next_due().await.unwrap(), None);
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
 }

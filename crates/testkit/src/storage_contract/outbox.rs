@@ -7,7 +7,7 @@ use vestibule_domain::{
     Account, AttemptId, Content, DeliveryState, EmailAddress, EmailVerificationId, Message, MessageId,
     Recipient,
 };
-use vestibule_port_storage::{Changes, Outbox, Report, Reported, Settlement, Storage};
+use vestibule_port_storage::{Changes, Outbox, Report, Reported, Room, Settlement, Storage};
 
 use super::{
     NOW, account, after, confirmed, delivery, id, leased, link_mail, message, phone, report, sent, with_email,
@@ -21,7 +21,9 @@ pub async fn a_message_is_leased_to_one_caller<S: Storage + Outbox + 'static>(st
     let claims: Vec<_> = (0..16)
         .map(|_| {
             let storage = Arc::clone(&storage);
-            tokio::spawn(async move { storage.claim(5, Duration::from_mins(1), NOW).await.unwrap() })
+            tokio::spawn(async move {
+                storage.claim(Room::for_each(5), Duration::from_mins(1), NOW).await.unwrap()
+            })
         })
         .collect();
     let mut claimed = Vec::new();
@@ -35,7 +37,7 @@ pub async fn a_message_is_leased_to_one_caller<S: Storage + Outbox + 'static>(st
 }
 
 pub async fn an_unsettled_message_comes_back_after_its_lease<S: Storage + Outbox>(storage: Arc<S>) {
-    assert_eq!(storage.next_due().await.unwrap(), None);
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
     let mail = Message {
         recipient: Recipient::Email(EmailAddress::parse("Anna@example.com").unwrap()),
         content: Content::EmailConfirmation { verification: EmailVerificationId::new(id(4)) },
@@ -44,22 +46,48 @@ pub async fn an_unsettled_message_comes_back_after_its_lease<S: Storage + Outbox
     let notice = Message { content: Content::AlreadyRegistered, ..message(3, after(2)) };
     let messages = vec![message(1, NOW), mail, notice];
     storage.commit(Changes { messages: messages.clone(), ..Changes::default() }).await.unwrap();
-    assert_eq!(storage.next_due().await.unwrap(), Some(NOW));
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), Some(NOW));
     let lease = Duration::from_secs(30);
-    let first = storage.claim(9, lease, after(2)).await.unwrap();
+    let first = storage.claim(Room::for_each(9), lease, after(2)).await.unwrap();
     assert_eq!(first.iter().map(|claimed| claimed.message.clone()).collect::<Vec<_>>(), messages);
     assert!(first.iter().all(|claimed| claimed.tries == 1));
-    assert!(storage.claim(9, lease, after(31)).await.unwrap().is_empty());
-    assert_eq!(storage.next_due().await.unwrap(), Some(after(32)));
-    let second = storage.claim(9, lease, after(32)).await.unwrap();
+    assert!(storage.claim(Room::for_each(9), lease, after(31)).await.unwrap().is_empty());
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), Some(after(32)));
+    let second = storage.claim(Room::for_each(9), lease, after(32)).await.unwrap();
     assert!(second.len() == 3 && second.iter().all(|claimed| claimed.tries == 2));
+}
+
+pub async fn a_claim_for_one_channel_leaves_the_others_messages_alone<S: Storage + Outbox>(storage: Arc<S>) {
+    // Five mails, and three text messages that are due later.
+    let mails = (1..6).map(|number| link_mail(number, "anna@example.com"));
+    let messages = mails.chain((6..9).map(|number| message(number, after(number.into())))).collect();
+    storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
+    let (sms, mail) = (Room { sms: 2, mail: 0 }, Room { sms: 0, mail: 3 });
+    let claim = async |room| {
+        let claimed = storage.claim(room, Duration::from_mins(1), after(20)).await.unwrap();
+        claimed.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>()
+    };
+    let ids = |numbers: &[u32]| numbers.iter().map(|&number| MessageId::new(id(number))).collect::<Vec<_>>();
+    assert_eq!(storage.next_due(sms).await.unwrap(), Some(after(6)));
+    assert_eq!(storage.next_due(mail).await.unwrap(), Some(NOW));
+    assert_eq!(claim(sms).await, ids(&[6, 7]));
+    assert_eq!(storage.next_due(mail).await.unwrap(), Some(NOW));
+    assert_eq!(claim(mail).await, ids(&[1, 2, 3]));
+    assert_eq!(claim(Room::for_each(1)).await, ids(&[4, 8]));
+    assert_eq!(claim(Room { sms: 9, mail: 0 }).await, []);
+    assert_eq!(storage.next_due(sms).await.unwrap(), Some(after(80)));
+    assert_eq!(storage.next_due(mail).await.unwrap(), Some(NOW));
+    assert_eq!(claim(mail).await, ids(&[5]));
+    let nothing = Room::for_each(0);
+    assert!(nothing.is_none());
+    assert_eq!((storage.next_due(nothing).await.unwrap(), claim(nothing).await), (None, vec![]));
 }
 
 pub async fn a_late_settlement_does_nothing<S: Storage + Outbox>(storage: Arc<S>) {
     storage.commit(Changes { messages: vec![message(1, NOW)], ..Changes::default() }).await.unwrap();
     let lease = Duration::from_secs(30);
-    storage.claim(1, lease, NOW).await.unwrap();
-    storage.claim(1, lease, after(30)).await.unwrap();
+    storage.claim(Room::for_each(1), lease, NOW).await.unwrap();
+    storage.claim(Room::for_each(1), lease, after(30)).await.unwrap();
     let id = MessageId::new(id(1));
     for settlement in [
         sent("a", None),
@@ -69,22 +97,22 @@ pub async fn a_late_settlement_does_nothing<S: Storage + Outbox>(storage: Arc<S>
         Settlement::Dead { reason: String::new() },
     ] {
         storage.settle(id, 1, settlement).await.unwrap();
-        assert_eq!(storage.next_due().await.unwrap(), Some(after(60)));
+        assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), Some(after(60)));
     }
     storage.settle(id, 2, sent("a", None)).await.unwrap();
-    assert_eq!(storage.next_due().await.unwrap(), None);
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
 }
 
 pub async fn a_settled_message_is_gone_retried_or_dead<S: Storage + Outbox>(storage: Arc<S>) {
     let messages = (1..4).map(|number| message(number, NOW)).collect();
     storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
-    assert_eq!(storage.claim(9, Duration::from_secs(30), NOW).await.unwrap().len(), 3);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(30), NOW).await.unwrap().len(), 3);
     let settle =
         async |number, settlement| storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
     settle(1, sent("a", None)).await;
     settle(2, Settlement::Retry { at: after(90), reason: "busy".to_owned() }).await;
     settle(3, Settlement::Dead { reason: "no such number".to_owned() }).await;
-    let again = storage.claim(9, Duration::from_secs(30), after(90)).await.unwrap();
+    let again = storage.claim(Room::for_each(9), Duration::from_secs(30), after(90)).await.unwrap();
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].message.id, again[0].tries), (MessageId::new(id(2)), 2));
     let dead = storage.dead_letters(9).await.unwrap();
@@ -133,7 +161,7 @@ pub async fn a_report_of_a_queued_message_settles_it<S: Storage + Outbox>(storag
     // The answer of the provider was slower than its report.
     storage.settle(message, 1, sent("a", Some("x1"))).await.unwrap();
     assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Delivered));
-    assert!(storage.claim(9, Duration::from_secs(1), after(3600)).await.unwrap().is_empty());
+    assert!(storage.claim(Room::for_each(9), Duration::from_secs(1), after(3600)).await.unwrap().is_empty());
     // A dead letter can arrive after all, by the provider that it was in doubt with; its failure is no news.
     let dead = leased(&*storage, 2).await;
     storage.settle(dead, 1, Settlement::Dead { reason: "refused".to_owned() }).await.unwrap();
@@ -171,16 +199,16 @@ pub async fn a_failure_in_doubt_is_tried_again_at_once<S: Storage + Outbox>(stor
     let failed = report(Reported::Message(message), DeliveryState::Failed);
     let elsewhere = Report { provider: "b", ..failed.clone() };
     assert!(!storage.record_delivery(&elsewhere).await.unwrap(), "another provider's failure");
-    assert!(storage.claim(9, Duration::from_secs(30), after(59)).await.unwrap().is_empty());
+    assert!(storage.claim(Room::for_each(9), Duration::from_secs(30), after(59)).await.unwrap().is_empty());
     assert!(storage.record_delivery(&failed).await.unwrap());
     assert!(storage.record_delivery(&failed).await.unwrap(), "said again");
-    let claimed = storage.claim(9, Duration::from_secs(30), after(9)).await.unwrap();
+    let claimed = storage.claim(Room::for_each(9), Duration::from_secs(30), after(9)).await.unwrap();
     assert_eq!((claimed.len(), claimed[0].doubted.as_deref()), (1, Some("a")));
     assert!(!storage.record_delivery(&failed).await.unwrap(), "it is in doubt no more");
     storage.settle(message, 2, in_doubt(after(120))).await.unwrap();
-    let again = storage.claim(9, Duration::from_secs(30), after(120)).await.unwrap();
+    let again = storage.claim(Room::for_each(9), Duration::from_secs(30), after(120)).await.unwrap();
     assert_eq!(again.len(), 1, "no report came, so it is tried again");
-    let late = storage.claim(9, Duration::from_secs(30), after(150)).await.unwrap();
+    let late = storage.claim(Room::for_each(9), Duration::from_secs(30), after(150)).await.unwrap();
     assert_eq!((late[0].tries, late[0].doubted.as_deref()), (4, None), "the lease has ended the doubt");
 }
 
@@ -192,7 +220,7 @@ pub async fn the_newest_message_of_an_attempt_tells_its_delivery<S: Storage + Ou
     let again = Message { queued_at: after(60), ..again };
     storage.commit(Changes { messages: vec![again.clone()], ..Changes::default() }).await.unwrap();
     assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Queued));
-    storage.claim(9, Duration::from_secs(30), after(60)).await.unwrap();
+    storage.claim(Room::for_each(9), Duration::from_secs(30), after(60)).await.unwrap();
     storage.settle(again.id, 1, Settlement::Dead { reason: "refused".to_owned() }).await.unwrap();
     assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Failed));
     assert!(
@@ -230,7 +258,7 @@ pub async fn every_message_is_claimed_as_it_was_queued<S: Storage + Outbox>(stor
         })
         .collect();
     storage.commit(Changes { messages: messages.clone(), ..Changes::default() }).await.unwrap();
-    let claimed = storage.claim(99, Duration::from_secs(30), after(99)).await.unwrap();
+    let claimed = storage.claim(Room::for_each(99), Duration::from_secs(30), after(99)).await.unwrap();
     assert_eq!(claimed.into_iter().map(|claimed| claimed.message).collect::<Vec<_>>(), messages);
 }
 
@@ -239,7 +267,7 @@ pub async fn a_reset_code_is_followed_by_its_attempt<S: Storage + Outbox>(storag
     let code = Message { content, ..message(1, NOW) };
     storage.commit(Changes { messages: vec![code.clone()], ..Changes::default() }).await.unwrap();
     assert_eq!(delivery(&*storage, 70).await, Some(DeliveryState::Queued));
-    storage.claim(9, Duration::from_secs(30), NOW).await.unwrap();
+    storage.claim(Room::for_each(9), Duration::from_secs(30), NOW).await.unwrap();
     storage.settle(code.id, 1, sent("a", None)).await.unwrap();
     assert_eq!(delivery(&*storage, 70).await, Some(DeliveryState::Sent));
 }
@@ -260,7 +288,7 @@ pub async fn messages_wait_for_an_account_by_phone_and_by_mail<S: Storage + Outb
     ];
     storage.commit(Changes { messages: messages.clone(), ..Changes::default() }).await.unwrap();
     // What has left waits no more, nor what was given up; what is being sent does.
-    assert_eq!(storage.claim(3, Duration::from_secs(30), after(10)).await.unwrap().len(), 3);
+    assert_eq!(storage.claim(Room::for_each(3), Duration::from_secs(30), after(10)).await.unwrap().len(), 3);
     storage.settle(MessageId::new(id(6)), 1, sent("a", None)).await.unwrap();
     storage
         .settle(MessageId::new(id(7)), 1, Settlement::Dead { reason: "refused".to_owned() })

@@ -10,7 +10,7 @@ use vestibule_domain::pumping::{HeldCodes, Part, Reason, SentCode, TracedCode, T
 use vestibule_domain::quota::Quota;
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AttemptId, ClientAddress, Country, MessageId, NumberRange};
-use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Settlement, Storage, Sweep};
+use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Room, Settlement, Storage, Sweep};
 
 use super::{NOW, after, id, message, origin, phone, race, sent};
 
@@ -199,7 +199,7 @@ pub async fn the_provider_of_a_code_is_told_once_it_has_left<S: Storage + Outbox
     let sent_code = code(1, 1, NOW);
     let changes = Changes { messages: vec![message(1, NOW)], ..sending(sent_code) };
     storage.commit(changes).await.unwrap();
-    assert_eq!(storage.claim(9, HOUR, NOW).await.unwrap().len(), 1);
+    assert_eq!(storage.claim(Room::for_each(9), HOUR, NOW).await.unwrap().len(), 1);
     assert_eq!(storage.sent_codes(page(9)).await.unwrap(), [traced(sent_code)]);
     storage.settle(sent_code.message, 1, sent("a", None)).await.unwrap();
     let left = TracedCode { provider: Some("a".to_owned()), ..traced(sent_code) };
@@ -214,7 +214,7 @@ async fn sending_code<S: Storage + Outbox>(storage: &S, code: SentCode, number: 
 }
 
 async fn lease<S: Outbox>(storage: &S, now: UtcDateTime) {
-    assert_eq!(storage.claim(9, Duration::from_secs(1), now).await.unwrap().len(), 1);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(1), now).await.unwrap().len(), 1);
 }
 
 fn dead() -> Settlement {

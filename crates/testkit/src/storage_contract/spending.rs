@@ -8,7 +8,7 @@ use vestibule_domain::limits::Unit;
 use vestibule_domain::pumping::{Part, SentCode, Traffic};
 use vestibule_domain::spending::{Money, Purse, Spend, Spent, Unsent, Window};
 use vestibule_domain::{AttemptId, ClientAddress, Country, MessageId};
-use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Save, Settlement, Storage, Sweep};
+use vestibule_port_storage::{Changes, CommitError, Outbox, Page, Room, Save, Settlement, Storage, Sweep};
 
 use super::{NOW, after, id, message, phone, race, sent, sign_up};
 
@@ -49,7 +49,7 @@ pub async fn of_64_messages_as_many_are_queued_as_the_ceiling_allows<S: Storage 
     assert_eq!(won, 10);
     let retry_after = Window::Hour.rest(NOW);
     assert!(lost.iter().all(|error| *error == CommitError::LimitReached { retry_after }), "{lost:?}");
-    assert_eq!(storage.claim(99, Duration::from_secs(1), NOW).await.unwrap().len(), 10);
+    assert_eq!(storage.claim(Room::for_each(99), Duration::from_secs(1), NOW).await.unwrap().len(), 10);
     // What was refused has spent nothing from the other purse.
     storage.commit(spending(&[spend(country.clone(), Window::Day, 700, 1000)])).await.unwrap();
     assert_eq!(storage.commit(spending(&[spend(country, Window::Day, 1, 1000)])).await, refused(Window::Day));
@@ -160,7 +160,7 @@ pub async fn a_refused_sum_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) 
     storage.commit(spending(&[spend(Purse::All, Window::Hour, 5, 9)])).await.unwrap();
     assert_eq!(storage.commit(changes).await, refused(Window::Hour));
     assert_eq!(storage.registration(&phone(1)).await.unwrap(), None);
-    assert!(storage.claim(9, Duration::from_secs(1), NOW).await.unwrap().is_empty());
+    assert!(storage.claim(Room::for_each(9), Duration::from_secs(1), NOW).await.unwrap().is_empty());
     storage.commit(spending(&[spend(Purse::All, Window::Hour, 4, 9)])).await.unwrap();
 }
 
@@ -179,7 +179,7 @@ async fn bought<S: Storage + Outbox>(storage: &S, number: u32) -> MessageId {
 }
 
 async fn lease<S: Outbox>(storage: &S, now: UtcDateTime) {
-    assert_eq!(storage.claim(9, Duration::from_secs(1), now).await.unwrap().len(), 1);
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(1), now).await.unwrap().len(), 1);
 }
 
 fn dead() -> Settlement {
@@ -315,7 +315,7 @@ pub async fn of_32_messages_that_are_settled_at_once_each_counts_for_what_it_cos
     for number in 0..32 {
         storage.commit(queue(number)).await.unwrap();
     }
-    assert_eq!(storage.claim(99, Duration::from_mins(1), NOW).await.unwrap().len(), 32);
+    assert_eq!(storage.claim(Room::for_each(99), Duration::from_mins(1), NOW).await.unwrap().len(), 32);
     // Meanwhile others are queued.
     let settlements = (0..32).map(|number| {
         let (storage, cost) = (Arc::clone(&storage), if number % 2 == 0 { 1 } else { 7 });
@@ -373,7 +373,7 @@ pub async fn a_sent_code_shows_what_it_cost<S: Storage + Outbox>(storage: Arc<S>
         let messages = vec![message(number, NOW)];
         storage.commit(Changes { messages, sent_code, ..Changes::default() }).await.unwrap();
     }
-    storage.claim(9, Duration::from_secs(1), NOW).await.unwrap();
+    storage.claim(Room::for_each(9), Duration::from_secs(1), NOW).await.unwrap();
     for (number, settlement) in [(1, sent_for(1)), (2, sent("a", None)), (3, sent_for(1))] {
         storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
     }

@@ -1,0 +1,114 @@
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use vestibule_domain::{Channel, MessageId};
+use vestibule_port_storage::{Room, Settlement};
+
+/// Messages of a channel on their way at once, so that a slow provider holds up no more than this.
+const PLACES: usize = 64;
+
+/// A try that is over, and what came of it.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) message: MessageId,
+    /// Which try; with the message it names the lease.
+    pub(super) tries: u32,
+    pub(super) settlement: Settlement,
+    pub(super) leased_until: Instant,
+}
+
+/// The places of the messages that were claimed here. Each channel has its own, so that none waits for another; and a message keeps its place until
+/// storage has taken what came of it.
+#[derive(Default)]
+pub(super) struct Places {
+    sms: Taken,
+    mail: Taken,
+}
+
+#[derive(Default)]
+struct Taken {
+    /// Messages on their way. A task answers with the try that storage did not take.
+    in_flight: JoinSet<Option<Tried>>,
+    unsettled: Vec<Tried>,
+}
+
+impl Places {
+    pub(super) fn room(&self) -> Room {
+        Room { sms: self.sms.room(), mail: self.mail.room() }
+    }
+
+    /// Has a message take a place of its channel until its try is settled.
+    pub(super) fn take(
+        &mut self,
+        channel: Channel,
+        delivery: impl Future<Output = Option<Tried>> + Send + 'static,
+    ) {
+        let taken = match channel {
+            Channel::Sms => &mut self.sms,
+            Channel::Mail => &mut self.mail,
+        };
+        taken.in_flight.spawn(delivery);
+    }
+
+    /// Sees to the tries that have ended.
+    pub(super) fn see_to_ended(&mut self) {
+        for taken in [&mut self.sms, &mut self.mail] {
+            while let Some(ended) = taken.in_flight.try_join_next() {
+                taken.end(ended);
+            }
+        }
+    }
+
+    /// Returns when a try ends of a channel that has no room.
+    pub(super) async fn one_ended(&mut self) {
+        let Self { sms, mail } = self;
+        tokio::select! {
+            () = sms.one_ended(), if sms.room() == 0 => {}
+            () = mail.one_ended(), if mail.room() == 0 => {}
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Returns when all tries have ended.
+    pub(super) async fn all_ended(&mut self) {
+        for taken in [&mut self.sms, &mut self.mail] {
+            while let Some(ended) = taken.in_flight.join_next().await {
+                taken.end(ended);
+            }
+        }
+    }
+
+    pub(super) fn has_unsettled(&self) -> bool {
+        self.unsettled().next().is_some()
+    }
+
+    /// The tries that storage did not take.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &Tried> {
+        self.sms.unsettled.iter().chain(&self.mail.unsettled)
+    }
+
+    /// Frees the places of those of them that were settled: one answer for each, in their order.
+    pub(super) fn free(&mut self, were_settled: impl IntoIterator<Item = bool>) {
+        let mut were_settled = were_settled.into_iter();
+        for taken in [&mut self.sms, &mut self.mail] {
+            taken.unsettled.retain(|_| were_settled.next() != Some(true));
+        }
+    }
+}
+
+impl Taken {
+    fn room(&self) -> usize {
+        PLACES.saturating_sub(self.in_flight.len() + self.unsettled.len())
+    }
+
+    async fn one_ended(&mut self) {
+        match self.in_flight.join_next().await {
+            Some(ended) => self.end(ended),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A task that has panicked leaves nothing to settle: its message is claimed again when its lease ends.
+    fn end(&mut self, ended: Result<Option<Tried>, JoinError>) {
+        self.unsettled.extend(ended.ok().flatten());
+    }
+}
