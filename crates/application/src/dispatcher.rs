@@ -41,9 +41,12 @@ const MAX_SLEEP: Duration = Duration::from_secs(5);
 /// How long it waits when storage does not answer.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long after its last failure nothing is claimed. When storage is back from an outage that was longer than a lease, other instances may not have settled
-/// yet what they have sent, and it would be sent again: they look every [`STORAGE_PAUSE`], and settle first.
-const OTHERS_FIRST: Duration = STORAGE_PAUSE.saturating_mul(3);
+/// A silence of storage in which a lease may have ended: none is shorter than twice as long.
+const OUTAGE: Duration = PROVIDER_PATIENCE;
+
+/// How long nothing is claimed once storage is back from an [`OUTAGE`]: other instances may not have settled yet what they have sent, and it would be sent
+/// again. They find storage back within a look that still waits for it and a [`STORAGE_PAUSE`], and settle first.
+const OTHERS_FIRST: Duration = Duration::from_secs(3);
 
 /// Who carries messages.
 pub struct Senders {
@@ -82,18 +85,49 @@ enum Queue {
     Unknown,
 }
 
+/// What is known of the way to storage.
+struct Line {
+    heard_at: Instant,
+    claims_from: Instant,
+}
+
+impl Line {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { heard_at: now, claims_from: now }
+    }
+
+    /// Storage has answered.
+    fn hear(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.heard_at) >= OUTAGE {
+            self.claims_from = now + OTHERS_FIRST;
+        }
+        self.heard_at = now;
+    }
+
+    /// How long nothing is to be claimed.
+    fn rest(&self) -> Duration {
+        self.claims_from.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether something may be claimed without asking first.
+    fn may_claim(&self) -> bool {
+        self.heard_at.elapsed() < OUTAGE && self.rest().is_zero()
+    }
+}
+
 impl Dispatcher {
     /// Runs until `stop` turns true; then finishes what is on its way and returns.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut places = Places::default();
-        let (mut queue, mut claims_from) = (Queue::Unknown, Instant::now());
+        let (mut queue, mut line) = (Queue::Unknown, Line::new());
         while !*stop.borrow() {
             places.see_to_ended();
-            let mut sleep = match self.start_due(queue, claims_from, &mut places).await {
+            let mut sleep = match self.start_due(queue, &mut line, &mut places).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read");
-                    claims_from = Instant::now() + OTHERS_FIRST;
                     STORAGE_PAUSE
                 }
             };
@@ -128,7 +162,7 @@ impl Dispatcher {
     async fn start_due(
         self: &Arc<Self>,
         mut queue: Queue,
-        claims_from: Instant,
+        line: &mut Line,
         places: &mut Places,
     ) -> Result<Duration, Unavailable> {
         self.settle_unsettled(places).await?;
@@ -137,12 +171,12 @@ impl Dispatcher {
             if room.is_none() {
                 return Ok(MAX_SLEEP);
             }
-            let rest = claims_from.saturating_duration_since(Instant::now());
-            let is_asked = queue == Queue::Unknown || !rest.is_zero();
+            let is_asked = queue == Queue::Unknown || !line.may_claim();
             if is_asked {
                 let due = self.outbox.next_due(room).await?;
+                line.hear();
                 let wait = due.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
-                let wait = wait.max(rest);
+                let wait = wait.max(line.rest());
                 if !wait.is_zero() {
                     return Ok(wait.min(MAX_SLEEP));
                 }
@@ -150,6 +184,7 @@ impl Dispatcher {
             queue = Queue::Unknown;
             let lease = self.lease();
             let claimed = self.outbox.claim(room, lease, self.clock.now()).await?;
+            line.hear();
             if claimed.is_empty() && is_asked {
                 // Another instance was faster: don't spin on what is its own.
                 return Ok(Duration::from_millis(10));
@@ -213,17 +248,14 @@ impl Dispatcher {
         };
         let is_due_again = matches!(settlement, Settlement::Retry { .. } | Settlement::InDoubt { .. });
         let tried = Tried { message: message.id, tries, settlement, leased_until };
-        let unsettled = match self.settle(&tried).await {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::warn!(%error, "a try could not be recorded");
-                Some(tried)
-            }
-        };
-        if is_due_again || unsettled.is_some() {
+        if let Err(error) = self.settle(&tried).await {
+            tracing::warn!(%error, "a try could not be recorded");
+            return Some(tried);
+        }
+        if is_due_again {
             self.wake.notify_one();
         }
-        unsettled
+        None
     }
 
     /// Records what came of a try, unless the message has been claimed again since.

@@ -268,6 +268,19 @@ async fn after_an_outage_an_instance_lets_the_others_settle_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_that_no_lease_has_ended_in_holds_up_nothing() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stage.storage.take_down();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    stage.storage.bring_up();
+    stage.queue_code(1).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(stage.next_provider().await, "first");
+    assert!(begun.elapsed() <= Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_try_that_storage_never_takes_holds_up_no_other() {
     let mut stage = start(vec![vec![]], Ok(()));
     stage.storage.refuse_settlements(u32::MAX);

@@ -200,7 +200,7 @@ impl Outbox for Postgres {
 
     async fn next_due(&self, room: Room) -> Result<Option<UtcDateTime>, Unavailable> {
         let next_due = sql_query(NEXT_DUE).bind::<Bool, _>(room.sms > 0).bind::<Bool, _>(room.mail > 0);
-        self.read(async |connection| {
+        self.read_shortly(async |connection| {
             let Due { due_at } = Prepared(next_due).get_result(&mut &*connection).await?;
             Ok(due_at.map(moment))
         })

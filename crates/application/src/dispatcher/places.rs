@@ -58,13 +58,20 @@ impl Places {
         }
     }
 
-    /// Returns when a try ends of a channel that has no room.
+    /// Returns when a try ends that storage did not take, or one of a channel that had no room.
     pub(super) async fn one_ended(&mut self) {
-        let Self { sms, mail } = self;
-        tokio::select! {
-            () = sms.one_ended(), if sms.room() == 0 => {}
-            () = mail.one_ended(), if mail.room() == 0 => {}
-            else => std::future::pending().await,
+        loop {
+            let Self { sms, mail } = self;
+            let (taken, ended) = tokio::select! {
+                Some(ended) = sms.in_flight.join_next() => (sms, ended),
+                Some(ended) = mail.in_flight.join_next() => (mail, ended),
+                else => std::future::pending().await,
+            };
+            let before = taken.unsettled.len();
+            taken.end(ended);
+            if taken.unsettled.len() > before || taken.room() == 1 {
+                return;
+            }
         }
     }
 
@@ -98,13 +105,6 @@ impl Places {
 impl Taken {
     fn room(&self) -> usize {
         PLACES.saturating_sub(self.in_flight.len() + self.unsettled.len())
-    }
-
-    async fn one_ended(&mut self) {
-        match self.in_flight.join_next().await {
-            Some(ended) => self.end(ended),
-            None => std::future::pending().await,
-        }
     }
 
     /// A task that has panicked leaves nothing to settle: its message is claimed again when its lease ends.

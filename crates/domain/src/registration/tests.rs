@@ -328,6 +328,37 @@ fn one_origin_may_confirm_from_another_network() {
 }
 
 #[test]
+fn who_names_a_device_at_the_sign_up_only_goes_on_from_its_address() {
+    let stranger = Origin { fingerprint: None, address: ClientAddress::of([203, 0, 113, 9].into()) };
+    let password = PasswordHash::new("hash-4".to_owned());
+    let sign_up = SignUp { attempt: id(4), phone: phone(), password, origin: stranger };
+    let pending = signed_up(None, 2, "a", NOW);
+    let both = Registration::sign_up(Some(pending), NumberUse::Unused, sign_up, &PlainCodes, &RULES, NOW);
+    let mut both = both.unwrap().registration;
+    // All her messages but one, since it may be a neighbour who asks.
+    for (minutes, most) in [(1, true), (2, true), (3, true), (4, false)] {
+        let resend = Resend { claim: claim("") };
+        match both.clone().resend(&resend, &PlainCodes, &RULES, after(60 * minutes)) {
+            Ok(resent) => {
+                assert_eq!(code_of(resent.message), (id(2), 0));
+                both = resent.registration;
+                assert!(most);
+            }
+            Err(refusal) => assert!(!most, "{refusal:?}"),
+        }
+    }
+    let (_, both) = refused(both, "999999", claim(""), after(241));
+    assert_eq!(opened(both, "002000", claim(""), after(242)).0.expose(), "hash-2");
+}
+
+#[test]
+fn who_names_no_device_reaches_none_where_two_are_at_its_address() {
+    let both = signed_up(Some(signed_up(None, 2, "a", NOW)), 4, "b", after(60));
+    let (refusal, _) = refused(both, "002000", claim(""), after(61));
+    assert!(matches!(refusal, ConfirmRefusal::WrongCode { .. }));
+}
+
+#[test]
 fn a_foreign_registration_id_is_a_wrong_code() {
     let pending = signed_up(None, 2, "a", NOW);
     let foreign = Claim { attempt: Some(id(99)), ..claim("a") };

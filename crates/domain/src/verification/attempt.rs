@@ -109,6 +109,18 @@ impl<P> Ledger<P> {
         if own.is_empty() { those(&|attempt| attempt.origin.may_have_become(&claim.origin)) } else { own }
     }
 
+    /// Those at the claim's address that named a device, where the claim names none: whose they are does not show. Only of one device: a code is not
+    /// compared with somebody else's.
+    pub(super) fn nearby(&self, claim: &Claim, now: UtcDateTime) -> Vec<&Attempt<P>> {
+        if claim.attempt.is_some() || claim.origin.fingerprint.is_some() {
+            return Vec::new();
+        }
+        let near: Vec<_> =
+            self.open(now).filter(|attempt| attempt.origin.address == claim.origin.address).collect();
+        let is_one = near.iter().zip(near.iter().skip(1)).all(|(one, next)| one.origin.is_same(&next.origin));
+        if is_one { near } else { Vec::new() }
+    }
+
     pub(super) fn live(&self, now: UtcDateTime) -> impl Iterator<Item = &Attempt<P>> {
         self.open(now).filter(move |attempt| attempt.is_live(now))
     }

@@ -34,7 +34,7 @@ impl OneTimeCodes for NoCodes<'_> {
 /// phone's budget.
 ///
 /// The claim reaches the attempt that its `registrationId` names; without one, the attempts of its own origin if it
-/// made any; else all living attempts, provided that they come from one origin.
+/// made any; else, if it names no device, those of one device at its address; else all living attempts, provided that they come from one origin.
 ///
 /// Who can't show that an attempt is his own may be its client on another network, or a stranger who guesses. His guess is the
 /// phone's alone: else five of a stranger's would kill the owner's code. And where strangers have emptied that budget, the first
@@ -139,6 +139,10 @@ fn reach<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> Result<Reach
     }
     if claim.attempt.is_some() {
         return Err(Unreached::Foreign);
+    }
+    let nearby = ledger.nearby(claim, now);
+    if !nearby.is_empty() {
+        return living(nearby.into_iter(), By::Anybody, now);
     }
     let one_origin =
         ledger.live(now).all(|one| ledger.live(now).all(|other| one.origin.is_same(&other.origin)));

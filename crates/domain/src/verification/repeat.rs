@@ -7,9 +7,9 @@ use crate::{Claim, OneTimeCodes};
 impl<P: Clone> Ledger<P> {
     /// Counts one more message with the code of the attempt that is meant, or with a new code if that has expired or is exhausted.
     ///
-    /// Without a `registrationId` the newest attempt of the claim's origin is meant; where there is none, the newest of all, since a
-    /// client without a fingerprint may have changed networks, and the message goes to the number's owner anyway. Who may be a
-    /// stranger leaves half of the messages, and more, to the attempt's own client.
+    /// Without a `registrationId` the newest attempt of the claim's origin is meant; where there is none, that of the device at its address; and where
+    /// there is none either, the newest of all, since a client without a fingerprint may have changed networks, and the message goes to the number's
+    /// owner anyway. Who may be a stranger leaves half of the messages, and more, to the attempt's own client; who may be a neighbour, the last.
     pub(crate) fn repeat(
         &mut self,
         claim: &Claim,
@@ -18,9 +18,8 @@ impl<P: Clone> Ledger<P> {
         now: UtcDateTime,
     ) -> Result<&Attempt<P>, ResendRefusal> {
         self.close_old(now);
-        let chosen = self.choose(claim, now).ok_or(ResendRefusal::NotFound)?.clone();
-        let is_own = self.newest_claimed(claim, now).is_some();
-        let most = if is_own { rules.max_messages } else { rules.max_messages / 2 };
+        let (chosen, most) = self.choose(claim, rules, now).ok_or(ResendRefusal::NotFound)?;
+        let chosen = chosen.clone();
         self.admit_message(&chosen.origin, most, rules, now)?;
         let repeated =
             Attempt { messages: chosen.messages.saturating_add(1), last_message_at: now, ..chosen };
@@ -40,10 +39,18 @@ impl<P: Clone> Ledger<P> {
         newest(self.claimed(claim, now).into_iter())
     }
 
-    fn choose(&self, claim: &Claim, now: UtcDateTime) -> Option<&Attempt<P>> {
-        match claim.attempt {
-            Some(_) => self.newest_claimed(claim, now),
-            None => self.newest_claimed(claim, now).or_else(|| newest(self.open(now))),
+    /// The attempt that is meant, and how many messages it may have.
+    fn choose(&self, claim: &Claim, rules: &Rules, now: UtcDateTime) -> Option<(&Attempt<P>, u32)> {
+        let most = rules.max_messages;
+        if let Some(own) = self.newest_claimed(claim, now) {
+            return Some((own, most));
+        }
+        if claim.attempt.is_some() {
+            return None;
+        }
+        match newest(self.nearby(claim, now).into_iter()) {
+            Some(near) => Some((near, most.saturating_sub(1))),
+            None => Some((newest(self.open(now))?, most / 2)),
         }
     }
 
