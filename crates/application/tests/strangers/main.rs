@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::owner::{Gap, Habits, Interference, Owner};
+use self::owner::{Gap, Habits, Interference, NamesDevice, Owner};
 use self::stranger::{Deed, HOME, Place};
 use self::world::{RULES, World};
 
@@ -32,12 +32,13 @@ fn bound(habits: Habits) -> Duration {
 /// Blocks that have a share of a number each day.
 const PLACES: u8 = 20;
 
-/// An app of today, one that knows no `registrationId`, one that tells nothing; and somebody with clumsy fingers.
-const HABITS: [Habits; 4] = [
-    Habits { names_device: true, names_attempt: true, mistypes: false },
-    Habits { names_device: true, names_attempt: false, mistypes: false },
-    Habits { names_device: false, names_attempt: false, mistypes: false },
-    Habits { names_device: true, names_attempt: true, mistypes: true },
+/// An app of today, one that knows no `registrationId`, one that tells nothing, one that tells its device once; and somebody with clumsy fingers.
+const HABITS: [Habits; 5] = [
+    Habits { names_device: NamesDevice::Always, names_attempt: true, mistypes: false },
+    Habits { names_device: NamesDevice::Always, names_attempt: false, mistypes: false },
+    Habits { names_device: NamesDevice::Never, names_attempt: false, mistypes: false },
+    Habits { names_device: NamesDevice::AtSignUp, names_attempt: false, mistypes: false },
+    Habits { names_device: NamesDevice::Always, names_attempt: true, mistypes: true },
 ];
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -104,7 +105,8 @@ fn stays_within_bound(conceal: bool, habits: Habits, once: &[(Gap, Vec<Deed>)], 
 
 #[test]
 fn no_short_sequence_before_the_account_is_open_stops_its_owner() {
-    for (longest, habits) in [(2, HABITS[0]), (2, HABITS[1]), (2, HABITS[2]), (3, HABITS[3])] {
+    for (longest, habits) in [(2, HABITS[0]), (2, HABITS[1]), (2, HABITS[2]), (2, HABITS[3]), (3, HABITS[4])]
+    {
         for conceal in [false, true] {
             for deeds in sequences(&BEFORE_THE_ACCOUNT, if conceal { 2 } else { longest }) {
                 stays_within_bound(conceal, habits, &[(Gap::SignUp, deeds.clone())], Gap::SignIn);
@@ -215,7 +217,7 @@ fn no_short_sequence_from_behind_the_owners_address_stops_her() {
     };
     let of_sign_up = [Deed::SignUp, Deed::GuessAll, Deed::GuessAllOwn, Deed::Resend, Deed::ResendOwn];
     let of_reset = [Deed::SignIn, Deed::RequestReset, Deed::GuessReset];
-    for habits in HABITS.into_iter().filter(|habits| habits.names_device) {
+    for habits in HABITS.into_iter().filter(|habits| habits.names_device == NamesDevice::Always) {
         for conceal in [false, true] {
             for deeds in behind(&of_sign_up) {
                 stays_within_bound(conceal, habits, &[(Gap::Confirm, deeds)], Gap::SignIn);

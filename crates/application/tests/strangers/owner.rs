@@ -57,11 +57,19 @@ impl Interference {
     }
 }
 
+/// In which steps an app says which device it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamesDevice {
+    Always,
+    AtSignUp,
+    Never,
+}
+
 /// How the owner's app goes about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Habits {
-    /// Whether it says which device it is.
-    pub(crate) names_device: bool,
+    /// When it says which device it is.
+    pub(crate) names_device: NamesDevice,
     /// Whether it repeats the `registrationId`.
     pub(crate) names_attempt: bool,
     /// Whether she mistypes each code at first.
@@ -113,7 +121,7 @@ impl<'a> Owner<'a> {
                 phone: PHONE.to_owned(),
                 password: PASSWORD.to_owned().into(),
                 client: client(),
-                fingerprint: self.fingerprint(),
+                fingerprint: (self.habits.names_device != NamesDevice::Never).then(device),
                 voice: voice(),
             };
             match self.world.application.sign_up(sign_up).await {
@@ -283,8 +291,12 @@ impl<'a> Owner<'a> {
     }
 
     fn fingerprint(&self) -> Option<Fingerprint> {
-        self.habits.names_device.then(|| Fingerprint::of("the owner's").unwrap())
+        (self.habits.names_device == NamesDevice::Always).then(device)
     }
+}
+
+fn device() -> Fingerprint {
+    Fingerprint::of("the owner's").unwrap()
 }
 
 /// Where she is, in a block that strangers are in only where they are behind the same address.

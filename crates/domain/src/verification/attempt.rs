@@ -29,7 +29,7 @@ pub struct Attempt<P = PasswordHash> {
     pub generation: Generation,
     /// When the present code dies.
     pub expires_at: UtcDateTime,
-    /// Guesses made at the present code by its own client. Those of strangers are counted for the phone only.
+    /// Guesses made at the present code by its own client, or the first by who may be. Those of strangers are counted for the phone only.
     pub guesses: u32,
     /// Messages sent, over all codes.
     pub messages: u32,

@@ -60,7 +60,7 @@ pub(crate) fn guess<P: Clone>(
     let mut matched = None;
     let mut compared = Vec::with_capacity(reached.len());
     let may_be_first = |attempt: &Attempt<P>| {
-        by == By::Client && attempt.guesses == 0 && ledger.has_place(&attempt.origin, rules, now)
+        by != By::Anybody && attempt.guesses == 0 && ledger.has_place(&attempt.origin, rules, now)
     };
     let free: Vec<_> =
         ledger.live(now).filter(|attempt| may_be_first(attempt)).map(|attempt| attempt.id).collect();
@@ -73,7 +73,8 @@ pub(crate) fn guess<P: Clone>(
             Err(_) if free.contains(&attempt.id) => {}
             Err(_) => continue,
         }
-        if by == By::Client {
+        // A neighbour takes the first guess, which is free, and no other.
+        if by == By::Client || (by == By::Neighbour && attempt.guesses == 0) {
             attempt.guesses = attempt.guesses.saturating_add(1);
         }
         compared.push(attempt.id);
@@ -99,7 +100,7 @@ pub(crate) fn guess<P: Clone>(
 pub(crate) fn is_first_guess<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> bool {
     let Ok(Reached { attempts, by }) = reach(ledger, claim, now) else { return true };
     let is_fresh = |attempt: &Attempt<P>| attempt.guesses == 0 || !attempts.contains(&attempt.id);
-    by == By::Client && ledger.attempts.iter().all(is_fresh)
+    by != By::Anybody && ledger.attempts.iter().all(is_fresh)
 }
 
 /// The living attempts that a claim reaches: one at least.
@@ -113,6 +114,8 @@ struct Reached {
 enum By {
     /// The client that made the attempts.
     Client,
+    /// Somebody at its address, who may be that client: one that names its device in the first step only.
+    Neighbour,
     /// Somebody, who may be that client.
     Anybody,
 }
@@ -142,7 +145,7 @@ fn reach<P>(ledger: &Ledger<P>, claim: &Claim, now: UtcDateTime) -> Result<Reach
     }
     let nearby = ledger.nearby(claim, now);
     if !nearby.is_empty() {
-        return living(nearby.into_iter(), By::Anybody, now);
+        return living(nearby.into_iter(), By::Neighbour, now);
     }
     let one_origin =
         ledger.live(now).all(|one| ledger.live(now).all(|other| one.origin.is_same(&other.origin)));
@@ -185,7 +188,7 @@ fn exhausted_for<P>(
         })
         .max()
         .unwrap_or(Duration::ZERO);
-    if by == By::Client && reached().any(|attempt| ledger.has_place(&attempt.origin, rules, now)) {
+    if by != By::Anybody && reached().any(|attempt| ledger.has_place(&attempt.origin, rules, now)) {
         return messages;
     }
     let budget = rules.guesses.charge(ledger.guesses_full_at, now).err().unwrap_or(Duration::ZERO);
