@@ -23,7 +23,7 @@ chaos *arguments:
 # The same audit where commits are lost: it must find that, or it proves nothing.
 chaos-control:
     cargo build --release -p vestibule-server -p vestibule-chaos
-    target/release/vestibule-chaos --control --seconds 40
+    target/release/vestibule-chaos --control
 
 # Crowds and attacks against real instances, with the counts: `ceiling`, `botnet`, `pumping`, or all of them.
 simulate *arguments:
