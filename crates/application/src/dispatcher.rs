@@ -88,22 +88,32 @@ enum Queue {
 /// What is known of the way to storage.
 struct Line {
     heard_at: Instant,
+    has_failed: bool,
     claims_from: Instant,
 }
 
 impl Line {
     fn new() -> Self {
         let now = Instant::now();
-        Self { heard_at: now, claims_from: now }
+        Self { heard_at: now, has_failed: false, claims_from: now }
+    }
+
+    /// Storage has not answered.
+    fn fail(&mut self) {
+        self.has_failed = true;
     }
 
     /// Storage has answered.
     fn hear(&mut self) {
         let now = Instant::now();
-        if now.duration_since(self.heard_at) >= OUTAGE {
+        if self.is_in_outage() {
             self.claims_from = now + OTHERS_FIRST;
         }
-        self.heard_at = now;
+        (self.heard_at, self.has_failed) = (now, false);
+    }
+
+    fn is_in_outage(&self) -> bool {
+        self.has_failed && self.heard_at.elapsed() >= OUTAGE
     }
 
     /// How long nothing is to be claimed.
@@ -113,7 +123,7 @@ impl Line {
 
     /// Whether something may be claimed without asking first.
     fn may_claim(&self) -> bool {
-        self.heard_at.elapsed() < OUTAGE && self.rest().is_zero()
+        !self.is_in_outage() && self.rest().is_zero()
     }
 }
 
@@ -128,6 +138,7 @@ impl Dispatcher {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read");
+                    line.fail();
                     STORAGE_PAUSE
                 }
             };
@@ -352,4 +363,31 @@ fn in_time(moments: [UtcDateTime; 2], message: &Message) -> Option<UtcDateTime> 
 
 fn until(now: UtcDateTime, then: UtcDateTime) -> Duration {
     (then - now).try_into().unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_are_held_back_after_an_outage_and_after_nothing_else() {
+        let mut line = Line::new();
+        for (fails, seconds, rests) in
+            [(false, 60, false), (true, 9, false), (false, 60, false), (true, 10, true)]
+        {
+            if fails {
+                line.fail();
+            }
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert_eq!(line.may_claim(), !rests, "{fails}, {seconds} s");
+            line.hear();
+            assert_eq!(
+                line.rest(),
+                if rests { OTHERS_FIRST } else { Duration::ZERO },
+                "{fails}, {seconds} s"
+            );
+        }
+        tokio::time::advance(OTHERS_FIRST).await;
+        assert!(line.may_claim());
+    }
 }
