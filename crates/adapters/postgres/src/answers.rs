@@ -1,5 +1,3 @@
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
@@ -84,7 +82,7 @@ impl Answers for Postgres {
         if let Some(Charge { quota, .. }) = charges.iter().find(|charge| charge.quota.burst == 0) {
             return Err(BeginError::LimitReached { retry_after: quota.period });
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turn = self.commits.turn();
         self.writes.lend(async |connection| begin(connection, execution, charges, turn).await).await
     }
 

@@ -257,6 +257,10 @@ impl Correct {
             after_all: after(now, all),
         }
     }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 impl QueryFragment<Pg> for Correct {

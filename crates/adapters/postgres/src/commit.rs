@@ -1,20 +1,25 @@
 //! Writes [`Changes`] as one statement.
 
+use std::mem;
+
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{Text, Uuid};
 use diesel::upsert::excluded;
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use futures_util::future::try_join_all;
 use vestibule_domain::UserId;
 use vestibule_domain::limits::Charge;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::spending::Money;
-use vestibule_port_storage::{Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Version};
+use vestibule_port_storage::{
+    Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Unavailable, Version,
+};
 
 use crate::budgets::{self, Asked, Correct, TakeUnit};
-use crate::connection::{discard_on, is_rivalry, unavailable};
+use crate::connection::{discard, discard_on, is_rivalry, unavailable};
 use crate::pumping::SentCodeRow;
 use crate::rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
@@ -25,10 +30,13 @@ use crate::schema::{
     reservations, sent_codes, sessions, sign_in_guards, used_numbers,
 };
 use crate::spending::{self, AddUp, PutRight, ReservationRow};
-use crate::statement::{BUDGET, CEILING, Together, VERSION};
+use crate::statement::{BUDGET, CEILING, Prepared, Together, VERSION};
 
 /// How often a commit is written again from another part of a budget.
 const MAX_ROUNDS: usize = 16;
+
+/// Begins a transaction for several commits, who may not wait long for one that is in the way of one of them.
+const BEGIN_GROUP: &str = "BEGIN; SET LOCAL lock_timeout = '100ms'";
 
 /// Writes all of it, or nothing.
 pub(crate) async fn apply(
@@ -80,6 +88,75 @@ macro_rules! save {
             }
         }
     }};
+}
+
+/// Whether it may be written in one transaction with others, and so keep its rows locked until they are written too: it must be short, and
+/// want no rows that many commits want. Tallies, which do, are set apart there.
+pub(crate) fn may_be_grouped(changes: &Changes) -> bool {
+    changes.charges.is_empty()
+        && changes.spends.is_empty()
+        && changes.corrections.is_empty()
+        && changes.erase.is_none()
+}
+
+/// Why several commits at once have failed.
+pub(crate) enum GroupError {
+    /// Nothing is written: one of them is refused, or somebody is in the way.
+    Refused,
+    Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for GroupError {
+    fn from(error: Unavailable) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// Writes several in one transaction, which waits for the disk once; or nothing of them.
+pub(crate) async fn apply_group(
+    connection: &mut AsyncPgConnection,
+    group: Vec<Changes>,
+    turn: usize,
+) -> Result<(), GroupError> {
+    if let Err(error) = write_group(connection, group, turn).await {
+        discard_on(&error, connection);
+        if connection.batch_execute("ROLLBACK").await.is_err() {
+            discard(connection);
+        }
+        return Err(GroupError::Refused);
+    }
+    let committed = connection.batch_execute("COMMIT").await;
+    committed.map_err(|error| {
+        discard(connection);
+        GroupError::Unavailable(unavailable(&error))
+    })
+}
+
+/// Begins a transaction and writes them all, without waiting for one after another.
+async fn write_group(
+    connection: &mut AsyncPgConnection,
+    group: Vec<Changes>,
+    turn: usize,
+) -> QueryResult<()> {
+    connection.batch_execute(BEGIN_GROUP).await?;
+    let connection = &*connection;
+    let (mut statements, mut tallies) = (Vec::with_capacity(group.len()), Vec::new());
+    for (number, mut changes) in group.into_iter().enumerate() {
+        let asked = Asked::in_turn(turn.wrapping_add(number));
+        for (place, tally) in mem::take(&mut changes.tallies).iter().enumerate() {
+            tallies.push((place, Correct::new(tally, &asked)));
+        }
+        statements.push(together(changes, &asked));
+    }
+    // Last and in one order, first by their place in a commit: so two groups never wait for each other, nor does a group and a commit by
+    // itself.
+    tallies.sort_by(|(place, tally), (other_place, other)| {
+        place.cmp(other_place).then_with(|| tally.key().cmp(other.key()))
+    });
+    try_join_all(statements.into_iter().map(|statement| statement.execute(&mut &*connection))).await?;
+    let tallies = tallies.into_iter().map(|(_, tally)| Prepared(tally));
+    try_join_all(tallies.map(|tally| tally.execute(&mut &*connection))).await?;
+    Ok(())
 }
 
 fn together(changes: Changes, asked: &Asked) -> Together {

@@ -1,6 +1,7 @@
 //! The storage port on PostgreSQL 13 and later: for production, and for any number of instances on one database.
 //!
-//! A commit is one statement, and so one round trip and one transaction: see `statement.rs`. Reads have connections of their
+//! A commit is one statement, and so one round trip and one transaction: see `statement.rs`. What comes at once is done together: see
+//! `gather.rs`. Reads have connections of their
 //! own, so that a flood of commits does not delay them. The outbox is claimed with `FOR UPDATE SKIP LOCKED`; instances tell each
 //! other of messages by `NOTIFY`, and where a pooler swallows that they find out by looking.
 //!
@@ -12,8 +13,11 @@ mod answers;
 mod archive;
 mod budgets;
 mod commit;
+mod commits;
 mod connection;
+mod gather;
 mod listen;
+mod lookups;
 mod migrate;
 mod outbox;
 mod pumping;
@@ -24,7 +28,6 @@ mod spending;
 mod statement;
 mod sweep;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -51,16 +54,15 @@ use vestibule_port_storage::{
 };
 
 use address::Address;
+use commits::Commits;
 use connection::{ConnectError, Connections, discard, is_of_demoted, unavailable};
 use listen::Neighbours;
+use lookups::{Key as _, Lookups};
 use migrate::Tables;
-use rows::{
-    AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable, stamp,
-};
+use rows::{AccountRow, FactRow, GuardRow, MessageRow, PasswordRow, ResetRow, SessionRow, Unreadable, stamp};
 use schema::{
-    accepted_signatures, accounts, asked, attempts, deliveries, facts, messages, password_resets, passwords,
-    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
+    accepted_signatures, accounts, asked, deliveries, facts, messages, password_resets, passwords, sessions,
+    sign_in_guards, used_numbers,
 };
 use shared::Shared;
 use statement::{Asked, Fixed};
@@ -69,10 +71,12 @@ use statement::{Asked, Fixed};
 pub struct Postgres {
     writes: Connections,
     reads: Connections,
-    short_reads: Shared,
+    short_reads: Arc<Shared>,
+    registrations: Lookups<PhoneNumber>,
+    signed_in: Lookups<(UserId, SessionId)>,
+    refresh_tokens: Lookups<RefreshTokenHash>,
+    commits: Commits,
     neighbours: Arc<Neighbours>,
-    /// Commits so far.
-    turn: AtomicUsize,
 }
 
 /// Why a database cannot be used. Each says what to do about it, and none repeats a password.
@@ -163,12 +167,17 @@ impl Postgres {
     pub async fn open(url: &str, pool_size: u32, migrate: Migrate) -> Result<Self, OpenError> {
         let address = Address::parse(url)?;
         migrate::prepare(&address, migrate).await?;
+        let (writes, neighbours) = (Connections::new(&address, pool_size), Neighbours::meet(address.clone()));
+        let short_reads = Arc::new(Shared::new(&address, pool_size.div_ceil(4)));
         Ok(Self {
-            writes: Connections::new(&address, pool_size),
             reads: Connections::new(&address, pool_size.div_ceil(4)),
-            short_reads: Shared::new(&address, pool_size.div_ceil(4)),
-            neighbours: Neighbours::meet(address),
-            turn: AtomicUsize::new(0),
+            registrations: Lookups::new(&short_reads),
+            signed_in: Lookups::new(&short_reads),
+            refresh_tokens: Lookups::new(&short_reads),
+            commits: Commits::new(&writes, &neighbours, short_reads.size()),
+            short_reads,
+            writes,
+            neighbours,
         })
     }
 
@@ -317,18 +326,19 @@ impl Storage for Postgres {
         self.read_shortly(async |connection| {
             // All leave at once and run in this order: a registration that is confirmed in between is seen as it was before,
             // with a number that is used already, and never the other way round.
-            let registration = load_registration(connection, phone);
+            let registration = async { Ok(PhoneNumber::find(connection, &[phone]).await?) };
             let used = diesel::select(diesel::dsl::exists(used)).get_result(&mut &*connection);
             let rest =
                 async { try_join(used, budgets::load(connection, limits)).await.map_err(Failure::from) };
-            let (registration, (number_used, budgets)) = try_join(registration, rest).await?;
+            let (mut registration, (number_used, budgets)) = try_join(registration, rest).await?;
+            let registration = registration.remove(phone).transpose()?;
             Ok(SignUpState { registration, number_used, budgets })
         })
         .await
     }
 
     async fn registration(&self, phone: &PhoneNumber) -> Result<Option<Loaded<Registration>>, Unavailable> {
-        self.read_shortly(async |connection| load_registration(connection, phone).await).await
+        self.registrations.get(phone.clone()).await
     }
 
     async fn account_of_session(
@@ -336,38 +346,11 @@ impl Storage for Postgres {
         user: UserId,
         session: SessionId,
     ) -> Result<Option<SignedInAccount>, Unavailable> {
-        static TEXT: OnceLock<String> = OnceLock::new();
-        let query = accounts::table
-            .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
-            .filter(sessions::id.eq(session.uuid()))
-            .filter(accounts::user_id.eq(user.uuid()))
-            .select((AccountRow::as_select(), SessionRow::as_select()));
-        self.read_shortly(async |connection| {
-            let query = Fixed { text: &TEXT, query };
-            let rows: Option<(AccountRow, SessionRow)> =
-                query.get_result(&mut &*connection).await.optional()?;
-            Ok(rows.map(signed_in).transpose()?)
-        })
-        .await
+        self.signed_in.get((user, session)).await
     }
 
     async fn refresh_state(&self, token: &RefreshTokenHash) -> Result<Option<RefreshState>, Unavailable> {
-        static TEXT: OnceLock<String> = OnceLock::new();
-        let query = refresh_tokens::table
-            .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
-            .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
-            .filter(refresh_tokens::hash.eq(token.digest().to_vec()))
-            .select((RefreshTokenRow::as_select(), AccountRow::as_select(), SessionRow::as_select()));
-        self.read_shortly(async |connection| {
-            let query = Fixed { text: &TEXT, query };
-            let rows: Option<(RefreshTokenRow, AccountRow, SessionRow)> =
-                query.get_result(&mut &*connection).await.optional()?;
-            let Some((token, account, session)) = rows else {
-                return Ok(None);
-            };
-            Ok(Some(RefreshState { token: token.load()?, signed_in: signed_in((account, session))? }))
-        })
-        .await
+        self.refresh_tokens.get(*token).await
     }
 
     async fn credentials(&self, phone: &PhoneNumber, limits: &[Limit]) -> Result<Credentials, Unavailable> {
@@ -477,19 +460,7 @@ impl Storage for Postgres {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
-        let (writes, neighbours) = (self.writes.clone(), Arc::clone(&self.neighbours));
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        // On its own feet: the caller may go away, and whoever waits for messages must hear of them all the same.
-        let committing = tokio::spawn(async move {
-            let queues = !changes.messages.is_empty();
-            let committed =
-                writes.lend(async |connection| commit::apply(connection, changes, turn).await).await;
-            if committed.is_ok() && queues {
-                neighbours.tell();
-            }
-            committed
-        });
-        committing.await.unwrap_or_else(|error| Err(Unavailable(format!("a commit ended: {error}")).into()))
+        self.commits.commit(changes).await
     }
 
     async fn delivery(&self, attempt: AttemptId) -> Result<Option<DeliveryState>, Unavailable> {
@@ -573,31 +544,6 @@ impl Storage for Postgres {
             Tables::Older => Err(Unavailable(OpenError::Outdated.to_string())),
         }
     }
-}
-
-/// The registration with its attempts, as one statement and so as they were at one moment.
-async fn load_registration(
-    connection: &AsyncPgConnection,
-    phone: &PhoneNumber,
-) -> Result<Option<Loaded<Registration>>, Failure> {
-    static TEXT: OnceLock<String> = OnceLock::new();
-    let query = registrations::table
-        .left_join(attempts::table)
-        .filter(registrations::phone.eq(phone.as_str()))
-        .select((RegistrationRow::as_select(), Option::<AttemptRow>::as_select()));
-    let rows: Vec<(RegistrationRow, Option<AttemptRow>)> =
-        Fixed { text: &TEXT, query }.load(&mut &*connection).await?;
-    let mut registration = None;
-    let mut attempt_rows = Vec::with_capacity(rows.len());
-    for (row, attempt) in rows {
-        registration = Some(row);
-        attempt_rows.extend(attempt);
-    }
-    Ok(registration.map(|row| row.load(attempt_rows)).transpose()?)
-}
-
-fn signed_in((account, session): (AccountRow, SessionRow)) -> Result<SignedInAccount, Unreadable> {
-    Ok(SignedInAccount { account: account.load()?, session: session.load()? })
 }
 
 /// One statement, and so everything as it was at one moment. What there is one of is repeated beside each password.

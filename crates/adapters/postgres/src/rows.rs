@@ -121,7 +121,7 @@ pub(crate) struct SessionRow {
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = refresh_tokens)]
 pub(crate) struct RefreshTokenRow {
-    hash: Vec<u8>,
+    pub(crate) hash: Vec<u8>,
     session_id: Uuid,
     issued_at: OffsetDateTime,
     expires_at: OffsetDateTime,
@@ -215,7 +215,7 @@ pub(crate) struct DeliveryRow {
 }
 
 /// A value in a row that nothing could have written there.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Unreadable(pub(crate) &'static str);
 
 impl From<Unreadable> for Unavailable {

@@ -9,8 +9,7 @@
 //!
 //! Not for reads that may take long: all behind one would wait. They have a pool.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,22 +22,10 @@ use vestibule_port_storage::Unavailable;
 use crate::Failure;
 use crate::address::Address;
 use crate::connection::{Driver, PATIENCE, connect_shared};
+use crate::gather::this_thread;
 
 /// A connection that owes answers and has given none for so long is used no more. Whose token is read waits no longer than this.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// The number of this thread, in the order in which threads have read.
-fn this_thread() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    NUMBER.get().unwrap_or_else(|| {
-        let number = THREADS.fetch_add(1, Ordering::Relaxed);
-        NUMBER.set(Some(number));
-        number
-    })
-}
 
 /// A connection that is being made, for all who wait for it, and then what has become of that.
 type Making = watch::Receiver<Option<Result<Arc<Connection>, Unavailable>>>;
@@ -54,6 +41,11 @@ impl Shared {
     pub(crate) fn new(address: &Address, size: u32) -> Self {
         let of_threads = (0..size.max(1)).map(|_| Mutex::default()).collect();
         Self { address: address.clone(), of_threads }
+    }
+
+    /// How many threads have a connection of their own.
+    pub(crate) fn size(&self) -> usize {
+        self.of_threads.len()
     }
 
     /// Reads on this thread's connection, and answers in time.
