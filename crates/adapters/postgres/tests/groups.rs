@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 use vestibule_domain::limits::{Limit, Scope, Step, Tally};
 use vestibule_domain::quota::Quota;
-use vestibule_domain::{Account, ClientAddress, Country, Origin, PhoneNumber, Session, SessionId, UserId};
+use vestibule_domain::{Account, ClientAddress, Origin, PhoneNumber, Session, SessionId, UserId};
 use vestibule_port_storage::{Changes, CommitError, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
@@ -124,21 +124,23 @@ async fn groups_that_correct_the_same_budgets_never_wait_for_each_other() {
         returned_percent: 0,
         now: NOW,
     };
-    let country = Country::parse("GB").unwrap();
-    let corrected = |number| Changes {
-        tallies: vec![tally(Scope::Everyone), tally(Scope::Country(country))],
-        ..account(number)
+    // Every other group wants the two budgets the other way round.
+    let budget = |number| Scope::Address(ClientAddress::of([192, 0, 2, number].into()));
+    let corrected = |group, number| Changes {
+        tallies: vec![tally(Scope::Everyone), tally(budget(if (group + number) % 2 == 0 { 1 } else { 2 }))],
+        ..account(group * MANY + number)
     };
     let groups = (0..8).map(|group| {
         let storage = Arc::clone(&storage);
-        let all: Vec<_> = (0..MANY).map(|number| corrected(group * MANY + number)).collect();
+        let all: Vec<_> = (0..MANY).map(|number| corrected(group, number)).collect();
         tokio::spawn(async move { commit_all(&storage, all).await })
     });
     for outcomes in join_all(groups).await {
         assert_eq!(outcomes.unwrap(), vec![Ok(()); 40]);
     }
-    // A part of a budget has a unit in 16 seconds.
-    let taken = "(sum(extract(epoch FROM full_at - '2026-11-24 12:00Z')) / 16)::bigint FROM limits";
+    // A whole budget has a unit in a second, a part of one in 16.
+    let taken = "sum(extract(epoch FROM full_at - '2026-11-24 12:00Z') / CASE WHEN key LIKE '%#%' THEN 16 ELSE 1 END)::bigint
+                 FROM limits";
     assert_eq!(number(&client, taken).await, 2 * 8 * 40, "each is counted once");
     let transactions = number(&client, "count(DISTINCT xmin::text) FROM accounts").await;
     assert!(transactions < 40, "groups were written apart: {transactions}");
