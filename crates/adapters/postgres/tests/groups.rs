@@ -26,7 +26,7 @@ async fn open() -> (TestDatabase, Postgres, Client) {
     let databases =
         TestDatabases::create(async |url| drop(Postgres::open(url, 1, Migrate::Yes).await.unwrap()));
     let database = databases.await.unwrap();
-    let storage = Postgres::open(&database.url, 4, Migrate::No).await.unwrap();
+    let storage = Postgres::open(&database.url, 16, Migrate::No).await.unwrap();
     let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     (database, storage, client)
