@@ -215,14 +215,10 @@ impl Dispatcher {
     /// Settles what storage did not take when it was over, before anything new is claimed: an ended lease would be claimed with it, and sent again. What is
     /// not taken even by a storage that answers is its own trouble, and holds up nothing else.
     async fn settle_unsettled(&self, places: &mut Places) -> Result<(), Unavailable> {
-        for is_first in [true, false] {
-            if !places.has_unsettled() {
-                break;
-            }
-            if !is_first {
-                // It may have come back in between.
-                self.outbox.next_due(Room::for_each(1)).await?;
-            }
+        self.settle_again(places).await;
+        if places.has_unsettled() {
+            // Storage may have come back in between.
+            self.outbox.next_due(Room::for_each(1)).await?;
             self.settle_again(places).await;
         }
         Ok(())

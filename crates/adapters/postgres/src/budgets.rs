@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Interval, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
@@ -172,6 +172,44 @@ pub(crate) async fn with_units(
     Ok(asked)
 }
 
+/// Charges and tallies of a commit, or of several, in the order of their rows: all commits keep it, so that no two of them wait for each other.
+pub(crate) fn in_order(charges: &[Charge], tallies: &[Tally], asked: &Asked) -> Vec<OnBudget> {
+    let charges = charges.iter().map(|charge| OnBudget::Charge(TakeUnit::new(charge, asked)));
+    let tallies = tallies.iter().map(|tally| OnBudget::Tally(Correct::new(tally, asked)));
+    let mut budgets: Vec<_> = charges.chain(tallies).collect();
+    budgets.sort_by(|one, other| one.key().cmp(other.key()));
+    budgets
+}
+
+/// What a commit does to one budget.
+pub(crate) enum OnBudget {
+    Charge(TakeUnit),
+    Tally(Correct),
+}
+
+impl OnBudget {
+    /// The key of its row.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Charge(TakeUnit { key, .. }) | Self::Tally(Correct { key, .. }) => key,
+        }
+    }
+}
+
+impl QueryFragment<Pg> for OnBudget {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        match self {
+            Self::Charge(charge) => charge.walk_ast(out),
+            Self::Tally(tally) => tally.walk_ast(out),
+        }
+    }
+}
+
+impl QueryId for OnBudget {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
 /// The generic cell rate algorithm of `domain::quota` as one statement, so that no two charges see the same budget. Returns a
 /// row when there was a unit to take.
 pub(crate) struct TakeUnit {
@@ -256,10 +294,6 @@ impl Correct {
             after: after(now, later.min(all)),
             after_all: after(now, all),
         }
-    }
-
-    pub(crate) fn key(&self) -> &str {
-        &self.key
     }
 }
 

@@ -1,6 +1,7 @@
 //! Writes [`Changes`] as one statement.
 
 use std::mem;
+use std::time::Duration;
 
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
@@ -10,6 +11,8 @@ use diesel::upsert::excluded;
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use futures_util::future::try_join_all;
+use futures_util::{FutureExt as _, TryFutureExt as _};
+use tokio::time::timeout;
 use vestibule_domain::UserId;
 use vestibule_domain::limits::Charge;
 use vestibule_domain::registration::Registration;
@@ -18,7 +21,7 @@ use vestibule_port_storage::{
     Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Unavailable, Version,
 };
 
-use crate::budgets::{self, Asked, Correct, TakeUnit};
+use crate::budgets::{self, Asked};
 use crate::connection::{discard, discard_on, is_rivalry, unavailable};
 use crate::pumping::SentCodeRow;
 use crate::rows::{
@@ -35,8 +38,13 @@ use crate::statement::{BUDGET, CEILING, Prepared, Together, VERSION};
 /// How often a commit is written again from another part of a budget.
 const MAX_ROUNDS: usize = 16;
 
-/// Begins a transaction for several commits, who may not wait long for one that is in the way of one of them.
-const BEGIN_GROUP: &str = "BEGIN; SET LOCAL lock_timeout = '100ms'";
+/// Begins a transaction for several commits, which may not wait long for what is in the way of one of them; nor may others, for a transaction
+/// whose end is lost on the way.
+const BEGIN_GROUP: &str =
+    "BEGIN; SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'";
+
+/// How long several commits may take to be written, but for the end of it: then each is tried by itself.
+const GROUP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Writes all of it, or nothing.
 pub(crate) async fn apply(
@@ -101,8 +109,11 @@ pub(crate) fn may_be_grouped(changes: &Changes) -> bool {
 
 /// Why several commits at once have failed.
 pub(crate) enum GroupError {
-    /// Nothing is written: one of them is refused, or somebody is in the way.
-    Refused,
+    /// Nothing is written, because of the one of this number.
+    Refused(usize),
+    /// Nothing is written.
+    Failed,
+    /// Nothing is known to have been written; it may have been.
     Unavailable(Unavailable),
 }
 
@@ -118,13 +129,18 @@ pub(crate) async fn apply_group(
     group: Vec<Changes>,
     turn: usize,
 ) -> Result<(), GroupError> {
-    if let Err(error) = write_group(connection, group, turn).await {
+    let Ok(written) = timeout(GROUP_PATIENCE, write_group(connection, group, turn)).await else {
+        discard(connection);
+        return Err(GroupError::Failed);
+    };
+    if let Err((number, error)) = written {
         discard_on(&error, connection);
         if connection.batch_execute("ROLLBACK").await.is_err() {
             discard(connection);
         }
-        return Err(GroupError::Refused);
+        return Err(number.map_or(GroupError::Failed, GroupError::Refused));
     }
+    // From here on it may be written, whatever is heard of it.
     let committed = connection.batch_execute("COMMIT").await;
     committed.map_err(|error| {
         discard(connection);
@@ -132,31 +148,37 @@ pub(crate) async fn apply_group(
     })
 }
 
-/// Begins a transaction and writes them all, without waiting for one after another.
+/// Begins a transaction and writes them all, without waiting for one after another. An error comes with the number of the one that the server has
+/// refused, if it is that.
 async fn write_group(
     connection: &mut AsyncPgConnection,
     group: Vec<Changes>,
     turn: usize,
-) -> QueryResult<()> {
-    connection.batch_execute(BEGIN_GROUP).await?;
+) -> Result<(), (Option<usize>, Error)> {
+    connection.batch_execute(BEGIN_GROUP).await.map_err(|error| (None, error))?;
     let connection = &*connection;
     let (mut statements, mut tallies) = (Vec::with_capacity(group.len()), Vec::new());
     for (number, mut changes) in group.into_iter().enumerate() {
         let asked = Asked::in_turn(turn.wrapping_add(number));
-        for (place, tally) in mem::take(&mut changes.tallies).iter().enumerate() {
-            tallies.push((place, Correct::new(tally, &asked)));
-        }
+        tallies.append(&mut budgets::in_order(&[], &mem::take(&mut changes.tallies), &asked));
         statements.push(together(changes, &asked));
     }
-    // Last and in one order, first by their place in a commit: so two groups never wait for each other, nor does a group and a commit by
-    // itself.
-    tallies.sort_by(|(place, tally), (other_place, other)| {
-        place.cmp(other_place).then_with(|| tally.key().cmp(other.key()))
+    // Last, and in the order that every commit keeps.
+    tallies.sort_by(|one, other| one.key().cmp(other.key()));
+    let statements = statements.into_iter().enumerate().map(|(number, statement)| {
+        let written = statement.execute(&mut &*connection);
+        written.map_err(move |error| (is_refusal(&error).then_some(number), error)).boxed()
     });
-    try_join_all(statements.into_iter().map(|statement| statement.execute(&mut &*connection))).await?;
-    let tallies = tallies.into_iter().map(|(_, tally)| Prepared(tally));
-    try_join_all(tallies.map(|tally| tally.execute(&mut &*connection))).await?;
-    Ok(())
+    let tallies = tallies.into_iter().map(|tally| {
+        let corrected = Prepared(tally).execute(&mut &*connection);
+        corrected.map_err(|error| (None, error)).boxed()
+    });
+    try_join_all(statements.chain(tallies)).await.map(drop)
+}
+
+/// Whether the server has said no, or that somebody is in the way.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(kind, _) if !matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand))
 }
 
 fn together(changes: Changes, asked: &Asked) -> Together {
@@ -170,12 +192,9 @@ fn together(changes: Changes, asked: &Asked) -> Together {
     if let Some(save) = changes.registration {
         save_registration(&mut statement, save);
     }
-    for charge in &changes.charges {
-        statement.demand(BUDGET, TakeUnit::new(charge, asked));
-    }
-    // Demanded for their turn: they are never refused.
-    for tally in &changes.tallies {
-        statement.demand(BUDGET, Correct::new(tally, asked));
+    for budget in budgets::in_order(&changes.charges, &changes.tallies, asked) {
+        // What corrects one is demanded for its turn: it is never refused.
+        statement.demand(BUDGET, budget);
     }
     if let Some(digest) = changes.used_number {
         statement

@@ -1,5 +1,6 @@
 //! Commits, by themselves or several in one transaction: see [`Gather`].
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,6 +16,9 @@ use crate::listen::Neighbours;
 
 /// How many are written in one transaction.
 const MOST: usize = 64;
+
+/// How many are taken out of one, one after the other, before all are written by themselves.
+const MOST_APART: usize = 4;
 
 pub(crate) struct Commits {
     writer: Writer,
@@ -76,26 +80,30 @@ impl Writer {
         Ok(())
     }
 
-    /// In one transaction if there are several; each by itself if nothing has come of that.
-    async fn commit_all(self, wanted: Vec<Wanted<Changes, Result<(), CommitError>>>) {
-        let result = match wanted.as_slice() {
-            [_] => Err(GroupError::Refused),
-            group => self.commit_group(group).await,
-        };
-        let result = match result {
-            Ok(()) => Ok(()),
-            Err(GroupError::Unavailable(unavailable)) => Err(CommitError::from(unavailable)),
-            Err(GroupError::Refused) => {
-                let apart = wanted.into_iter().map(async |Wanted { what, reply }| {
-                    let _ = reply.send(self.commit(what).await);
-                });
-                join_all(apart).await;
-                return;
+    /// In one transaction if there are several, but for those that it fails for; each of those by itself, and all if there is no end to that.
+    async fn commit_all(self, mut group: Vec<Wanted<Changes, Result<(), CommitError>>>) {
+        let mut apart = Vec::new();
+        while group.len() > 1 && apart.len() < MOST_APART {
+            let result = match self.commit_group(&group).await {
+                Ok(()) => Ok(()),
+                Err(GroupError::Unavailable(unavailable)) => Err(CommitError::from(unavailable)),
+                Err(GroupError::Refused(number)) if number < group.len() => {
+                    apart.push(group.remove(number));
+                    continue;
+                }
+                Err(GroupError::Refused(_) | GroupError::Failed) => break,
+            };
+            for Wanted { reply, .. } in mem::take(&mut group) {
+                // Who asked may have gone.
+                let _ = reply.send(result.clone());
             }
-        };
-        for Wanted { reply, .. } in wanted {
-            let _ = reply.send(result.clone());
         }
+        group.append(&mut apart);
+        group.retain(|wanted| !wanted.reply.is_closed());
+        let apart = group.into_iter().map(async |Wanted { what, reply }| {
+            let _ = reply.send(self.commit(what).await);
+        });
+        join_all(apart).await;
     }
 
     async fn commit_group(

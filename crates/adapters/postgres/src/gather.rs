@@ -2,7 +2,8 @@
 //!
 //! What one statement or one transaction does for many costs little more than what it does for one. So what callers want while the work
 //! before is under way is gathered, and done together as soon as that is over: a caller who is alone waits for nobody, and the more there
-//! are, the less each of them costs. Each thread gathers for itself, as it has its own connection for reads: nobody wakes another thread.
+//! are, the less each of them costs. Each thread gathers for itself, so that nobody wakes another; where there are more threads than lines,
+//! some share one.
 
 use std::cell::Cell;
 use std::mem;

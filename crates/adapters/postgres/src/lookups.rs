@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use diesel::{ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, QueryResult, SelectableHelper as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use tokio::time::timeout;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::{PhoneNumber, RefreshTokenHash, SessionId, UserId};
 use vestibule_port_storage::{Loaded, RefreshState, SignedInAccount, Unavailable};
 
+use crate::connection::PATIENCE;
 use crate::gather::{Gather, Wanted};
 use crate::rows::{AccountRow, AttemptRow, RefreshTokenRow, RegistrationRow, SessionRow, Unreadable};
 use crate::schema::{accounts, attempts, refresh_tokens, registrations, sessions};
@@ -18,6 +20,9 @@ use crate::statement::Fixed;
 
 /// How many are found by one statement.
 const MOST: usize = 64;
+
+/// As many keys as the server takes an array for whose length it does not know. It would plan anew for each array that is shorter.
+const PLANNED_FOR: usize = 10;
 
 /// What there is by the keys; a row that cannot be read is the trouble of those alone who ask for it.
 type Found<K, V> = HashMap<K, Result<V, Unreadable>>;
@@ -47,8 +52,11 @@ impl<K: Key> Lookups<K> {
 
     /// What there is by the key, if anything.
     pub(crate) async fn get(&self, key: K) -> Answer<K> {
-        let gone = || Err(Unavailable("the thread that reads has ended".to_owned()));
-        self.0.ask(key).await.unwrap_or_else(gone)
+        let unavailable = |reason: &str| Err(Unavailable(reason.to_owned()));
+        match timeout(PATIENCE, self.0.ask(key)).await {
+            Ok(answer) => answer.unwrap_or_else(|| unavailable("the thread that reads has ended")),
+            Err(_) => unavailable("the server did not answer in time"),
+        }
     }
 }
 
@@ -71,13 +79,22 @@ async fn answer<K: Key>(connections: Arc<Shared>, mut wanted: Vec<Wanted<K, Answ
     }
 }
 
+/// The keys, the last as often as it takes to make enough for one plan.
+fn repeated<T: Clone>(keys: impl Iterator<Item = T>) -> Vec<T> {
+    let mut keys: Vec<_> = keys.collect();
+    if let Some(last) = keys.last().cloned() {
+        keys.resize(keys.len().max(PLANNED_FOR), last);
+    }
+    keys
+}
+
 impl Key for PhoneNumber {
     type Value = Loaded<Registration>;
 
     /// With its attempts.
     async fn find(connection: &AsyncPgConnection, keys: &[&Self]) -> QueryResult<Found<Self, Self::Value>> {
         static TEXT: OnceLock<String> = OnceLock::new();
-        let phones: Vec<_> = keys.iter().map(|phone| phone.as_str()).collect();
+        let phones = repeated(keys.iter().map(|phone| phone.as_str()));
         let query = registrations::table
             .left_join(attempts::table)
             .filter(registrations::phone.eq_any(phones))
@@ -102,7 +119,7 @@ impl Key for (UserId, SessionId) {
 
     async fn find(connection: &AsyncPgConnection, keys: &[&Self]) -> QueryResult<Found<Self, Self::Value>> {
         static TEXT: OnceLock<String> = OnceLock::new();
-        let ids: Vec<_> = keys.iter().map(|(_, session)| session.uuid()).collect();
+        let ids = repeated(keys.iter().map(|(_, session)| session.uuid()));
         let query = accounts::table
             .inner_join(sessions::table.on(sessions::user_id.eq(accounts::user_id)))
             .filter(sessions::id.eq_any(ids))
@@ -121,7 +138,7 @@ impl Key for RefreshTokenHash {
 
     async fn find(connection: &AsyncPgConnection, keys: &[&Self]) -> QueryResult<Found<Self, Self::Value>> {
         static TEXT: OnceLock<String> = OnceLock::new();
-        let hashes: Vec<_> = keys.iter().map(|token| token.digest().to_vec()).collect();
+        let hashes = repeated(keys.iter().map(|token| token.digest().to_vec()));
         let query = refresh_tokens::table
             .inner_join(sessions::table.on(sessions::id.eq(refresh_tokens::session_id)))
             .inner_join(accounts::table.on(accounts::user_id.eq(sessions::user_id)))
