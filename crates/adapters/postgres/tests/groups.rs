@@ -22,6 +22,9 @@ const NOW: UtcDateTime = utc_datetime!(2026-11-24 12:00);
 /// Commits at once.
 const MANY: u32 = 40;
 
+/// Times that many groups are written at once.
+const ROUNDS: u32 = 10;
+
 async fn open() -> (TestDatabase, Postgres, Client) {
     let databases =
         TestDatabases::create(async |url| drop(Postgres::open(url, 1, Migrate::Yes).await.unwrap()));
@@ -120,7 +123,6 @@ async fn one_that_waits_for_a_lock_holds_no_other_up() {
 async fn groups_that_correct_the_same_budgets_never_wait_for_each_other() {
     let (_database, storage, client) = open().await;
     let storage = Arc::new(storage);
-    const ROUNDS: u32 = 10;
     let tally = |scope| Tally {
         limit: Limit { step: Step::Code, scope },
         quota: Quota { burst: 16_000, period: Duration::from_secs(16_000) },
