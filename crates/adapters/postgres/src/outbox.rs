@@ -20,9 +20,6 @@ use crate::{Failure, Postgres};
 /// Leases what is due, of each channel by an index of its own. Rows that another instance is leasing are passed over, not waited for. Columns are named,
 /// since the statement stays prepared while a newer version adds some. Rows are found again by an array of their ids: for a join the whole table would be read
 /// where much waits.
-///
-/// Nobody waits until a lease is on disk. One that is lost in a crash is of a message whose settlement is lost with it, and that is sent again: as if the crash had
-/// come after the lease.
 const CLAIM: &str = "
     WITH sms AS MATERIALIZED (
       SELECT id, in_doubt_with AS doubted FROM messages WHERE NOT dead AND phone IS NOT NULL AND due_at <= $1
@@ -32,7 +29,6 @@ const CLAIM: &str = "
       ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED),
     due AS (SELECT * FROM sms UNION ALL SELECT * FROM mail)
     UPDATE messages SET due_at = $4, tries = tries + 1, in_doubt_with = NULL WHERE id = ANY (ARRAY(SELECT id FROM due))
-      AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
     RETURNING messages.id, kind, phone, email, attempt, generation, link, locale, queued_at, expires_at, messages.due_at,
       tries, dead, reason, in_doubt_with, masked, merchant,
       (SELECT doubted FROM due WHERE due.id = messages.id) AS doubted";

@@ -421,29 +421,6 @@ async fn instances_hear_of_each_others_messages_and_share_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_waits_for_no_standby_and_what_is_acknowledged_does() {
-    let server = PostgresServer::start(&PostgresOptions {
-        durability: Durability::Durable,
-        ..PostgresOptions::default()
-    })
-    .unwrap();
-    let storage = open(&server.url("postgres"), 2).await;
-    commit(&storage, 0).await.unwrap();
-    let client = server.client("postgres").await.unwrap();
-    client.batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await.unwrap();
-    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    let waiting = "pg_stat_activity WHERE wait_event = 'SyncRep'";
-    let committing = {
-        let storage = Arc::clone(&storage);
-        tokio::spawn(async move { commit(&storage, 1).await })
-    };
-    until(async || count(&client, waiting).await == 1).await;
-    let claimed = in_time(storage.claim(Room::for_each(8), Duration::from_secs(30), NOW)).await.unwrap();
-    assert_eq!(claimed.len(), 1);
-    assert_unavailable(&committing.await.unwrap());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_waits_for_a_settlement_is_put_on_its_record() {
     let (server, name) = database().await;
     let storage = open(&server.url(&name), 2).await;
