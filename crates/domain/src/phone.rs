@@ -29,6 +29,9 @@ pub enum PhoneError {
 /// No text of a phone number is longer, separators included. Digits of other scripts take up to four bytes each.
 const MAX_TEXT_CHARACTERS: usize = 40;
 
+/// ITU-T E.164.
+const MAX_COUNTRY_CODE_DIGITS: usize = 3;
+
 impl PhoneNumber {
     /// Reads a number in international form: digits, with `+`, with `00` or bare, with spaces, dashes, dots and brackets
     /// between them. The decimal digits of every script are taken.
@@ -39,14 +42,16 @@ impl PhoneNumber {
     /// # Errors
     /// [`PhoneError`]
     pub fn parse(text: &str) -> Result<Self, PhoneError> {
-        let number = international(text)?;
+        let digits = digits(text).ok_or(PhoneError::Malformed)?;
+        // Most are written as they are. To look for what else could be meant takes ten times as long.
+        if as_written(&digits).as_ref().is_some_and(is_sms_capable) {
+            return Ok(Self(format!("+{digits}")));
+        }
+        let number = as_meant(&digits)?;
         if !number.is_valid() {
             return Err(PhoneError::NotValid);
         }
-        match number.get_type() {
-            PhoneNumberType::Mobile | PhoneNumberType::FixedLineOrMobile => Ok(Self::of(&number)),
-            _ => Err(PhoneError::NotSmsCapable),
-        }
+        if is_sms_capable(&number) { Ok(Self::of(&number)) } else { Err(PhoneError::NotSmsCapable) }
     }
 
     /// Reads what is written as a number, whatever its numbering plan says of it: for numbers that nothing is ever sent to.
@@ -54,7 +59,8 @@ impl PhoneNumber {
     /// # Errors
     /// [`PhoneError::Malformed`]
     pub(crate) fn well_formed(text: &str) -> Result<Self, PhoneError> {
-        international(text).map(|number| Self::of(&number))
+        let digits = digits(text).ok_or(PhoneError::Malformed)?;
+        as_meant(&digits).map(|number| Self::of(&number))
     }
 
     fn of(number: &rlibphonenumber::PhoneNumber) -> Self {
@@ -81,7 +87,7 @@ impl PhoneNumber {
     /// regions that ISO 3166-1 has no code for. A number that no plan has belongs to the main country of its code.
     #[must_use]
     pub fn country(&self) -> Option<Country> {
-        let number = PHONE_NUMBER_UTIL.parse(&self.0, None).ok()?;
+        let number = as_written(self.digits())?;
         let main = || PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code);
         Country::parse(&number.get_region_code().or_else(main)?.to_string()).ok()
     }
@@ -89,9 +95,8 @@ impl PhoneNumber {
     /// The digits after the country code.
     #[must_use]
     pub fn national_number(&self) -> String {
-        PHONE_NUMBER_UTIL
-            .parse(&self.0, None)
-            .map_or_else(|_| self.digits().to_owned(), |number| number.get_national_significant_number())
+        let digits = self.digits();
+        split(digits).map_or(digits, |(_, national)| national).to_owned()
     }
 
     /// All digits, the country code first.
@@ -123,9 +128,36 @@ pub fn warm_up() {
     let _ = crate::StrengthEstimator::score(&crate::Zxcvbn, "warm-up", &[]);
 }
 
-/// What is written, as far as it begins with a country code.
-fn international(text: &str) -> Result<rlibphonenumber::PhoneNumber, PhoneError> {
-    let digits = digits(text).ok_or(PhoneError::Malformed)?;
+fn is_sms_capable(number: &rlibphonenumber::PhoneNumber) -> bool {
+    matches!(number.get_type(), PhoneNumberType::Mobile | PhoneNumberType::FixedLineOrMobile)
+}
+
+/// The number of these digits, none of which is taken for a prefix that is dialled inside its country only.
+fn as_written(digits: &str) -> Option<rlibphonenumber::PhoneNumber> {
+    let (country_code, national) = split(digits)?;
+    let zeros = national.bytes().take_while(|digit| *digit == b'0').count();
+    // The last digit is never a leading one.
+    let zeros = i32::try_from(zeros.min(national.len().saturating_sub(1))).ok()?;
+    Some(rlibphonenumber::PhoneNumber {
+        country_code,
+        national_number: national.parse().ok()?,
+        italian_leading_zero: (zeros > 0).then_some(true),
+        number_of_leading_zeros: (zeros > 1).then_some(zeros),
+        ..rlibphonenumber::PhoneNumber::default()
+    })
+}
+
+/// The country code that the digits begin with, and the digits after it.
+fn split(digits: &str) -> Option<(i32, &str)> {
+    (1..=MAX_COUNTRY_CODE_DIGITS).find_map(|length| {
+        let (code, national) = digits.split_at_checked(length)?;
+        let code = code.parse().ok()?;
+        PHONE_NUMBER_UTIL.get_region_for_country_code(code).map(|_| (code, national))
+    })
+}
+
+/// The number of these digits, without a prefix that is dialled inside its country only.
+fn as_meant(digits: &str) -> Result<rlibphonenumber::PhoneNumber, PhoneError> {
     PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).map_err(|_| PhoneError::Malformed)
 }
 
@@ -254,6 +286,15 @@ mod tests {
         fn any_text_is_judged(text in "(?s).{0,60}") {
             let _ = PhoneNumber::parse(&text);
             let _ = PhoneNumber::restore(&text);
+        }
+
+        #[test]
+        fn what_is_written_as_it_is_is_what_is_meant(text in "(1201|22507|336|380|38050|390|44|447|491|52|54|55|8|919)[0-9]{5,10}") {
+            if let Some(number) = as_written(&text).filter(is_sms_capable) {
+                let meant = as_meant(&text).unwrap();
+                prop_assert_eq!(PhoneNumber::of(&meant), PhoneNumber(format!("+{text}")));
+                prop_assert_eq!(number, meant);
+            }
         }
 
         #[test]
