@@ -8,8 +8,8 @@ test:
 
 # The figures, measured in one run: `postgres`, `protection`, `sqlite`, or all of them.
 bench *parts:
-    cargo build --release --workspace
-    cargo run --release --workspace --bin vestibule-bench -- {{parts}}
+    cargo build --release -p vestibule-server -p vestibule-bench
+    target/release/vestibule-bench {{parts}}
 
 # How many tokens a second the `verifier` crate checks on one core. A few seconds after the build.
 bench-verifier:
