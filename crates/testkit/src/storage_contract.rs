@@ -73,6 +73,7 @@ macro_rules! storage_contract {
             }
             sessions {
                 an_account_is_seen_through_its_own_session_only,
+                those_who_ask_at_once_are_each_answered_what_they_asked,
                 a_session_is_read_as_it_was_saved,
                 a_session_is_opened_once_and_for_an_account,
                 of_64_refreshes_over_one_version_one_succeeds,

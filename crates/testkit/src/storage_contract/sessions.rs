@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use time::UtcDateTime;
 use vestibule_domain::{ClientAddress, Origin, RefreshToken, RefreshTokenHash, Session, SessionRecord};
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, NewRefreshToken, Save, Storage, Sweep, Version,
 };
 
-use super::{NOW, account, after, id, origin, race, saving_account, session, session_id, token, user};
+use super::{
+    NOW, account, after, id, origin, phone, race, saving_account, saving_registration, session, session_id,
+    sign_up, token, user,
+};
 
 fn opening(session: Session) -> Changes {
     Changes { session: Some(Save::new(session)), ..Changes::default() }
@@ -61,6 +65,34 @@ pub async fn an_account_is_seen_through_its_own_session_only<S: Storage>(storage
     assert_eq!(signed_in.session.value, session(1, 1));
     for (of, number) in [(1, 2), (2, 1), (1, 9), (9, 1), (9, 9)] {
         assert!(seen(of, number).await.is_none(), "user {of}, session {number}");
+    }
+}
+
+pub async fn those_who_ask_at_once_are_each_answered_what_they_asked<S: Storage>(storage: Arc<S>) {
+    accounts(&*storage, &[1, 2]).await;
+    for number in 1..3 {
+        opened(&*storage, number, number.into()).await;
+        let sign_up = sign_up(None, number.into(), number.into(), NOW);
+        storage.commit(saving_registration(Save::new(sign_up))).await.unwrap();
+    }
+    // The first is alone, and those after it come while it is answered; some ask the same, and some what is not there.
+    let asked = [(1, 1), (2, 2), (1, 1), (1, 2), (2, 1), (9, 9), (2, 2)];
+    let seen = asked.map(|(of, number)| storage.account_of_session(user(of), session_id(number)));
+    for ((of, number), seen) in asked.into_iter().zip(join_all(seen).await) {
+        let seen = seen.unwrap().map(|seen| (seen.account.value, seen.session.value));
+        let expected = (of == number && of < 3).then(|| (account(of), session(number, of)));
+        assert_eq!(seen, expected, "user {of}, session {number}");
+    }
+    let tokens = [1, 2, 1, 9, 2];
+    let (hashes, phones) = (tokens.map(hash), tokens.map(|number| phone(number.into())));
+    let states = join_all(hashes.each_ref().map(|hash| storage.refresh_state(hash)));
+    let registrations = join_all(phones.each_ref().map(|phone| storage.registration(phone)));
+    let (states, registrations) = tokio::join!(states, registrations);
+    for (number, (state, registration)) in tokens.into_iter().zip(states.into_iter().zip(registrations)) {
+        let (state, registration) = (state.unwrap(), registration.unwrap());
+        assert_eq!(state.map(|state| state.token.hash), (number < 3).then(|| hash(number)));
+        let expected = (number < 3).then(|| sign_up(None, number.into(), number.into(), NOW));
+        assert_eq!(registration.map(|loaded| loaded.value), expected);
     }
 }
 
