@@ -14,7 +14,7 @@ pub(crate) fn bare(threads: usize, span: Duration) -> anyhow::Result<f64> {
             let params = params.clone();
             std::thread::spawn(move || {
                 // As the service's own hash threads, so that others on the machine take from both alike.
-                let _ = vestibule_time_slice::set(10, vestibule_time_slice::LONGEST);
+                let _ = rustix::process::nice(10);
                 let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
                 let mut blocks = vec![Block::default(); params.block_count()];
                 let mut hashes = 0_u32;

@@ -137,19 +137,12 @@ impl Pace {
     }
 }
 
-/// Makes this thread less urgent than the rest, and has it make way at once for whoever wakes. Without that the work is done all the same. On Linux
-/// niceness is a matter of the thread, not of the process.
-fn step_back() {
-    let set = vestibule_time_slice::set(NICENESS, vestibule_time_slice::LONGEST);
-    let set = set.or_else(|_| Ok(rustix::process::nice(NICENESS).map(drop)?));
-    if let Err::<(), io::Error>(error) = set {
-        tracing::debug!(%error, "hashing is not less urgent than the rest");
-    }
-}
-
 /// The life of one thread.
 fn work(shared: &Shared, mut memory: Memory) {
-    step_back();
+    // On Linux this is a matter of the thread, not of the process. Without it the work is done all the same.
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(%error, "hashing is not less urgent than the rest");
+    }
     while let Some(job) = shared.queue.pop() {
         if job.is_abandoned() {
             continue;
