@@ -43,7 +43,7 @@ impl PhoneNumber {
     /// [`PhoneError`]
     pub fn parse(text: &str) -> Result<Self, PhoneError> {
         let digits = digits(text).ok_or(PhoneError::Malformed)?;
-        // Most are written as they are. To look for what else could be meant takes ten times as long.
+        // Most are written as they are. To look for what else could be meant takes several times as long.
         if as_written(&digits).as_ref().is_some_and(is_sms_capable) {
             return Ok(Self(format!("+{digits}")));
         }
@@ -149,6 +149,10 @@ fn as_written(digits: &str) -> Option<rlibphonenumber::PhoneNumber> {
 
 /// The country code that the digits begin with, and the digits after it.
 fn split(digits: &str) -> Option<(i32, &str)> {
+    // No code begins with a zero, which would be lost in reading it.
+    if digits.starts_with('0') {
+        return None;
+    }
     (1..=MAX_COUNTRY_CODE_DIGITS).find_map(|length| {
         let (code, national) = digits.split_at_checked(length)?;
         let code = code.parse().ok()?;
@@ -227,6 +231,12 @@ mod tests {
     #[case("+00447871234567", PhoneError::Malformed)]
     #[case("+44 7871 234567                          ", PhoneError::Malformed)]
     #[case("07871234567", PhoneError::Malformed)]
+    #[case("+0447871234567", PhoneError::Malformed)]
+    #[case("0447871234567", PhoneError::Malformed)]
+    #[case("000447871234567", PhoneError::Malformed)]
+    #[case("+012015550123", PhoneError::Malformed)]
+    #[case("+0012015550123", PhoneError::Malformed)]
+    #[case("08613812345678", PhoneError::Malformed)]
     #[case("+999123456789", PhoneError::Malformed)]
     #[case("+4478712345", PhoneError::NotValid)]
     #[case("+442079460000", PhoneError::NotSmsCapable)]
@@ -289,7 +299,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_as_it_is_is_what_is_meant(text in "(1201|22507|336|380|38050|390|44|447|491|52|54|55|8|919)[0-9]{5,10}") {
+        fn what_is_written_as_it_is_is_what_is_meant(text in "0{0,2}(1201|22507|336|380|38050|390|44|447|491|52|54|55|8|919)[0-9]{5,10}") {
             if let Some(number) = as_written(&text).filter(is_sms_capable) {
                 let meant = as_meant(&text).unwrap();
                 prop_assert_eq!(PhoneNumber::of(&meant), PhoneNumber(format!("+{text}")));

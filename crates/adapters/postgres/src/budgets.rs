@@ -172,13 +172,18 @@ pub(crate) async fn with_units(
     Ok(asked)
 }
 
-/// Charges and tallies of a commit, or of several, in the order of their rows: all commits keep it, so that no two of them wait for each other.
+/// Charges and tallies in the order of their [places](OnBudget::place).
 pub(crate) fn in_order(charges: &[Charge], tallies: &[Tally], asked: &Asked) -> Vec<OnBudget> {
     let charges = charges.iter().map(|charge| OnBudget::Charge(TakeUnit::new(charge, asked)));
     let tallies = tallies.iter().map(|tally| OnBudget::Tally(Correct::new(tally, asked)));
     let mut budgets: Vec<_> = charges.chain(tallies).collect();
-    budgets.sort_by(|one, other| one.key().cmp(other.key()));
+    sort(&mut budgets);
     budgets
+}
+
+/// Puts them in the order of their [places](OnBudget::place).
+pub(crate) fn sort(budgets: &mut [OnBudget]) {
+    budgets.sort_by(|one, other| one.place().cmp(&other.place()));
 }
 
 /// What a commit does to one budget.
@@ -188,11 +193,11 @@ pub(crate) enum OnBudget {
 }
 
 impl OnBudget {
-    /// The key of its row.
-    pub(crate) fn key(&self) -> &str {
-        match self {
-            Self::Charge(TakeUnit { key, .. }) | Self::Tally(Correct { key, .. }) => key,
-        }
+    /// Where its row comes in the order that all commits keep, so that no two of them wait for each other: those in parts, which many want, come last,
+    /// and are kept the shortest.
+    fn place(&self) -> (bool, &str) {
+        let (Self::Charge(TakeUnit { key, .. }) | Self::Tally(Correct { key, .. })) = self;
+        (key.contains('#'), key)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writes [`Changes`] as one statement.
+//! Writes [`Changes`] as one statement, or several of them in one transaction.
 
 use std::mem;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt as _, TryFutureExt as _};
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 use vestibule_domain::UserId;
 use vestibule_domain::limits::Charge;
@@ -164,7 +165,7 @@ async fn write_group(
         statements.push(together(changes, &asked));
     }
     // Last, and in the order that every commit keeps.
-    tallies.sort_by(|one, other| one.key().cmp(other.key()));
+    budgets::sort(&mut tallies);
     let statements = statements.into_iter().enumerate().map(|(number, statement)| {
         let written = statement.execute(&mut &*connection);
         written.map_err(move |error| (is_refusal(&error).then_some(number), error)).boxed()
@@ -173,7 +174,8 @@ async fn write_group(
         let corrected = Prepared(tally).execute(&mut &*connection);
         corrected.map_err(|error| (None, error)).boxed()
     });
-    try_join_all(statements.chain(tallies)).await.map(drop)
+    // To give way in between would send some of them out of order.
+    unconstrained(try_join_all(statements.chain(tallies))).await.map(drop)
 }
 
 /// Whether the server has said no, or that somebody is in the way.

@@ -1,7 +1,7 @@
 //! Several statements as one.
 //!
 //! PostgreSQL runs the parts of a `WITH` in one transaction of its own: all of them take effect or none does. Such a commit
-//! costs one round trip, has no `BEGIN` that could stay open when its caller goes away, and cannot be torn by a lost connection.
+//! costs one round trip, needs no `BEGIN` that could stay open when its caller goes away, and cannot be torn by a lost connection.
 
 use std::sync::OnceLock;
 
