@@ -52,7 +52,7 @@ pub(crate) struct Place {
 /// Where it is written what was spent, and what is to be sent.
 enum Books {
     Sqlite { path: PathBuf, storage: Sqlite },
-    Postgres { storage: Postgres, _server: PostgresServer },
+    Postgres { storage: Box<Postgres>, _server: PostgresServer },
 }
 
 impl Place {
@@ -124,7 +124,7 @@ impl Books {
 
     async fn postgres(server: PostgresServer) -> anyhow::Result<Self> {
         let storage = Postgres::open(&server.url("postgres"), 2, vestibule_postgres::Migrate::No).await?;
-        Ok(Self::Postgres { storage, _server: server })
+        Ok(Self::Postgres { storage: Box::new(storage), _server: server })
     }
 
     /// Messages in the outbox, those included that were given up.
