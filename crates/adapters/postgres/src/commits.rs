@@ -35,7 +35,7 @@ impl Commits {
         };
         let grouped = {
             let writer = writer.clone();
-            Gather::new(threads, MOST, move |wanted| writer.clone().commit_all(wanted))
+            Gather::new(threads, MOST, move |_, wanted| writer.clone().commit_all(wanted))
         };
         Self { writer, grouped }
     }

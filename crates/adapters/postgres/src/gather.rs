@@ -38,7 +38,7 @@ pub(crate) struct Wanted<W, A> {
     pub(crate) reply: oneshot::Sender<A>,
 }
 
-type Work<W, A> = Arc<dyn Fn(Vec<Wanted<W, A>>) -> BoxFuture<'static, ()> + Send + Sync>;
+type Work<W, A> = Arc<dyn Fn(usize, Vec<Wanted<W, A>>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Callers that are answered together.
 pub(crate) struct Gather<W, A> {
@@ -50,26 +50,28 @@ pub(crate) struct Gather<W, A> {
 type SharedLine<W, A> = Arc<Mutex<Line<W, A>>>;
 
 impl<W: Send + 'static, A: Send + 'static> Gather<W, A> {
-    /// Gathers on up to `lines` threads apart, and does up to `most` at once by `work`.
+    /// Gathers on up to `lines` threads apart, and does up to `most` at once by `work`, which is told the number of the thread that they asked on:
+    /// it may itself run elsewhere.
     pub(crate) fn new<F>(
         lines: usize,
         most: usize,
-        work: impl Fn(Vec<Wanted<W, A>>) -> F + Send + Sync + 'static,
+        work: impl Fn(usize, Vec<Wanted<W, A>>) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let lines = (0..lines.max(1)).map(|_| Arc::default()).collect();
-        Self { lines, most, work: Arc::new(move |wanted| work(wanted).boxed()) }
+        Self { lines, most, work: Arc::new(move |thread, wanted| work(thread, wanted).boxed()) }
     }
 
     /// The answer; `None` if the thread has ended that would have given it. What was begun is done though the caller goes away.
     pub(crate) async fn ask(&self, what: W) -> Option<A> {
         let (reply, answer) = oneshot::channel();
-        let line = self.lines.get(this_thread().checked_rem(self.lines.len())?)?;
+        let thread = this_thread();
+        let line = self.lines.get(thread.checked_rem(self.lines.len())?)?;
         if lock(line).join(Wanted { what, reply }) {
             let serving = Serving { line: Arc::clone(line), is_over: false };
-            tokio::spawn(serve(serving, self.most, Arc::clone(&self.work)));
+            tokio::spawn(serve(serving, thread, self.most, Arc::clone(&self.work)));
         }
         answer.await.ok()
     }
@@ -130,13 +132,13 @@ impl<W, A> Drop for Serving<W, A> {
     }
 }
 
-async fn serve<W, A>(mut serving: Serving<W, A>, most: usize, work: Work<W, A>) {
+async fn serve<W, A>(mut serving: Serving<W, A>, thread: usize, most: usize, work: Work<W, A>) {
     loop {
         let next = serving.next(most);
         if next.is_empty() {
             return;
         }
-        let mut working = work(next);
+        let mut working = work(thread, next);
         if timeout(HEADWAY, &mut working).await.is_err() {
             tokio::spawn(working);
         }
@@ -166,7 +168,7 @@ mod tests {
     /// Work that begins when the gate lets it: the first, and then whatever has gathered.
     fn behind(gate: &Arc<Semaphore>, most: usize) -> Gather<u32, (u32, usize)> {
         let gate = Arc::clone(gate);
-        Gather::new(1, most, move |wanted| {
+        Gather::new(1, most, move |_, wanted| {
             let gate = Arc::clone(&gate);
             async move {
                 gate.acquire().await.unwrap().forget();
@@ -211,7 +213,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_that_takes_long_holds_nobody_up() {
-        let slow = Gather::new(1, 64, async |wanted: Vec<Asked>| {
+        let slow = Gather::new(1, 64, async |_, wanted: Vec<Asked>| {
             if wanted.iter().any(|wanted| wanted.what == 0) {
                 tokio::time::sleep(Duration::from_secs(4)).await;
             }

@@ -46,8 +46,9 @@ pub(crate) struct Lookups<K: Key>(Gather<K, Answer<K>>);
 
 impl<K: Key> Lookups<K> {
     pub(crate) fn new(connections: &Arc<Shared>) -> Self {
-        let connections = Arc::clone(connections);
-        Self(Gather::new(connections.size(), MOST, move |wanted| answer(Arc::clone(&connections), wanted)))
+        let (connections, size) = (Arc::clone(connections), connections.size());
+        let answer = move |thread, wanted| answer(Arc::clone(&connections), thread, wanted);
+        Self(Gather::new(size, MOST, answer))
     }
 
     /// What there is by the key, if anything.
@@ -60,10 +61,11 @@ impl<K: Key> Lookups<K> {
     }
 }
 
-async fn answer<K: Key>(connections: Arc<Shared>, mut wanted: Vec<Wanted<K, Answer<K>>>) {
+/// On the connection of the thread that they asked on.
+async fn answer<K: Key>(connections: Arc<Shared>, thread: usize, mut wanted: Vec<Wanted<K, Answer<K>>>) {
     let found = {
         let keys: Vec<_> = wanted.iter().map(|wanted| &wanted.what).collect();
-        connections.read(async |connection| Ok(K::find(connection, &keys).await?)).await
+        connections.read_for(thread, async |connection| Ok(K::find(connection, &keys).await?)).await
     };
     let mut found = found.map_err(Unavailable::from);
     while let Some(next) = wanted.pop() {

@@ -53,8 +53,17 @@ impl Shared {
         &self,
         read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.read_for(this_thread(), read).await
+    }
+
+    /// As [`Self::read`], on the connection of the thread of this number.
+    pub(crate) async fn read_for<T>(
+        &self,
+        thread: usize,
+        read: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let reading = timeout(PATIENCE, async {
-            let connection = self.connection().await?;
+            let connection = self.connection(thread).await?;
             let question = Question::ask(&connection);
             let answer = read(&connection.session).await;
             question.settle();
@@ -67,9 +76,9 @@ impl Shared {
         reading.await.unwrap_or_else(late)
     }
 
-    /// This thread's connection. Who waits for it may go away: it is made all the same.
-    async fn connection(&self) -> Result<Arc<Connection>, Unavailable> {
-        let number = this_thread().checked_rem(self.of_threads.len()).unwrap_or(0);
+    /// A thread's connection. Who waits for it may go away: it is made all the same.
+    async fn connection(&self, thread: usize) -> Result<Arc<Connection>, Unavailable> {
+        let number = thread.checked_rem(self.of_threads.len()).unwrap_or(0);
         let Some(of_thread) = self.of_threads.get(number) else {
             return Err(Unavailable("there is no connection".to_owned()));
         };
