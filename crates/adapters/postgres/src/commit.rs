@@ -180,7 +180,12 @@ async fn write_group(
 
 /// Whether the server has said no, or that somebody is in the way.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::DatabaseError(kind, _) if !matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand))
+    use DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+
+    match error {
+        Error::DatabaseError(kind, _) => !matches!(kind, ClosedConnection | UnableToSendCommand),
+        _ => false,
+    }
 }
 
 fn together(changes: Changes, asked: &Asked) -> Together {

@@ -1,9 +1,8 @@
 //! The storage port on PostgreSQL 13 and later: for production, and for any number of instances on one database.
 //!
 //! A commit is one statement, and so one round trip and one transaction: see `statement.rs`. What comes at once is done together: see
-//! `gather.rs`. Reads have connections of their
-//! own, so that a flood of commits does not delay them. The outbox is claimed with `FOR UPDATE SKIP LOCKED`; instances tell each
-//! other of messages by `NOTIFY`, and where a pooler swallows that they find out by looking.
+//! `gather.rs`. Reads have connections of their own, so that a flood of commits does not delay them. The outbox is claimed with
+//! `FOR UPDATE SKIP LOCKED`; instances tell each other of messages by `NOTIFY`, and where a pooler swallows that they find out by looking.
 //!
 //! Not here: what may change and why, which is the domain's; the tables, which are in `migrations/postgres`; state that another
 //! instance would need.

@@ -119,6 +119,17 @@ async fn one_that_waits_for_a_lock_holds_no_other_up() {
     storage.commit(session(0, 0)).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_group_that_takes_too_long_is_written_apart() {
+    let (_database, storage, client) = open().await;
+    let slow = "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END';
+                CREATE TRIGGER slow BEFORE INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION dawdle()";
+    client.batch_execute(slow).await.unwrap();
+    assert_eq!(commit_all(&storage, (0..3).map(account)).await, vec![Ok(()); 3]);
+    assert_eq!(number(&client, "count(DISTINCT xmin::text) FROM accounts").await, 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn groups_that_correct_the_same_budgets_never_wait_for_each_other() {
     let (_database, storage, client) = open().await;

@@ -75,7 +75,7 @@ pub async fn those_who_ask_at_once_are_each_answered_what_they_asked<S: Storage>
         let sign_up = sign_up(None, number.into(), number.into(), NOW);
         storage.commit(saving_registration(Save::new(sign_up))).await.unwrap();
     }
-    // The first is alone, and those after it come while it is answered; some ask the same, and some what is not there.
+    // Some ask the same, and some what is not there.
     let asked = [(1, 1), (2, 2), (1, 1), (1, 2), (2, 1), (9, 9), (2, 2)];
     let seen = asked.map(|(of, number)| storage.account_of_session(user(of), session_id(number)));
     for ((of, number), seen) in asked.into_iter().zip(join_all(seen).await) {
