@@ -100,14 +100,16 @@ async fn charged(
     Ok(charged.into_iter().map(|(key, full_at): (String, OffsetDateTime)| (key, moment(full_at))).collect())
 }
 
-/// What is left. Of a budget in parts, that part counts which has most left: one that was never charged has all.
+/// What is left.
 pub(crate) async fn load(connection: &AsyncPgConnection, of: &[Limit]) -> QueryResult<Budgets> {
     let charged = charged(connection, of.iter()).await?;
     let level = |limit: &Limit| {
         let parts = parts(limit);
-        let levels: Option<Vec<_>> = (0..parts).map(|part| charged.get(&key(limit, part)).copied()).collect();
-        let full_at = levels?.into_iter().min()?;
-        Some((*limit, Level { full_at, parts: parts.unsigned_abs().into() }))
+        let levels = (0..parts).filter_map(|part| charged.get(&key(limit, part)).copied());
+        let (full_at, charged) = levels.fold((None, 0), |(least, charged), full_at| {
+            (Some(least.map_or(full_at, |least: UtcDateTime| least.min(full_at))), charged + 1)
+        });
+        Some((*limit, Level { full_at: full_at?, parts: parts.unsigned_abs().into(), charged }))
     };
     Ok(Budgets(of.iter().filter_map(level).collect()))
 }
@@ -142,7 +144,7 @@ pub(crate) async fn in_use(
     let level = |InUse { key, full_at }: InUse| {
         let limit = Limit::parse(&key)?;
         let parts = parts(&limit).unsigned_abs().into();
-        Some((limit, Level { full_at: moment(full_at), parts }))
+        Some((limit, Level { full_at: moment(full_at), parts, charged: parts }))
     };
     Ok(Budgets(rows.into_iter().filter_map(level).collect()))
 }
