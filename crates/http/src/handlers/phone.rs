@@ -107,6 +107,6 @@ pub(super) fn origin(
 
 /// A `registrationId` that is none of ours names no attempt, which is a matter of the code, not of the field.
 fn registration_id(fields: &mut Fields) -> Result<Option<AttemptId>, Problem> {
-    let id = fields.optional_text("registrationId")?;
+    let id = fields.optional_text("registrationId")?.filter(|id| !id.is_empty());
     Ok(id.map(|id| AttemptId::new(Uuid::try_parse(id.trim()).unwrap_or(Uuid::nil()))))
 }

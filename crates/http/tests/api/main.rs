@@ -390,6 +390,20 @@ async fn a_stranger_is_not_told_what_became_of_somebody_elses_message() {
 }
 
 #[actix_web::test]
+async fn what_says_nothing_is_passed_over() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let marked = format!("\u{feff}{}", json!({ "phone": PHONE, "password": PASSWORD }));
+    let signed_up =
+        call(Method::POST, "/v2/mobile/signup").raw("application/json", marked).send(&routes).await;
+    assert_eq!(signed_up.status, 200, "{}", signed_up.text);
+    let code = backstage.received(PHONE).await.unwrap();
+    let body = json!({ "phone": PHONE, "smsCode": code, "registrationId": "" });
+    let confirmed = call(Method::POST, "/v2/mobile/phone/confirm").json(&body).send(&routes).await;
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text);
+}
+
+#[actix_web::test]
 async fn a_browser_gets_a_page_whose_button_confirms() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
@@ -405,9 +419,13 @@ async fn a_browser_gets_a_page_whose_button_confirms() {
         page.header("content-type").unwrap().starts_with("text/html")
             && page.text.contains("<button>Confirm</button>")
     );
+    // Where a proxy has put something before our path, it stays there.
+    assert!(page.text.contains(r#"<form method="post" action="confirm">"#), "{}", page.text);
     assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
     assert_eq!(call(Method::HEAD, path).send(&routes).await.status, 200);
     assert!(!is_confirmed().await, "a page or a HEAD confirms nothing");
+    let nothing = call(Method::POST, "/v2/mobile/email/confirm?lang=de").json(&json!({})).send(&routes).await;
+    assert_eq!(nothing.json()["field"], "email", "a body counts before the query: {}", nothing.text);
     let hostile = "/v2/mobile/email/confirm?email=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&event=e&token=t";
     let hostile = call(Method::GET, hostile).header("accept", "text/html").send(&routes).await;
     assert!(!hostile.text.contains("<script>"), "{}", hostile.text);
