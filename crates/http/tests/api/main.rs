@@ -390,6 +390,33 @@ async fn a_stranger_is_not_told_what_became_of_somebody_elses_message() {
 }
 
 #[actix_web::test]
+async fn the_document_can_be_read_in_a_browser_that_reaches_nobody_else() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let page = call(Method::GET, "/docs").send(&routes).await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html")));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    let quoted = |attribute: &str| {
+        let values = page.text.split(attribute).skip(1);
+        values.map(|rest| rest.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let files = [quoted("src=\""), quoted("href=\"")].concat();
+    assert!(
+        files.iter().any(|file| file.ends_with(".js")) && files.iter().any(|file| file.ends_with(".css"))
+    );
+    for file in files {
+        assert!(file.starts_with("docs/"), "{file}");
+        if file.ends_with(".png") {
+            continue;
+        }
+        assert_eq!(call(Method::GET, &format!("/{file}")).send(&routes).await.status, 200, "{file}");
+    }
+    let start = call(Method::GET, "/docs/swagger-initializer.js").send(&routes).await.text;
+    assert!(start.contains(r#""url": "openapi.json""#), "{start}");
+    assert_eq!(call(Method::GET, "/docs/nothing.js").send(&routes).await.json()["systemId"], "core");
+}
+
+#[actix_web::test]
 async fn what_says_nothing_is_passed_over() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
