@@ -517,7 +517,7 @@ impl Modify for OfApps {
                 (
                     "X-Fingerprint",
                     "The device: any text that the app keeps for it, the same in every request (`X-DeviceID` is another name of the header; a `fingerprint` \
-                     in the body counts before it). By it an owner is told from strangers, whose guesses, messages and locks are not hers.",
+                     in the body counts where there is none). By it an owner is told from strangers, whose guesses, messages and locks are not hers.",
                 ),
                 ("Accept-Language", "Of the answer's `message`, and of what is sent by SMS and mail."),
             ] {

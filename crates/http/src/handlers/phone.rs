@@ -94,14 +94,14 @@ pub(crate) async fn resend_code(
     })
 }
 
-/// Where the request comes from: the body's fingerprint counts before the header's.
+/// Where the request comes from. The header's fingerprint counts before the body's, since a client that has one sends it with every request.
 pub(super) fn origin(
     http: &Http,
     request: &HttpRequest,
     fields: &mut Fields,
 ) -> Result<(Option<Fingerprint>, std::net::IpAddr), Problem> {
     let named = fields.optional_text("fingerprint")?;
-    let fingerprint = named.as_deref().and_then(Fingerprint::of).or_else(|| client::fingerprint(request));
+    let fingerprint = client::fingerprint(request).or_else(|| named.as_deref().and_then(Fingerprint::of));
     Ok((fingerprint, client::address(request, &http.trusted_proxies)))
 }
 

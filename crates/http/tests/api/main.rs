@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use harness::{
-    Backstage, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, quotas, resend,
-    sign_up, wrong,
+    Backstage, Call, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, quotas,
+    resend, sign_up, wrong,
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -414,6 +414,35 @@ async fn the_document_can_be_read_in_a_browser_that_reaches_nobody_else() {
     let start = call(Method::GET, "/docs/swagger-initializer.js").send(&routes).await.text;
     assert!(start.contains(r#""url": "openapi.json""#), "{start}");
     assert_eq!(call(Method::GET, "/docs/nothing.js").send(&routes).await.json()["systemId"], "core");
+}
+
+#[actix_web::test]
+async fn a_device_that_names_itself_in_every_request_is_known_by_that() {
+    for device in ["dev-1", "Zo\u{eb}"] {
+        let backstage = Backstage::new(&Options::default());
+        let routes = backstage.routes().await;
+        assert_eq!(sign_up(PHONE).from("203.0.113.9").send(&routes).await.status, 200, "a stranger");
+        backstage.received(PHONE).await.unwrap();
+        let own = |call: Call| call.header("x-deviceid", device);
+        assert_eq!(own(sign_up(PHONE)).send(&routes).await.status, 200);
+        let code = backstage.received(PHONE).await.unwrap();
+        let body = json!({ "phone": PHONE, "smsCode": code, "fingerprint": "as the app calls it" });
+        let confirm = call(Method::POST, "/v2/mobile/phone/confirm").json(&body).from("198.51.100.7");
+        let confirmed = own(confirm).send(&routes).await;
+        assert_eq!(confirmed.status, 200, "{}", confirmed.text);
+    }
+}
+
+#[test]
+fn every_error_is_described_for_clients() {
+    let (texts, described) =
+        (include_str!("../../../../locales/en.toml"), include_str!("../../../../docs/errors.md"));
+    let errors = texts.split_once("[errors]\n").unwrap().1.split_once("\n\n").unwrap().0;
+    let names = errors.lines().map(|line| line.split_once(" = ").unwrap().0);
+    assert!(names.clone().count() > 40);
+    for name in names {
+        assert!(described.contains(&format!("| `{name}` |")), "{name}");
+    }
 }
 
 #[actix_web::test]
