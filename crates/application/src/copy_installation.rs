@@ -1,4 +1,4 @@
-//! Moves a whole installation from one database to another.
+//! Moves an installation from one database to another: the records of every [`Table`].
 //!
 //! Records go in the order of their keys, a page in each transaction, so what a run that was interrupted has left behind is the
 //! beginning of every table. A later run looks that through, finds it equal to the source's, and goes on after it. Whatever else the target

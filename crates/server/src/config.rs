@@ -218,7 +218,7 @@ pub(crate) struct Twilio {
 }
 
 fn twilio_url() -> String {
-    "https://api.twilio.com".to_owned()
+    vestibule_twilio::DEFAULT_BASE_URL.to_owned()
 }
 
 /// Access to a receiver of webhooks.

@@ -299,11 +299,6 @@ impl FakeSmsc {
         }
     }
 
-    /// Closes all connections, without a word.
-    pub fn close_links(&self) {
-        self.shared.closing.send_modify(|count| *count += 1);
-    }
-
     /// Stops it. When this returns, its port is free and its connections are closed.
     pub async fn stop(mut self) {
         self.server.abort();
@@ -336,7 +331,6 @@ struct Shared {
     bound: Mutex<Option<Link>>,
     sequence: AtomicU32,
     waiting: Mutex<HashMap<u32, oneshot::Sender<Answered>>>,
-    closing: watch::Sender<usize>,
 }
 
 impl Shared {
@@ -380,17 +374,10 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shar
                 let Ok((stream, _)) = accepted else { continue };
                 let (shared, tls) = (Arc::clone(&shared), tls.clone());
                 connections.spawn(async move {
-                    let mut closing = shared.closing.subscribe();
-                    let conversation = async {
-                        match tls {
-                            None => converse(stream, &shared).await,
-                            Some(tls) => converse(tls.accept(stream).await?, &shared).await,
-                        }
-                    };
                     // An error of a connection concerns its client, who sees it too.
-                    tokio::select! {
-                        _ = conversation => {}
-                        _ = closing.changed() => {}
+                    match tls {
+                        None => converse(stream, &shared).await,
+                        Some(tls) => converse(tls.accept(stream).await?, &shared).await,
                     }
                 });
             }

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use vestibule_domain::limits::{AddressBlock, Limit, Step, Unit};
 use vestibule_domain::pumping::{HeldCodes, Part, Reason, SentCode, TracedCode, Traffic};
 use vestibule_domain::spending::Money;
-use vestibule_domain::{AttemptId, Country, MessageId, NumberRange};
+use vestibule_domain::{AttemptId, MessageId, NumberRange};
 use vestibule_port_storage::{Budgets, Level, Page, Settlement};
 
 use crate::Failure;
-use crate::rows::{Unreadable, bytes, count, millis, moment, optional_moment, uuid};
+use crate::rows::{self, Unreadable, bytes, count, millis, moment, optional_moment, uuid};
 use crate::schema::{deliveries, held_codes, limits, sent_codes};
 use crate::spending::micros;
 
@@ -227,7 +227,7 @@ fn columns(Traffic { range, block, country }: &Traffic) -> (Option<String>, Stri
 }
 
 fn traffic(country: Option<&str>, range: &str, block: &str) -> Result<Traffic, Unreadable> {
-    let country = country.map(|code| Country::parse(code).map_err(|_| Unreadable("a country")));
+    let country = country.map(rows::country);
     let block = block.parse().ok().and_then(AddressBlock::restore);
     Ok(Traffic {
         range: NumberRange::parse(range).ok_or(Unreadable("a range of numbers"))?,

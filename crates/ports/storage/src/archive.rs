@@ -14,7 +14,8 @@ use vestibule_domain::{
 
 use crate::{Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
 
-/// The kinds of records.
+/// The kinds of records that an installation is moved with. What matters for minutes or a day stays behind: kept answers, accepted signatures, what was
+/// spent in the present hour and day, and the records of codes that were sent and held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
     /// What is known of phones, with their attempts.
