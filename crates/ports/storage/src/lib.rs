@@ -34,7 +34,7 @@ use vestibule_domain::{
 pub use vestibule_domain::NumberDigest;
 
 pub use answers::{Answers, BeginError, Beginning, Execution, PayloadDigest, RequestDigest};
-pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement};
+pub use outbox::{Backlog, Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement};
 
 /// How often a stored aggregate was written. Only the version that was loaded can be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,10 +89,16 @@ impl Budgets {
     /// # Errors
     /// The wait for a unit of the first that would not.
     pub fn admit(&self, charges: &[Charge]) -> Result<(), Duration> {
-        charges.iter().try_for_each(|charge| {
-            let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else { return Ok(()) };
+        self.objection(charges).map_or(Ok(()), |(_, wait)| Err(wait))
+    }
+
+    /// The first limit whose charge would not be taken now, and the wait for a unit of it.
+    #[must_use]
+    pub fn objection(&self, charges: &[Charge]) -> Option<(Limit, Duration)> {
+        charges.iter().find_map(|charge| {
+            let Level { full_at, parts } = self.0.get(&charge.limit)?;
             let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
-            of_part.decide(Some(*full_at)).map(|_| ())
+            Some((charge.limit, of_part.decide(Some(*full_at)).err()?))
         })
     }
 
