@@ -11,6 +11,7 @@ mod body;
 mod client;
 mod finish;
 mod handlers;
+mod measure;
 mod page;
 mod partners;
 mod problem;

@@ -8,6 +8,7 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::prelude::*;
 use diesel::result::Error;
 use tokio::sync::{Semaphore, oneshot};
+use vestibule_metrics::DATABASE_FAILURES;
 use vestibule_port_storage::Unavailable;
 
 use crate::OpenError;
@@ -29,7 +30,13 @@ pub(crate) fn connect(path: &Path) -> Result<SqliteConnection, OpenError> {
 }
 
 pub(crate) fn unavailable(error: &Error) -> Unavailable {
-    Unavailable(error.to_string())
+    failure("error", error.to_string())
+}
+
+/// The database cannot be used, which is counted by its cause.
+pub(crate) fn failure(cause: &'static str, text: String) -> Unavailable {
+    DATABASE_FAILURES.of([cause.into()]).increment(1);
+    Unavailable(text)
 }
 
 /// Work for the writer: it runs in a savepoint, and returns what to do once its fate is known.
@@ -162,7 +169,8 @@ impl Readers {
         if let Some(connection) = idle {
             return Ok(connection);
         }
-        let mut connection = connect(&self.path).map_err(|error| Unavailable(error.to_string()))?;
+        let mut connection =
+            connect(&self.path).map_err(|error| failure("unreachable", error.to_string()))?;
         connection
             .batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -512")
             .map_err(|error| unavailable(&error))?;

@@ -45,7 +45,7 @@ use vestibule_port_storage::{
 
 pub use archive::SqliteArchive;
 
-use connection::{Readers, Writer, connect, unavailable};
+use connection::{Readers, Writer, connect, failure, unavailable};
 use pumping::HeldCodesRow;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
@@ -145,7 +145,7 @@ impl Sqlite {
         let _permit = waited
             .ok()
             .and_then(Result::ok)
-            .ok_or_else(|| Unavailable("no connection was free in time".to_owned()))?;
+            .ok_or_else(|| failure("no_connection_free", "no connection was free in time".to_owned()))?;
         let readers = Arc::clone(&self.readers);
         let reading = tokio::task::spawn_blocking(move || {
             let mut connection = readers.take()?;
