@@ -104,7 +104,7 @@ impl AddressBlock {
     }
 }
 
-/// Whose budget it is.
+/// Whose budget it is, the narrowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// A device's that says which it is.
@@ -138,6 +138,21 @@ impl Scope {
             Self::Range(_) => "range",
             Self::Country(_) => "country",
             Self::Everyone => "everyone",
+        }
+    }
+
+    /// The more clients share the budget, the wider it is.
+    #[must_use]
+    pub const fn width(&self) -> u8 {
+        match self {
+            Self::Device(_) => 0,
+            Self::Address(_) => 1,
+            Self::Block(_) => 2,
+            Self::Merchant(_) => 3,
+            Self::Account(_) => 4,
+            Self::Range(_) => 5,
+            Self::Country(_) => 6,
+            Self::Everyone => 7,
         }
     }
 }
