@@ -14,12 +14,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use vestibule_domain::spending::Audience;
-use vestibule_domain::{Message, Recipient};
+use vestibule_domain::{Channel, Message, Recipient};
 use vestibule_port_email::{Email, EmailError, EmailSender};
 use vestibule_port_security::{Clock, Entropy};
 use vestibule_port_sms::Sms;
 use vestibule_port_storage::{Claimed, Outbox, Room, Settlement, Unavailable};
 
+use crate::measure::{answered, came_to, left};
 use crate::providers::{PROVIDER_PATIENCE, Providers, Try};
 use crate::{Derivation, UnsentCodes, Wording};
 
@@ -247,6 +248,7 @@ impl Dispatcher {
             // What was never to be sent is no news.
             if message.expires_at > message.queued_at {
                 tracing::warn!("dropped: it would come too late");
+                came_to(&message, None, "expired");
             }
             Settlement::Expired { at: self.clock.now() }
         } else {
@@ -278,25 +280,36 @@ impl Dispatcher {
         match &message.recipient {
             Recipient::Phone(to) => {
                 let Some(text) = self.wording.sms(message, &self.derivation) else {
-                    return Try::Hopeless { reason: "there is no SMS of this kind".to_owned() };
+                    return Try::Hopeless {
+                        provider: None,
+                        reason: "there is no SMS of this kind".to_owned(),
+                    };
                 };
                 let sms = Sms { id: message.id, to: to.clone(), text };
                 self.senders.sms.send(&sms, Audience::of(&message.content), doubted, &*self.clock).await
             }
             Recipient::Email(to) => {
                 let Some(mail) = self.wording.mail(message, to, &self.derivation) else {
-                    return Try::Hopeless { reason: "there is no mail of this kind".to_owned() };
+                    return Try::Hopeless {
+                        provider: None,
+                        reason: "there is no mail of this kind".to_owned(),
+                    };
                 };
                 let id = message.id.to_string();
                 let email =
                     Email { to: to.clone(), subject: mail.subject, text: mail.text, html: mail.html, id };
-                match self.senders.email.send(&email).await {
-                    Ok(()) => Try::Sent { provider: self.senders.email.name(), reference: None, cost: None },
-                    Err(EmailError::Permanent { reason }) => Try::Hopeless { reason },
-                    Err(EmailError::Temporary { reason }) => {
-                        Try::Failed { reason, ready_at: self.clock.now() }
+                let (provider, asked) = (self.senders.email.name(), Instant::now());
+                let (answer, outcome) = match self.senders.email.send(&email).await {
+                    Ok(()) => ("accepted", Try::Sent { provider, reference: None, cost: None }),
+                    Err(EmailError::Permanent { reason }) => {
+                        ("refused", Try::Hopeless { provider: Some(provider), reason })
                     }
-                }
+                    Err(EmailError::Temporary { reason }) => {
+                        ("failed", Try::Failed { reason, ready_at: self.clock.now() })
+                    }
+                };
+                answered(Channel::Mail, provider, answer, asked.elapsed());
+                outcome
             }
         }
     }
@@ -305,32 +318,40 @@ impl Dispatcher {
         match outcome {
             Try::Sent { provider, reference, cost } => {
                 tracing::info!(provider, reference, "sent");
+                came_to(message, Some(provider), "sent");
+                left(message, self.clock.now());
                 Settlement::Sent { provider, reference, cost, at: self.clock.now() }
             }
             Try::InDoubt { provider, reason } => {
                 tracing::warn!(reason, "in doubt: its report is waited for");
+                came_to(message, Some(provider), "in_doubt");
                 Settlement::InDoubt { provider, until: self.clock.now() + RECEIPT_PATIENCE, reason }
             }
-            Try::Hopeless { reason } => {
+            Try::Hopeless { provider, reason } => {
                 tracing::error!(reason, "dead letter: refused for good");
+                came_to(message, provider, "dead");
                 Settlement::Dead { reason }
             }
             Try::Failed { reason, ready_at } => {
                 let paced = self.paced(message);
                 let Some(at) = in_time([ready_at.max(paced), paced], message) else {
                     tracing::error!(reason, "dead letter: the last try has failed");
+                    came_to(message, None, "dead");
                     return Settlement::Dead { reason };
                 };
                 tracing::warn!(reason, "not sent, will be tried again");
+                came_to(message, None, "failed");
                 Settlement::Retry { at, reason }
             }
             Try::Postponed { reason, ready_at } => {
                 let Some(at) = in_time([ready_at, self.paced(message)], message) else {
                     tracing::error!(reason, "dead letter: no provider can be tried in time");
+                    came_to(message, None, "dead");
                     return Settlement::Dead { reason };
                 };
                 // The provider's trouble was told when it began.
                 tracing::debug!(reason, "postponed: no provider can be tried now");
+                came_to(message, None, "postponed");
                 Settlement::Retry { at, reason }
             }
         }

@@ -21,6 +21,7 @@ mod erase_account;
 mod export_account;
 mod facts;
 mod introspect;
+mod measure;
 mod notices;
 mod partners;
 mod patch_profile;
@@ -58,6 +59,7 @@ use vestibule_domain::spending::{Audience, Money, Spend, Unsent};
 use vestibule_domain::{
     Account, AccountKind, Message, MessageId, Origin, PhoneError, PhoneNumber, Recipient, Voice,
 };
+use vestibule_metrics::objected;
 use vestibule_port_security::{AccessTokens, ClientCountries, Clock, Entropy, PasswordHasher};
 use vestibule_port_storage::{Answers, Storage};
 
@@ -169,7 +171,7 @@ impl Application {
     ) -> Result<Result<(), Duration>, Unavailable> {
         let charges = self.settings.quotas.charges(step, origin, Unit::Kept, now);
         let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
-        Ok(self.storage.budgets(&limits).await?.admit(&charges))
+        Ok(measure::admit(&self.storage.budgets(&limits).await?, &charges))
     }
 
     /// What the message to the number costs; nothing where there is none, for a test number. One that is queued to be dropped must find as much
@@ -207,7 +209,8 @@ impl Application {
         self.tell_of_spending(&spent, next, now);
         Ok(spends.iter().try_for_each(|spend| {
             let mut of = spent.iter().filter(|of| (&of.purse, of.window) == (&spend.purse, spend.window));
-            spend.decide(of.next().map_or(Money::ZERO, |of| of.amount)).map(drop)
+            let decided = spend.decide(of.next().map_or(Money::ZERO, |of| of.amount));
+            decided.map(drop).inspect_err(|_| objected("spending", spend.purse.kind()))
         }))
     }
 

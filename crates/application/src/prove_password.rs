@@ -9,6 +9,7 @@ use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, Credentials, Loaded, NewPassword, Save, Unavailable};
 
 use crate::facts::Scene;
+use crate::measure::admit;
 use crate::{Application, MAX_ROUNDS, contended, undecided};
 
 /// Somebody presents a password for a number.
@@ -88,8 +89,7 @@ impl Application {
                 }
             };
             let (taken, kept) = (charges(Unit::Taken), charges(Unit::Kept));
-            let left = credentials.budgets.admit(&taken);
-            left.map_err(|retry_after| ProofError::Locked { retry_after })?;
+            admit(&credentials.budgets, &taken).map_err(|retry_after| ProofError::Locked { retry_after })?;
             let newest = credentials.passwords.first();
             let verdict = match judged.take() {
                 Some(judged) if judged.is_of(newest) => judged,

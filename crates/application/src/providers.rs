@@ -34,14 +34,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::UtcDateTime;
+use tokio::time::Instant;
 use vestibule_domain::spending::{Audience, Budget, Money};
-use vestibule_domain::{Country, PhoneNumber};
+use vestibule_domain::{Channel, Country, PhoneNumber};
 use vestibule_port_security::Clock;
 use vestibule_port_sms::{Sms, SmsError, SmsReceipt, SmsSender};
 use vestibule_port_storage::Storage;
 
 use self::payments::{Payment, Payments};
 use self::provider::Provider;
+use crate::measure::answered;
 
 /// The longest that a provider may take for one message, by the ports' contracts.
 pub(crate) const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +72,7 @@ pub(crate) enum Try {
     /// Nobody could be tried before `ready_at`.
     Postponed { reason: String, ready_at: UtcDateTime },
     /// Nobody will ever take it.
-    Hopeless { reason: String },
+    Hopeless { provider: Option<&'static str>, reason: String },
 }
 
 /// A provider is not tried now.
@@ -158,7 +160,9 @@ impl Providers {
                     continue;
                 }
             };
+            let asked = Instant::now();
             let answer = provider.sender.send(sms).await;
+            answered(Channel::Sms, name, named(&answer), asked.elapsed());
             provider.learn(&answer, clock.now());
             match answer {
                 Ok(SmsReceipt { reference, price }) => {
@@ -167,7 +171,7 @@ impl Providers {
                 }
                 Err(SmsError::Permanent { reason }) => {
                     self.take_back(payment).await;
-                    return Try::Hopeless { reason: format!("{name}: {reason}") };
+                    return Try::Hopeless { provider: Some(name), reason: format!("{name}: {reason}") };
                 }
                 // It may have to be paid.
                 Err(SmsError::Ambiguous { reason }) => {
@@ -250,6 +254,17 @@ impl Providers {
 
     fn routes(&self) -> impl Iterator<Item = &Vec<Arc<Provider>>> {
         std::iter::once(&self.default).chain(self.by_country.values())
+    }
+}
+
+/// What a provider's answer is called by the metrics.
+fn named(answer: &Result<SmsReceipt, SmsError>) -> &'static str {
+    match answer {
+        Ok(_) => "accepted",
+        Err(SmsError::Permanent { .. }) => "refused",
+        Err(SmsError::Temporary { .. }) => "failed",
+        Err(SmsError::Throttled { .. }) => "throttled",
+        Err(SmsError::Ambiguous { .. }) => "lost",
     }
 }
 

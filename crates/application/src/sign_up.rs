@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::check_password::Subject;
 use crate::facts::Scene;
+use crate::measure::admit;
 use crate::watch_pumping::Watched;
 use crate::{Application, MAX_ROUNDS, contended, impossible};
 
@@ -206,7 +207,7 @@ impl Application {
         let number = self.number_use(state.number_used);
         Registration::admit_sign_up(current, number, origin, &self.settings.registration, now)?;
         let charges = self.sign_up_charges(origin, merchant, Unit::Taken, now);
-        state.budgets.admit(&charges).map_err(|retry_after| SignUpError::TooMany { retry_after })
+        admit(&state.budgets, &charges).map_err(|retry_after| SignUpError::TooMany { retry_after })
     }
 
     fn sign_up_limits(&self, origin: &Origin, merchant: Option<MerchantId>) -> Vec<Limit> {

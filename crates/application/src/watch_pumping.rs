@@ -7,6 +7,7 @@ use vestibule_domain::limits::{Charge, Limit, Scope, Tally};
 use vestibule_domain::pumping::{HeldCodes, Mode, Objection, Part, Reason, SentCode, Traffic, unit_of_range};
 use vestibule_domain::spending::Money;
 use vestibule_domain::{AccountKind, ClientAddress, Message, PhoneNumber};
+use vestibule_metrics::objected;
 use vestibule_port_storage::{Budgets, Unavailable};
 
 use crate::{Application, Codes};
@@ -152,6 +153,9 @@ impl Application {
 
     fn note(&self, watched: &Watched, Objection { limit, reason, .. }: Objection, to: &PhoneNumber) {
         let enforced = self.settings.pumping.mode == Mode::Enforce;
+        if enforced {
+            objected(limit.step.as_str(), limit.scope.kind());
+        }
         let price = self.settings.spending.prices.of(to);
         self.held_back.lock().add((watched.traffic, limit, reason, enforced), price, 1);
     }

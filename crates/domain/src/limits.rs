@@ -126,6 +126,21 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The name of its kind, in storage and for the operator. It tells of nobody.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Device(_) => "device",
+            Self::Address(_) => "address",
+            Self::Block(_) => "block",
+            Self::Merchant(_) => "merchant",
+            Self::Account(_) => "account",
+            Self::Range(_) => "range",
+            Self::Country(_) => "country",
+            Self::Everyone => "everyone",
+        }
+    }
+
     /// The more clients share the budget, the wider it is.
     #[must_use]
     pub const fn width(&self) -> u8 {
@@ -154,19 +169,16 @@ pub struct Limit {
 /// The key that a limit stands under in storage.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let step = self.step.as_str();
+        write!(f, "{}:{}:", self.step.as_str(), self.scope.kind())?;
         match self.scope {
-            Scope::Device(device) => {
-                write!(f, "{step}:device:")?;
-                device.digest().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-            Scope::Address(address) => write!(f, "{step}:address:{}", address.ip()),
-            Scope::Block(block) => write!(f, "{step}:block:{}", block.ip()),
-            Scope::Merchant(merchant) => write!(f, "{step}:merchant:{merchant}"),
-            Scope::Account(user) => write!(f, "{step}:account:{user}"),
-            Scope::Range(range) => write!(f, "{step}:range:{range}"),
-            Scope::Country(country) => write!(f, "{step}:country:{}", country.as_str()),
-            Scope::Everyone => write!(f, "{step}:everyone:"),
+            Scope::Device(device) => device.digest().iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Scope::Address(address) => write!(f, "{}", address.ip()),
+            Scope::Block(block) => write!(f, "{}", block.ip()),
+            Scope::Merchant(merchant) => write!(f, "{merchant}"),
+            Scope::Account(user) => write!(f, "{user}"),
+            Scope::Range(range) => write!(f, "{range}"),
+            Scope::Country(country) => f.write_str(country.as_str()),
+            Scope::Everyone => Ok(()),
         }
     }
 }

@@ -57,6 +57,20 @@ pub enum Channel {
     Mail,
 }
 
+impl Channel {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sms, Self::Mail];
+
+    /// Its name for the operator.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Mail => "mail",
+        }
+    }
+}
+
 /// What a message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {

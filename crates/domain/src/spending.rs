@@ -100,6 +100,16 @@ impl fmt::Display for Purse {
 }
 
 impl Purse {
+    /// The name of its kind, in storage and for the operator.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Country(_) => "country",
+            Self::Provider(_) => "provider",
+        }
+    }
+
     /// The purse that stands under the key.
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {

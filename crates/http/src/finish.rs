@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tracing::{Instrument as _, field};
 
 use crate::problem::Problem;
-use crate::{Http, client, page};
+use crate::{Http, client, measure, page};
 
 /// What every answer has in common: a request id, a span and a line in the log, the shape of errors in the language
 /// of the request, and that nothing is kept by caches unless the handler said so.
@@ -27,9 +27,7 @@ pub async fn finish(
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     let id = http.application.entropy.ordered_id(http.application.clock.now()).to_string();
-    // The route that it meets, and nothing else of the address: a query carries the token of a link, and a path that we
-    // don't have may carry anything, a phone number too.
-    let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
+    let route = measure::route(request.match_pattern());
     let span = tracing::info_span!("request", %id, method = %request.method(), path = route, merchant = field::Empty);
     async move {
         let method = request.method().clone();
@@ -45,7 +43,9 @@ pub async fn finish(
         }
         headers
             .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-        let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
+        let took = started.elapsed();
+        measure::answered(&route, &method, response.status(), took);
+        let (status, micros) = (response.status().as_u16(), took.as_micros());
         if is_probe(response.request().path(), &method) {
             tracing::debug!(status, micros, "answered");
         } else {
@@ -78,6 +78,7 @@ pub(crate) fn write_problem(
     let problem = response.response().extensions().get::<Problem>().cloned();
     let problem = problem.unwrap_or_else(|| Problem::of_status(status));
     tracing::debug!(error = problem.error, "refused");
+    measure::refused(measure::route(response.request().match_pattern()), &problem);
     let locale = http.wording.negotiate(language);
     let of_field = problem.invalid_field().and_then(|field| http.wording.field(&locale, field));
     let message = of_field.unwrap_or_else(|| http.wording.error(&locale, problem.error));

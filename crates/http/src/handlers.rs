@@ -16,7 +16,7 @@ use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 use serde_json::json;
-use vestibule_application::{Customer, TokenPair, Unavailable};
+use vestibule_application::{Customer, TokenPair};
 use vestibule_domain::Locale;
 
 use crate::answer_once::{Takes, answer_once};
@@ -168,9 +168,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
 }
 
 pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Result<T, Problem> {
-    tokio::time::timeout(patience, work)
-        .await
-        .map_err(|_| Problem::unavailable(&Unavailable("a use case took too long".to_owned())))
+    tokio::time::timeout(patience, work).await.map_err(|_| Problem::late())
 }
 
 /// The customer whose token the request carries. Comes before the body is read.

@@ -12,6 +12,7 @@ mod client;
 mod docs;
 mod finish;
 mod handlers;
+mod measure;
 mod page;
 mod partners;
 mod problem;

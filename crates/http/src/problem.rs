@@ -36,9 +36,36 @@ pub(crate) struct Problem {
     pub(crate) id: u16,
     pub(crate) field: Option<&'static str>,
     pub(crate) data: Map<String, Value>,
+    /// What is behind it, where only the operator may know.
+    pub(crate) cause: Option<Cause>,
     retry_after: Option<u64>,
     allow: Option<&'static str>,
     challenge: &'static str,
+}
+
+/// What is behind a refusal that tells clients no more than that something does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Too many passwords wait to be hashed.
+    HashingQueue,
+    /// A use case took too long.
+    Late,
+    /// Something that it needs does not work.
+    Unavailable,
+    /// What is reported of is not recorded yet.
+    NotRecorded,
+}
+
+impl Cause {
+    /// Its name for the operator.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::HashingQueue => "hashing_queue",
+            Self::Late => "late",
+            Self::Unavailable => "unavailable",
+            Self::NotRecorded => "not_recorded",
+        }
+    }
 }
 
 impl Problem {
@@ -49,6 +76,7 @@ impl Problem {
             id,
             field: None,
             data: Map::new(),
+            cause: None,
             retry_after: None,
             allow: None,
             challenge: "Bearer",
@@ -195,11 +223,21 @@ impl Problem {
     /// A dependency is down: the cause is logged here, once, and not told.
     pub(crate) fn unavailable(cause: &Unavailable) -> Self {
         tracing::error!(%cause, "the request could not be served");
-        Self::busy(Duration::from_secs(1))
+        Self::because(Cause::Unavailable, Duration::from_secs(1))
     }
 
-    pub(crate) fn busy(wait: Duration) -> Self {
-        Self::waiting(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", 503, wait)
+    pub(crate) fn late() -> Self {
+        let late = Unavailable("a use case took too long".to_owned());
+        Self { cause: Some(Cause::Late), ..Self::unavailable(&late) }
+    }
+
+    fn busy(wait: Duration) -> Self {
+        Self::because(Cause::HashingQueue, wait)
+    }
+
+    fn because(cause: Cause, wait: Duration) -> Self {
+        let problem = Self::waiting(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", 503, wait);
+        Self { cause: Some(cause), ..problem }
     }
 
     /// The refusal that a status of the framework stands for.
@@ -478,7 +516,7 @@ impl From<ReceiveCallbackError> for Problem {
             ReceiveCallbackError::UnknownProvider => Self::not_found(),
             ReceiveCallbackError::Unsigned => Self::not_signed(),
             ReceiveCallbackError::Malformed => Self::body(),
-            ReceiveCallbackError::NotRecorded => Self::busy(SAY_AGAIN),
+            ReceiveCallbackError::NotRecorded => Self::because(Cause::NotRecorded, SAY_AGAIN),
         }
     }
 }

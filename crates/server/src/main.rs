@@ -12,6 +12,7 @@ mod guard;
 mod inbox_routes;
 mod keys;
 mod machine;
+mod metrics;
 mod odds;
 mod serve;
 mod sms;

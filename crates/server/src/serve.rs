@@ -10,19 +10,22 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use vestibule_application::{Application, ToldOfLimits};
+use vestibule_application::{Application, Dispatcher, ToldOfLimits};
 use vestibule_domain::MerchantId;
 use vestibule_http::{Http, Partners, Services, Underway};
+use vestibule_port_security::Clock as _;
 
 use crate::commands::UNLIMITED_BILL;
 use crate::config::{Config, Environment};
+use crate::machine::SystemClock;
+use crate::metrics::{self, Metrics};
 use crate::{countries, inbox_routes, wiring};
 
 /// How often storage is swept of what no longer matters.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
-/// How often it is looked how much money is left.
-const WATCH_BUDGETS_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked how much money is left, and how many messages wait.
+const WATCH_EVERY: Duration = Duration::from_secs(30);
 
 /// How often it is recorded what the guard against pumping has held back.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +42,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     // Port 0 asks for any port; links must name the one that was given.
     config.http.listen = address;
     let config = &config;
+    let metrics = Metrics::record(SystemClock.now())?;
     let service = wiring::wire(config).await?;
 
     let http = Data::new(Http {
@@ -63,15 +67,20 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             inbox_routes::register(routes, inbox.clone());
         }
     })?;
-    let admin = vestibule_http::serve(admin, 1, http, vestibule_http::health)?;
+    let (shown, look) = (metrics.clone(), service.look);
+    let admin = vestibule_http::serve(admin, 1, http, move |routes| {
+        metrics::register(routes, shown.clone(), Arc::clone(&look));
+        vestibule_http::health(routes);
+    })?;
     if let Some(smpp) = &service.smpp
         && let Err(error) = smpp.wait_until_bound(BIND_PATIENCE).await
     {
         tracing::warn!(%error, "messages wait, or go by another provider");
     }
     let (stop, stopped) = watch::channel(false);
+    let adding_up = tokio::spawn(metrics.add_up());
+    let watching = tokio::spawn(watch(Arc::clone(&service.application), Arc::clone(&service.dispatcher)));
     let dispatching = tokio::spawn(service.dispatcher.run(stopped));
-    let watching = tokio::spawn(watch_budgets(Arc::clone(&service.application)));
     let application = Arc::clone(&service.application);
     let recording = tokio::spawn(record_held_back(Arc::clone(&application)));
     let sweeping = tokio::spawn(sweep(service.application));
@@ -115,6 +124,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     stopping.abort();
     sweeping.abort();
     watching.abort();
+    adding_up.abort();
     recording.abort();
     following.abort();
     stop.send_replace(true);
@@ -185,9 +195,9 @@ async fn record_held_back(application: Arc<Application>) {
     }
 }
 
-/// Tells the operator of ceilings that come near, and of budgets of everyone's that are spent.
-async fn watch_budgets(application: Arc<Application>) {
-    let mut interval = tokio::time::interval(WATCH_BUDGETS_EVERY);
+/// Tells the operator of ceilings that come near, of budgets of everyone's that are spent, and of what waits in the outbox.
+async fn watch(application: Arc<Application>, dispatcher: Arc<Dispatcher>) {
+    let mut interval = tokio::time::interval(WATCH_EVERY);
     let mut told_of_limits = ToldOfLimits::default();
     loop {
         interval.tick().await;
@@ -196,6 +206,9 @@ async fn watch_budgets(application: Arc<Application>) {
         }
         if let Err(error) = application.watch_limits(&mut told_of_limits).await {
             tracing::warn!(%error, "cannot read what is left of everyone's budgets");
+        }
+        if let Err(error) = dispatcher.watch_backlog().await {
+            tracing::warn!(%error, "cannot read how many messages wait");
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::config::{Config, DatabaseKind, EmailTransport, Environment, Rate};
 use crate::countries::{self, CountryRules, FollowCountries};
 use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
+use crate::metrics::Look;
 use crate::sms::{Sms, Surroundings};
 use crate::test_numbers::test_numbers;
 use crate::token_keys::FollowKeys;
@@ -54,12 +55,15 @@ pub(crate) struct Service {
     pub(crate) callbacks: Option<Callbacks>,
     /// Only where the configuration uses it.
     pub(crate) smpp: Option<Arc<Smpp>>,
+    /// Measures what is only measured when somebody asks.
+    pub(crate) look: Look,
 }
 
 /// The use cases on what they need, without anything that sends.
 pub(crate) struct UseCases {
     pub(crate) application: Application,
     outbox: Arc<dyn Outbox>,
+    look: Look,
     follow_keys: FollowKeys,
     follow_countries: FollowCountries,
 }
@@ -73,7 +77,7 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let tokens = Arc::new(tokens);
     let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
     let (countries, follow_countries) = countries::open(config)?;
-    let Database { storage, outbox, answers } = open_database(config).await?;
+    let Database { storage, outbox, answers, look } = open_database(config).await?;
     let application = Application {
         storage,
         answers,
@@ -88,11 +92,11 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
         held_back: HeldBack::default(),
         told_of_spending: ToldOfSpending::default(),
     };
-    Ok(UseCases { application, outbox, follow_keys, follow_countries })
+    Ok(UseCases { application, outbox, look, follow_keys, follow_countries })
 }
 
 pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
-    let UseCases { application, outbox, follow_keys, follow_countries } = use_cases(config).await?;
+    let UseCases { application, outbox, look, follow_keys, follow_countries } = use_cases(config).await?;
     let (clock, entropy) = (&application.clock, &application.entropy);
     let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
     let wording = wording.context("http.public_url")?.with_brands(brands(config)).context("partners")?;
@@ -128,6 +132,7 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         inbox,
         callbacks: sms.callbacks,
         smpp: sms.smpp,
+        look,
     })
 }
 
@@ -136,12 +141,20 @@ pub(crate) struct Database {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) answers: Arc<dyn Answers>,
+    look: Look,
 }
 
 impl Database {
-    fn of<T: Storage + Outbox + Answers + 'static>(database: T) -> Self {
+    fn of<T: Storage + Outbox + Answers + 'static>(database: T, look: fn(&T)) -> Self {
         let database = Arc::new(database);
-        Self { storage: Arc::clone(&database) as _, outbox: Arc::clone(&database) as _, answers: database }
+        let looked_at = Arc::clone(&database);
+        let look = Arc::new(move || look(&looked_at));
+        Self {
+            storage: Arc::clone(&database) as _,
+            outbox: Arc::clone(&database) as _,
+            answers: database,
+            look,
+        }
     }
 }
 
@@ -156,13 +169,14 @@ pub(crate) async fn open_database_as(config: &Config, migrate: bool) -> anyhow::
             use vestibule_sqlite::Migrate;
             let migrate = if migrate { Migrate::Yes } else { Migrate::No };
             let opened = Sqlite::open(&path, pool_size as usize, migrate);
-            Ok(Database::of(opened.with_context(|| format!("database.url: cannot open {}", path.display()))?))
+            let opened = opened.with_context(|| format!("database.url: cannot open {}", path.display()))?;
+            Ok(Database::of(opened, |_| {}))
         }
         DatabaseKind::Postgres(url) => {
             use vestibule_postgres::Migrate;
             let migrate = if migrate { Migrate::Yes } else { Migrate::No };
             let opened = Postgres::open(url.expose_secret(), pool_size, migrate).await;
-            Ok(Database::of(opened.context("database.url")?))
+            Ok(Database::of(opened.context("database.url")?, Postgres::measure))
         }
     }
 }

@@ -121,6 +121,7 @@ macro_rules! storage_contract {
                 a_claim_for_one_channel_leaves_the_others_messages_alone,
                 a_late_settlement_does_nothing,
                 a_settled_message_is_gone_retried_or_dead,
+                the_backlog_of_a_channel_is_its_own,
                 a_sent_message_is_followed_by_its_id_and_reference,
                 a_report_of_a_queued_message_settles_it,
                 a_report_is_not_lost_to_a_settlement_at_the_same_time,

@@ -7,6 +7,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use vestibule_metrics::{
+    CounterHandle, GaugeHandle, HASHING_DURATION, HASHING_REFUSED, HASHING_THREADS, HASHING_THREADS_BUSY,
+    HistogramHandle,
+};
 use vestibule_port_security::HashError;
 
 use crate::memory::Memory;
@@ -28,12 +32,25 @@ pub(crate) struct Pool {
 struct Shared {
     queue: Queue<Box<dyn Job>>,
     pace: Pace,
+    measured: Measured,
+}
+
+/// What is told of the pool.
+struct Measured {
+    busy: GaugeHandle,
+    refused: CounterHandle,
+    duration: HistogramHandle,
 }
 
 impl Pool {
     /// Starts `threads` threads, each of which keeps `blocks` KiB, before a queue for `queue` jobs.
     pub(crate) fn start(threads: usize, queue: usize, blocks: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Queue::new(queue), pace: Pace::default() });
+        let measured = Measured {
+            busy: HASHING_THREADS_BUSY.of([]),
+            refused: HASHING_REFUSED.of([]),
+            duration: HASHING_DURATION.of([]),
+        };
+        let shared = Arc::new(Shared { queue: Queue::new(queue), pace: Pace::default(), measured });
         // Filled in place, so that the threads that did start are stopped when a later one does not.
         let mut pool = Self { shared, threads: Vec::with_capacity(threads) };
         for number in 0..threads {
@@ -41,6 +58,7 @@ impl Pool {
             let body = move || work(&shared, Memory::keeping(blocks));
             pool.threads.push(thread::Builder::new().name(format!("argon2-{number}")).spawn(body)?);
         }
+        HASHING_THREADS.of([]).set(u32::try_from(threads).unwrap_or(u32::MAX));
         Ok(pool)
     }
 
@@ -54,7 +72,10 @@ impl Pool {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Task { compute, reply });
         self.shared.queue.push(job, |waiting| waiting.is_abandoned()).map_err(|refusal| match refusal {
-            Refusal::Full => HashError::Busy { retry_after: self.retry_after() },
+            Refusal::Full => {
+                self.shared.measured.refused.increment(1);
+                HashError::Busy { retry_after: self.retry_after() }
+            }
             Refusal::Closed => stopped(),
         })?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
@@ -147,13 +168,18 @@ fn work(shared: &Shared, mut memory: Memory) {
         if job.is_abandoned() {
             continue;
         }
+        let Measured { busy, duration, .. } = &shared.measured;
+        busy.increment(1);
         let began = Instant::now();
         // A defect in one job must not take the thread from all later ones. The caller sees its reply dropped; the
         // memory is overwritten by the next job, in whatever state it was left.
         if catch_unwind(AssertUnwindSafe(|| job.run(&mut memory))).is_err() {
             tracing::error!("a hashing job panicked");
         }
-        shared.pace.record(began.elapsed());
+        let took = began.elapsed();
+        shared.pace.record(took);
+        duration.record(took);
+        busy.decrement(1);
     }
 }
 

@@ -1,17 +1,18 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use vestibule_metrics::{GaugeHandle, HASHING_QUEUE_WAITING};
+
 /// What waits for a thread, first come, first served, never more than the limit.
 ///
 /// A mutex instead of a channel: the limit is exact, and what nobody waits for any more can be taken out of the middle.
-#[derive(Debug)]
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
     limit: usize,
+    measured: GaugeHandle,
 }
 
-#[derive(Debug)]
 struct State<T> {
     waiting: VecDeque<T>,
     closed: bool,
@@ -33,6 +34,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State { waiting: VecDeque::new(), closed: false }),
             changed: Condvar::new(),
             limit,
+            measured: HASHING_QUEUE_WAITING.of([]),
         }
     }
 
@@ -55,6 +57,7 @@ impl<T> Queue<T> {
             return Err(Refusal::Full);
         }
         state.waiting.push_back(item);
+        self.measure(&state);
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -66,7 +69,9 @@ impl<T> Queue<T> {
             .changed
             .wait_while(self.lock(), |state| state.waiting.is_empty() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
-        state.waiting.pop_front()
+        let next = state.waiting.pop_front();
+        self.measure(&state);
+        next
     }
 
     /// Closes the queue and drops what waits.
@@ -74,8 +79,15 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         state.closed = true;
         state.waiting.clear();
+        self.measure(&state);
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Under the lock, so that the last one to tell is right.
+    fn measure(&self, state: &State<T>) {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to more than there is memory for")]
+        self.measured.set(state.waiting.len() as f64);
     }
 
     /// A poisoned lock is as good as any: every change above is whole before anything can panic.

@@ -8,6 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use vestibule_domain::limits::Charge;
+use vestibule_metrics::objected;
 use vestibule_port_storage::{Answers, BeginError, Beginning, Execution, RequestDigest, Unavailable};
 
 use crate::Postgres;
@@ -79,7 +80,8 @@ impl QueryFragment<Pg> for Begin {
 #[async_trait]
 impl Answers for Postgres {
     async fn begin(&self, execution: &Execution, charges: &[Charge]) -> Result<Beginning, BeginError> {
-        if let Some(Charge { quota, .. }) = charges.iter().find(|charge| charge.quota.burst == 0) {
+        if let Some(Charge { quota, limit, .. }) = charges.iter().find(|charge| charge.quota.burst == 0) {
+            objected(limit.step.as_str(), limit.scope.kind());
             return Err(BeginError::LimitReached { retry_after: quota.period });
         }
         let turn = self.commits.turn();

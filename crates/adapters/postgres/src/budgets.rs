@@ -15,6 +15,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Tally, Unit};
 use vestibule_domain::quota::Quota;
+use vestibule_metrics::objected;
 use vestibule_port_storage::{Budgets, CommitError, Level};
 
 use crate::connection::unavailable;
@@ -167,6 +168,7 @@ pub(crate) async fn with_units(
         let decided = || (0..parts(&charge.limit)).map(decide);
         let Some((_, part)) = decided().filter_map(Result::ok).min() else {
             let retry_after = decided().filter_map(Result::err).min().unwrap_or(Duration::ZERO);
+            objected(charge.limit.step.as_str(), charge.limit.scope.kind());
             return Err(CommitError::LimitReached { retry_after });
         };
         asked.chosen.insert(charge.limit, part);

@@ -18,6 +18,7 @@ use vestibule_domain::UserId;
 use vestibule_domain::limits::Charge;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::spending::Money;
+use vestibule_metrics::objected;
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Unavailable, Version,
 };
@@ -53,7 +54,8 @@ pub(crate) async fn apply(
     changes: Changes,
     turn: usize,
 ) -> Result<(), CommitError> {
-    if let Some(Charge { quota, .. }) = changes.charges.iter().find(|charge| charge.quota.burst == 0) {
+    if let Some(Charge { quota, limit, .. }) = changes.charges.iter().find(|charge| charge.quota.burst == 0) {
+        objected(limit.step.as_str(), limit.scope.kind());
         return Err(CommitError::LimitReached { retry_after: quota.period });
     }
     if changes.spends.iter().any(|spend| spend.decide(Money::ZERO).is_err()) {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use vestibule_port_storage::{Changes, CommitError, Unavailable};
 
 use crate::commit::{self, GroupError};
-use crate::connection::{Connections, PATIENCE};
+use crate::connection::{Connections, PATIENCE, late};
 use crate::gather::{Gather, Wanted};
 use crate::listen::Neighbours;
 
@@ -44,8 +44,7 @@ impl Commits {
     /// all the same.
     pub(crate) async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
         let committed = if commit::may_be_grouped(&changes) {
-            let late = |_| Some(Err(Unavailable("the server did not answer in time".to_owned()).into()));
-            timeout(PATIENCE, self.grouped.ask(changes)).await.unwrap_or_else(late)
+            timeout(PATIENCE, self.grouped.ask(changes)).await.unwrap_or_else(|_| Some(Err(late().into())))
         } else {
             let writer = self.writer.clone();
             tokio::spawn(async move { writer.commit(changes).await }).await.ok()

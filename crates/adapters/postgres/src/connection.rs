@@ -1,5 +1,6 @@
 //! Connections: how one is made, and the pools of them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config, NoTls};
+use vestibule_metrics::{
+    DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, DATABASE_FAILURES, DATABASE_WAITING, GaugeHandle,
+};
 use vestibule_port_storage::Unavailable;
 
 use crate::address::{Address, Security, describe};
@@ -181,11 +185,21 @@ impl Drop for Driver {
 
 /// Connections that are taken for one piece of work and given back. A broken one is replaced.
 #[derive(Clone)]
-pub(crate) struct Connections(Pool<AsyncPgConnection>);
+pub(crate) struct Connections {
+    pool: Pool<AsyncPgConnection>,
+    measured: Arc<Measured>,
+}
+
+/// What is told of a pool.
+struct Measured {
+    in_use: GaugeHandle,
+    idle: GaugeHandle,
+    waiting: GaugeHandle,
+}
 
 impl Connections {
-    /// Up to `size` connections, each made when it is first needed.
-    pub(crate) fn new(address: &Address, size: u32) -> Self {
+    /// Up to `size` connections, each made when it is first needed. The name is what they are for.
+    pub(crate) fn new(address: &Address, size: u32, name: &'static str) -> Self {
         let address = address.clone();
         let mut config = ManagerConfig::default();
         config.custom_setup = Box::new(move |_| {
@@ -202,7 +216,22 @@ impl Connections {
             std::future::ready(usable).boxed()
         }));
         let manager = AsyncDieselConnectionManager::new_with_config(String::new(), config);
-        Self(Pool::builder().max_size(size.max(1)).connection_timeout(POOL_PATIENCE).build_unchecked(manager))
+        let size = size.max(1);
+        DATABASE_CONNECTIONS_MAX.of([name.into()]).set(size);
+        let measured = Arc::new(Measured {
+            in_use: DATABASE_CONNECTIONS.of([name.into(), "in_use".into()]),
+            idle: DATABASE_CONNECTIONS.of([name.into(), "idle".into()]),
+            waiting: DATABASE_WAITING.of([name.into()]),
+        });
+        let pool = Pool::builder().max_size(size).connection_timeout(POOL_PATIENCE).build_unchecked(manager);
+        Self { pool, measured }
+    }
+
+    /// Tells how many connections there are.
+    pub(crate) fn measure(&self) {
+        let state = self.pool.state();
+        self.measured.in_use.set(state.connections.saturating_sub(state.idle_connections));
+        self.measured.idle.set(state.idle_connections);
     }
 
     /// Does work on a connection, and answers in time. A connection that did not is closed: nobody may wait behind the answer
@@ -221,16 +250,39 @@ impl Connections {
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
         let deadline = Instant::now() + patience;
-        let connection = self.0.get().await.map_err(|error| match error {
-            bb8::RunError::TimedOut => Unavailable("no connection was free in time".to_owned()),
-            bb8::RunError::User(error) => Unavailable(error.to_string()),
-        })?;
+        let connection = self.take().await?;
         let mut lent = Lent { connection, owes_answer: true };
         let Ok(answered) = timeout_at(deadline, work(&mut lent.connection)).await else {
-            return Err(Unavailable("the server did not answer in time".to_owned()).into());
+            return Err(late().into());
         };
         lent.owes_answer = false;
         answered
+    }
+
+    async fn take(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, Unavailable> {
+        let _waiting = Waiting::begin(&self.measured.waiting);
+        self.pool.get().await.map_err(|error| match error {
+            bb8::RunError::TimedOut => {
+                failure("no_connection_free", "no connection was free in time".to_owned())
+            }
+            bb8::RunError::User(error) => unreachable(&error),
+        })
+    }
+}
+
+/// Somebody who waits for a connection, as long as he does.
+struct Waiting<'a>(&'a GaugeHandle);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a GaugeHandle) -> Self {
+        waiting.increment(1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }
 
@@ -284,7 +336,23 @@ fn is_deadlock(told: &dyn DatabaseErrorInformation) -> bool {
 
 /// The text names a table or a constraint at most: details, which repeat values, are left out.
 pub(crate) fn unavailable(error: &Error) -> Unavailable {
-    Unavailable(error.to_string())
+    failure("error", error.to_string())
+}
+
+/// The server did not answer in time.
+pub(crate) fn late() -> Unavailable {
+    failure("late", "the server did not answer in time".to_owned())
+}
+
+/// There is no connection.
+pub(crate) fn unreachable(error: &impl std::fmt::Display) -> Unavailable {
+    failure("unreachable", error.to_string())
+}
+
+/// The database cannot be used, which is counted by its cause.
+fn failure(cause: &'static str, text: String) -> Unavailable {
+    DATABASE_FAILURES.of([cause.into()]).increment(1);
+    Unavailable(text)
 }
 
 #[cfg(test)]

@@ -166,10 +166,11 @@ impl Postgres {
     pub async fn open(url: &str, pool_size: u32, migrate: Migrate) -> Result<Self, OpenError> {
         let address = Address::parse(url)?;
         migrate::prepare(&address, migrate).await?;
-        let (writes, neighbours) = (Connections::new(&address, pool_size), Neighbours::meet(address.clone()));
+        let (writes, neighbours) =
+            (Connections::new(&address, pool_size, "writes"), Neighbours::meet(address.clone()));
         let short_reads = Arc::new(Shared::new(&address, pool_size.div_ceil(4)));
         Ok(Self {
-            reads: Connections::new(&address, pool_size.div_ceil(4)),
+            reads: Connections::new(&address, pool_size.div_ceil(4), "reads"),
             registrations: Lookups::new(&short_reads),
             signed_in: Lookups::new(&short_reads),
             refresh_tokens: Lookups::new(&short_reads),
@@ -178,6 +179,12 @@ impl Postgres {
             writes,
             neighbours,
         })
+    }
+
+    /// Tells how many connections there are, of those that are taken for one piece of work.
+    pub fn measure(&self) {
+        self.writes.measure();
+        self.reads.measure();
     }
 
     async fn read<T>(

@@ -11,7 +11,7 @@ use vestibule_domain::registration::Registration;
 use vestibule_domain::{PhoneNumber, RefreshTokenHash, SessionId, UserId};
 use vestibule_port_storage::{Loaded, RefreshState, SignedInAccount, Unavailable};
 
-use crate::connection::PATIENCE;
+use crate::connection::{PATIENCE, late};
 use crate::gather::{Gather, Wanted};
 use crate::rows::{AccountRow, AttemptRow, RefreshTokenRow, RegistrationRow, SessionRow, Unreadable};
 use crate::schema::{accounts, attempts, refresh_tokens, registrations, sessions};
@@ -53,10 +53,10 @@ impl<K: Key> Lookups<K> {
 
     /// What there is by the key, if anything.
     pub(crate) async fn get(&self, key: K) -> Answer<K> {
-        let unavailable = |reason: &str| Err(Unavailable(reason.to_owned()));
+        let gone = || Err(Unavailable("the thread that reads has ended".to_owned()));
         match timeout(PATIENCE, self.0.ask(key)).await {
-            Ok(answer) => answer.unwrap_or_else(|| unavailable("the thread that reads has ended")),
-            Err(_) => unavailable("the server did not answer in time"),
+            Ok(answer) => answer.unwrap_or_else(gone),
+            Err(_) => Err(late()),
         }
     }
 }

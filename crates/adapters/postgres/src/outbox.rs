@@ -7,8 +7,10 @@ use diesel::{ExpressionMethods as _, QueryDsl as _, QueryableByName, SelectableH
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use time::{OffsetDateTime, UtcDateTime};
 use vestibule_domain::pumping::SentCode;
-use vestibule_domain::{DeliveryState, MessageId};
-use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable};
+use vestibule_domain::{Channel, DeliveryState, MessageId};
+use vestibule_port_storage::{
+    Backlog, Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable,
+};
 
 use crate::pumping::SentCodeRow;
 use crate::rows::{MessageRow, moment, stamp};
@@ -38,6 +40,26 @@ const NEXT_DUE: &str = "
     SELECT least(
       (SELECT min(due_at) FROM messages WHERE NOT dead AND phone IS NOT NULL AND $1),
       (SELECT min(due_at) FROM messages WHERE NOT dead AND email IS NOT NULL AND $2)) AS due_at";
+
+/// What there is of a channel's messages: from its own indexes, and no further than is counted.
+macro_rules! backlog {
+    ($recipient:literal) => {
+        concat!(
+            "SELECT
+      (SELECT count(*) FROM (
+        SELECT FROM messages WHERE NOT dead AND ",
+            $recipient,
+            " IS NOT NULL ORDER BY due_at LIMIT $1) AS waiting) AS waiting,
+      (SELECT min(due_at) FROM messages WHERE NOT dead AND ",
+            $recipient,
+            " IS NOT NULL) AS next_due,
+      (SELECT count(*) FROM (
+        SELECT FROM messages WHERE dead AND ",
+            $recipient,
+            " IS NOT NULL ORDER BY queued_at LIMIT $1) AS dead) AS dead"
+        )
+    };
+}
 
 /// Moves a leased message to the record as sent.
 const LEAVE: &str = "
@@ -169,6 +191,16 @@ struct Due {
 }
 
 #[derive(QueryableByName)]
+struct BacklogRow {
+    #[diesel(sql_type = BigInt)]
+    waiting: i64,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    next_due: Option<OffsetDateTime>,
+    #[diesel(sql_type = BigInt)]
+    dead: i64,
+}
+
+#[derive(QueryableByName)]
 struct Answer {
     #[diesel(sql_type = Nullable<Bool>)]
     yes: Option<bool>,
@@ -203,6 +235,21 @@ impl Outbox for Postgres {
         self.read_shortly(async |connection| {
             let Due { due_at } = Prepared(next_due).get_result(&mut &*connection).await?;
             Ok(due_at.map(moment))
+        })
+        .await
+    }
+
+    async fn backlog(&self, channel: Channel) -> Result<Backlog, Unavailable> {
+        let backlog = match channel {
+            Channel::Sms => backlog!("phone"),
+            Channel::Mail => backlog!("email"),
+        };
+        let backlog = sql_query(backlog).bind::<BigInt, _>(i64::from(Backlog::COUNTED));
+        self.read(async |connection| {
+            let row: BacklogRow = Prepared(backlog).get_result(&mut &*connection).await?;
+            let count = |count| u32::try_from(count).unwrap_or(Backlog::COUNTED);
+            let next_due = row.next_due.map(moment);
+            Ok(Backlog { waiting: count(row.waiting), next_due, dead: count(row.dead) })
         })
         .await
     }

@@ -21,7 +21,7 @@ use vestibule_port_storage::Unavailable;
 
 use crate::Failure;
 use crate::address::Address;
-use crate::connection::{Driver, PATIENCE, connect_shared};
+use crate::connection::{Driver, PATIENCE, connect_shared, late, unreachable};
 use crate::gather::this_thread;
 
 /// A connection that owes answers and has given none for so long is used no more. Whose token is read waits no longer than this.
@@ -72,8 +72,7 @@ impl Shared {
             }
             answer
         });
-        let late = |_| Err(Unavailable("the server did not answer in time".to_owned()).into());
-        reading.await.unwrap_or_else(late)
+        reading.await.unwrap_or_else(|_| Err(late().into()))
     }
 
     /// A thread's connection. Who waits for it may go away: it is made all the same.
@@ -106,7 +105,7 @@ fn make(address: Address) -> Making {
     tokio::spawn(async move {
         let connection = connect_shared(&address).await;
         let connection = connection.map(|(session, driver)| Arc::new(Connection::new(session, driver)));
-        made.send_replace(Some(connection.map_err(|error| Unavailable(error.to_string()))));
+        made.send_replace(Some(connection.map_err(|error| unreachable(&error))));
     });
     making
 }

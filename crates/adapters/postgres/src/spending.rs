@@ -12,6 +12,7 @@ use time::{OffsetDateTime, UtcDateTime};
 use uuid::Uuid;
 use vestibule_domain::MessageId;
 use vestibule_domain::spending::{Correction, Money, Purse, Spend, Spent, Unsent, Window};
+use vestibule_metrics::objected;
 use vestibule_port_storage::CommitError;
 
 use crate::connection::unavailable;
@@ -60,9 +61,12 @@ pub(crate) async fn refusal(connection: &AsyncPgConnection, spends: &[Spend]) ->
             .find(|(of, span, since, _)| *of == purse && span == spend.window.as_str() && *since == start);
         row.map_or(Money::ZERO, |(.., amount)| Money::from_micros(amount.unsigned_abs()))
     };
-    let refused = spends.iter().find_map(|spend| spend.decide(spent(spend)).err());
+    let refused = spends.iter().find_map(|spend| Some((spend, spend.decide(spent(spend)).err()?)));
     // Whatever was in the way has gone meanwhile.
-    refused.map_or(CommitError::Conflict, |retry_after| CommitError::LimitReached { retry_after })
+    refused.map_or(CommitError::Conflict, |(spend, retry_after)| {
+        objected("spending", spend.purse.kind());
+        CommitError::LimitReached { retry_after }
+    })
 }
 
 /// Adds to what was spent, as `domain::spending` decides, in one statement, so that no two see the same sum. Returns a row when

@@ -7,6 +7,7 @@ use time::UtcDateTime;
 use vestibule_domain::UserId;
 use vestibule_domain::limits::{Charge, Tally};
 use vestibule_domain::registration::Registration;
+use vestibule_metrics::objected;
 use vestibule_port_storage::{
     Changes, CommitError, EndSessions, Erasure, NumberDigest, Save, Unavailable, Version,
 };
@@ -219,9 +220,10 @@ fn save_registration(connection: &mut SqliteConnection, save: Save<Registration>
 /// Nobody else writes between the read and the write: there is one writer.
 pub(crate) fn take_unit(connection: &mut SqliteConnection, charge: Charge) -> Result<(), Refused> {
     let key = charge.limit.to_string();
-    let next = charge
-        .decide(full_at(connection, &key)?)
-        .map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
+    let next = charge.decide(full_at(connection, &key)?).map_err(|retry_after| {
+        objected(charge.limit.step.as_str(), charge.limit.scope.kind());
+        Refused(CommitError::LimitReached { retry_after })
+    })?;
     set_full_at(connection, key, next)
 }
 

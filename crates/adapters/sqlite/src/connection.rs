@@ -11,6 +11,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
+use vestibule_metrics::DATABASE_FAILURES;
 use vestibule_port_storage::Unavailable;
 
 use crate::{Failure, OpenError};
@@ -35,7 +36,13 @@ pub(crate) fn connect(path: &Path) -> Result<SqliteConnection, OpenError> {
 }
 
 pub(crate) fn unavailable(error: &Error) -> Unavailable {
-    Unavailable(error.to_string())
+    failure("error", error.to_string())
+}
+
+/// The database cannot be used, which is counted by its cause.
+pub(crate) fn failure(cause: &'static str, text: String) -> Unavailable {
+    DATABASE_FAILURES.of([cause.into()]).increment(1);
+    Unavailable(text)
 }
 
 /// Work for the writer: it runs in a savepoint, and returns what to do once its fate is known.
@@ -177,7 +184,7 @@ impl Readers {
         let permit = waited
             .ok()
             .and_then(Result::ok)
-            .ok_or_else(|| Unavailable("no connection was free in time".to_owned()))?;
+            .ok_or_else(|| failure("no_connection_free", "no connection was free in time".to_owned()))?;
         let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
         let reading = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -196,7 +203,7 @@ impl Readers {
 }
 
 fn connect_to_read(path: &Path) -> Result<SqliteConnection, Unavailable> {
-    let mut connection = connect(path).map_err(|error| Unavailable(error.to_string()))?;
+    let mut connection = connect(path).map_err(|error| failure("unreachable", error.to_string()))?;
     connection
         .batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -512")
         .map_err(|error| unavailable(&error))?;

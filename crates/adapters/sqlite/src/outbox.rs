@@ -3,16 +3,51 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::dsl::min;
 use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable};
 use time::UtcDateTime;
 use vestibule_domain::pumping::SentCode;
 use vestibule_domain::{Channel, DeliveryState, MessageId};
-use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable};
+use vestibule_port_storage::{
+    Backlog, Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable,
+};
 
 use crate::rows::{DeliveryRow, MessageRow, bytes, millis, moment};
 use crate::schema::{deliveries, messages};
 use crate::{Failure, Sqlite, pumping, spending};
 
 const CHANNELS: [Channel; 2] = [Channel::Sms, Channel::Mail];
+
+/// What there is of a channel's messages: from its own indexes, which are only used where the query names the same constants, and no further than is
+/// counted.
+macro_rules! backlog {
+    ($recipient:literal) => {
+        concat!(
+            "SELECT
+      (SELECT count(*) FROM (
+        SELECT 1 FROM messages WHERE dead = 0 AND ",
+            $recipient,
+            " IS NOT NULL ORDER BY due_at LIMIT ?1)) AS waiting,
+      (SELECT min(due_at) FROM messages WHERE dead = 0 AND ",
+            $recipient,
+            " IS NOT NULL) AS next_due,
+      (SELECT count(*) FROM (
+        SELECT 1 FROM messages WHERE dead = 1 AND ",
+            $recipient,
+            " IS NOT NULL ORDER BY queued_at LIMIT ?1)) AS dead"
+        )
+    };
+}
+
+#[derive(QueryableByName)]
+struct BacklogRow {
+    #[diesel(sql_type = BigInt)]
+    waiting: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    next_due: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    dead: i64,
+}
 
 #[async_trait]
 impl Outbox for Sqlite {
@@ -48,6 +83,21 @@ impl Outbox for Sqlite {
                 due = due.into_iter().chain(next).min();
             }
             Ok(due.map(moment).transpose()?)
+        })
+        .await
+    }
+
+    async fn backlog(&self, channel: Channel) -> Result<Backlog, Unavailable> {
+        self.read(move |connection| {
+            let backlog = match channel {
+                Channel::Sms => backlog!("phone"),
+                Channel::Mail => backlog!("email"),
+            };
+            let backlog = sql_query(backlog).bind::<BigInt, _>(i64::from(Backlog::COUNTED));
+            let row: BacklogRow = backlog.get_result(connection)?;
+            let count = |count| u32::try_from(count).unwrap_or(Backlog::COUNTED);
+            let next_due = row.next_due.map(moment).transpose()?;
+            Ok(Backlog { waiting: count(row.waiting), next_due, dead: count(row.dead) })
         })
         .await
     }

@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Binary};
 use time::UtcDateTime;
 use vestibule_domain::MessageId;
 use vestibule_domain::spending::{Correction, Money, Purse, Spend, Spent, Unsent, Window};
+use vestibule_metrics::objected;
 use vestibule_port_storage::{CommitError, Settlement};
 
 use crate::Failure;
@@ -41,9 +42,10 @@ pub(crate) fn add_up(connection: &mut SqliteConnection, spend: &Spend) -> Result
     let key = (spend.purse.to_string(), spend.window.as_str(), millis(spend.start));
     let spent: Option<i64> =
         spending::table.find(key.clone()).select(spending::amount).first(connection).optional()?;
-    let sum = spend
-        .decide(spent.map_or(Money::ZERO, money))
-        .map_err(|retry_after| Refused(CommitError::LimitReached { retry_after }))?;
+    let sum = spend.decide(spent.map_or(Money::ZERO, money)).map_err(|retry_after| {
+        objected("spending", spend.purse.kind());
+        Refused(CommitError::LimitReached { retry_after })
+    })?;
     let (purse, span, start) = key;
     diesel::replace_into(spending::table)
         .values((

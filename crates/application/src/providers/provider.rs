@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::UtcDateTime;
+use vestibule_metrics::{GaugeHandle, PROVIDER_BREAKER_OPEN};
 use vestibule_port_sms::{SmsError, SmsReceipt, SmsSender};
 
 use super::breaker::{Breaker, Change};
@@ -18,6 +19,7 @@ const RESTS: &str = "it rests after failures";
 pub(super) struct Provider {
     pub(super) sender: Arc<dyn SmsSender>,
     health: Mutex<Health>,
+    is_open: GaugeHandle,
 }
 
 struct Health {
@@ -27,7 +29,9 @@ struct Health {
 
 impl Provider {
     pub(super) fn new(sender: Arc<dyn SmsSender>) -> Self {
-        Self { sender, health: Mutex::new(Health { breaker: Breaker::new(), paused_until: None }) }
+        let is_open = PROVIDER_BREAKER_OPEN.of([sender.name().into()]);
+        is_open.set(0);
+        Self { sender, health: Mutex::new(Health { breaker: Breaker::new(), paused_until: None }), is_open }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -70,6 +74,12 @@ impl Provider {
                 health.breaker.succeed()
             }
         };
+        // Under the lock, so that the last one to tell is right.
+        match change {
+            Some(Change::Opened(_)) => self.is_open.set(1),
+            Some(Change::Closed) => self.is_open.set(0),
+            Some(Change::Probed) | None => {}
+        }
         drop(health);
         self.tell(change);
     }

@@ -35,7 +35,7 @@ use vestibule_domain::{
 pub use vestibule_domain::NumberDigest;
 
 pub use answers::{Answers, BeginError, Beginning, Execution, PayloadDigest, RequestDigest};
-pub use outbox::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement};
+pub use outbox::{Backlog, Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement};
 
 /// How often a stored aggregate was written. Only the version that was loaded can be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,10 +107,15 @@ impl Budgets {
     /// # Errors
     /// The wait for a unit of the first that would not.
     pub fn admit(&self, charges: &[Charge]) -> Result<(), Duration> {
-        charges.iter().try_for_each(|charge| {
-            let Some(level) = self.0.get(&charge.limit) else { return Ok(()) };
-            let (quota, full_at) = level.fullest(charge.quota);
-            Charge { quota, ..*charge }.decide(full_at).map(|_| ())
+        self.objection(charges).map_or(Ok(()), |(_, wait)| Err(wait))
+    }
+
+    /// The first limit whose charge would not be taken now, and the wait for a unit of it.
+    #[must_use]
+    pub fn objection(&self, charges: &[Charge]) -> Option<(Limit, Duration)> {
+        charges.iter().find_map(|charge| {
+            let (quota, full_at) = self.0.get(&charge.limit)?.fullest(charge.quota);
+            Some((charge.limit, Charge { quota, ..*charge }.decide(full_at).err()?))
         })
     }
 

@@ -134,6 +134,22 @@ pub struct DeadLetter {
     pub reason: String,
 }
 
+/// What there is of the messages of a channel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many wait, leased ones included.
+    pub waiting: u32,
+    /// When the next one is due, leased ones included.
+    pub next_due: Option<UtcDateTime>,
+    /// How many were given up.
+    pub dead: u32,
+}
+
+impl Backlog {
+    /// How many messages are counted at most: of more it is enough to know that there are so many.
+    pub const COUNTED: u32 = 100_000;
+}
+
 /// The queue of messages that commits have left.
 #[async_trait]
 pub trait Outbox: Send + Sync {
@@ -170,6 +186,11 @@ pub trait Outbox: Send + Sync {
 
     /// When the next message is due of the channels that there is room for, leased ones included; `None` while there are none.
     async fn next_due(&self, room: Room) -> Result<Option<UtcDateTime>, Unavailable>;
+
+    /// What there is of the channel's messages, for the operator.
+    ///
+    /// MUST NOT take longer because there are many of another channel, and MUST count no further than [`Backlog::COUNTED`].
+    async fn backlog(&self, channel: Channel) -> Result<Backlog, Unavailable>;
 
     /// Up to `limit` messages that were given up, the newest first.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable>;

@@ -219,6 +219,14 @@ impl Service {
         tokio::time::timeout(PATIENCE, logged).await.expect("it was not logged");
     }
 
+    /// Where the operator's listener is.
+    pub(crate) async fn admin_url(&self) -> String {
+        self.until_logged("serving address=").await;
+        let log = self.log.lock().unwrap();
+        let address = log.split("admin=").nth(1).unwrap().split_whitespace().next().unwrap();
+        format!("http://{address}")
+    }
+
     fn end(&mut self) -> String {
         self.process.wait().unwrap();
         self.reading.take().unwrap().join().unwrap();

@@ -5,7 +5,9 @@ use time::UtcDateTime;
 use vestibule_domain::pumping::SentCode;
 use vestibule_domain::spending::{Correction, Money, Spend, Unsent};
 use vestibule_domain::{AttemptId, Channel, DeliveryState, Message, MessageId};
-use vestibule_port_storage::{Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable};
+use vestibule_port_storage::{
+    Backlog, Claimed, DeadLetter, Outbox, Report, Reported, Room, Settlement, Unavailable,
+};
 
 use super::{InMemoryStorage, State};
 
@@ -150,6 +152,20 @@ impl Outbox for InMemoryStorage {
         let waiting = state.messages.iter().filter(|queued| queued.dead.is_none());
         let wanted = waiting.filter(|queued| room.of(queued.channel()) > 0);
         Ok(wanted.map(|queued| queued.due_at).min())
+    }
+
+    async fn backlog(&self, channel: Channel) -> Result<Backlog, Unavailable> {
+        let state = self.up()?;
+        let (dead, waiting): (Vec<_>, Vec<_>) = state
+            .messages
+            .iter()
+            .filter(|queued| queued.channel() == channel)
+            .partition(|queued| queued.dead.is_some());
+        let count = |queued: &[&Queued]| {
+            u32::try_from(queued.len()).map_or(Backlog::COUNTED, |n| n.min(Backlog::COUNTED))
+        };
+        let next_due = waiting.iter().map(|queued| queued.due_at).min();
+        Ok(Backlog { waiting: count(&waiting), next_due, dead: count(&dead) })
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable> {

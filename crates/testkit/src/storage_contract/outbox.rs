@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_domain::{
-    Account, AttemptId, Content, DeliveryState, EmailAddress, EmailVerificationId, Message, MessageId,
-    Recipient,
+    Account, AttemptId, Channel, Content, DeliveryState, EmailAddress, EmailVerificationId, Message,
+    MessageId, Recipient,
 };
-use vestibule_port_storage::{Changes, Outbox, Report, Reported, Room, Settlement, Storage};
+use vestibule_port_storage::{Backlog, Changes, Outbox, Report, Reported, Room, Settlement, Storage};
 
 use super::{
     NOW, account, after, confirmed, delivery, id, leased, link_mail, message, phone, report, sent, with_email,
@@ -119,6 +119,28 @@ pub async fn a_settled_message_is_gone_retried_or_dead<S: Storage + Outbox>(stor
     assert_eq!(dead.len(), 1);
     assert_eq!((dead[0].message.id, dead[0].reason.as_str()), (MessageId::new(id(3)), "no such number"));
     assert!(storage.dead_letters(0).await.unwrap().is_empty());
+}
+
+pub async fn the_backlog_of_a_channel_is_its_own<S: Storage + Outbox>(storage: Arc<S>) {
+    let backlog = async || {
+        let of = async |channel| storage.backlog(channel).await.unwrap();
+        (of(Channel::Sms).await, of(Channel::Mail).await)
+    };
+    assert_eq!(backlog().await, (Backlog::default(), Backlog::default()));
+    let mails = (5..7).map(|number| link_mail(number, "anna@example.com"));
+    let messages = (1..5).map(|number| message(number, after(number.into()))).chain(mails).collect();
+    storage.commit(Changes { messages, ..Changes::default() }).await.unwrap();
+    let mail = Backlog { waiting: 2, next_due: Some(NOW), dead: 0 };
+    assert_eq!(backlog().await, (Backlog { waiting: 4, next_due: Some(after(1)), dead: 0 }, mail));
+    let room = Room { sms: 3, mail: 0 };
+    assert_eq!(storage.claim(room, Duration::from_secs(30), after(9)).await.unwrap().len(), 3);
+    assert_eq!(backlog().await, (Backlog { waiting: 4, next_due: Some(after(4)), dead: 0 }, mail));
+    let settle =
+        async |number, settlement| storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
+    settle(1, sent("a", None)).await;
+    settle(2, Settlement::Retry { at: after(2), reason: String::new() }).await;
+    settle(3, Settlement::Dead { reason: String::new() }).await;
+    assert_eq!(backlog().await, (Backlog { waiting: 2, next_due: Some(after(2)), dead: 1 }, mail));
 }
 
 pub async fn a_sent_message_is_followed_by_its_id_and_reference<S: Storage + Outbox>(storage: Arc<S>) {

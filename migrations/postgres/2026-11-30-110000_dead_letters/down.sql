@@ -1,0 +1,2 @@
+DROP INDEX messages_dead_mail;
+DROP INDEX messages_dead_sms;
