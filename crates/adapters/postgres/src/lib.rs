@@ -155,10 +155,12 @@ pub enum Migrate {
     Yes,
     /// Refuse to open.
     No,
+    /// Leave them as they are, and open all the same: for who is content to look at everything else.
+    Leave,
 }
 
 impl Postgres {
-    /// Connects, checks the server, and brings the tables up to date. Up to `pool_size` commits and a quarter as many long reads run
+    /// Connects, checks the server, and does with the tables as it is told. Up to `pool_size` commits and a quarter as many long reads run
     /// at once, each on a connection of its own; short reads share as many again; one more connection listens.
     ///
     /// # Errors

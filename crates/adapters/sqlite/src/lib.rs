@@ -10,6 +10,7 @@ mod answers;
 mod archive;
 mod commit;
 mod connection;
+mod migrate;
 mod outbox;
 mod pumping;
 mod rows;
@@ -24,7 +25,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
 use time::UtcDateTime;
 use tokio::sync::Notify;
@@ -46,6 +46,7 @@ use vestibule_port_storage::{
 pub use archive::SqliteArchive;
 
 use connection::{Readers, Writer, connect, unavailable};
+use migrate::{Tables, run_pending, tables};
 use pumping::HeldCodesRow;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
@@ -55,8 +56,6 @@ use schema::{
     accepted_signatures, accounts, attempts, deliveries, facts, held_codes, limits, messages,
     password_resets, passwords, refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
 
 /// How long a read may wait for a connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(4);
@@ -74,8 +73,8 @@ pub enum OpenError {
     /// The path is not UTF-8.
     #[error("the path of the database is not UTF-8")]
     Path,
-    /// The directory that it lies in cannot be made.
-    #[error("cannot make the database: {0}")]
+    /// The file or the directory that it lies in cannot be made or reached.
+    #[error("cannot make or reach the database: {0}")]
     Directory(#[from] std::io::Error),
     /// It cannot be opened.
     #[error("cannot open the database: {0}")]
@@ -87,48 +86,59 @@ pub enum OpenError {
     #[error("cannot migrate the database: {0}")]
     Migration(String),
     /// Its tables are older than this version needs.
-    #[error("the database is not up to date; run `vestibule migrate`")]
+    #[error("the tables are not up to date: run `vestibule migrate`")]
     Outdated,
     /// Its tables were migrated by a newer version.
-    #[error("the tables are of a newer version: use that version")]
+    #[error(
+        "the tables are of a newer version: start that version, or restore the backup from before the upgrade"
+    )]
     Newer,
-    /// There is none.
+    /// There is none to read.
     #[error("there is no such file")]
     Missing,
+    /// There is none yet.
+    #[error("there is no database yet: run `vestibule migrate`")]
+    NotMade,
     /// No thread can be started.
     #[error("cannot start the writer's thread")]
     Thread,
 }
 
-/// What to do with tables that are older than this version needs.
+/// What to do with tables that are older than this version needs, or not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Migrate {
-    /// Bring them up to date.
+    /// Bring them up to date, and make the file and its directory if there is none.
     Yes,
     /// Refuse to open.
     No,
+    /// Leave them as they are, and open all the same: for who is content to look at everything else.
+    Leave,
 }
 
 impl Sqlite {
-    /// Opens the database file, making it and its directory if there is none. Up to `readers` reads run at once.
+    /// Opens the database file. Up to `readers` reads run at once.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn open(path: &Path, readers: usize, migrate: Migrate) -> Result<Self, OpenError> {
-        make_directory(path)?;
-        make_file(path)?;
-        let mut connection = connect(path)?;
-        let failed =
-            |error: Box<dyn std::error::Error + Send + Sync>| OpenError::Migration(error.to_string());
-        match migrate {
-            Migrate::Yes => {
-                connection.run_pending_migrations(MIGRATIONS).map_err(failed)?;
-            }
-            Migrate::No if connection.has_pending_migration(MIGRATIONS).map_err(failed)? => {
-                return Err(OpenError::Outdated);
-            }
-            Migrate::No => {}
+        if migrate == Migrate::Yes {
+            make_directory(path)?;
+            make_file(path)?;
         }
+        let connection = match path.try_exists()?.then(|| connect(path)).transpose()? {
+            Some(mut connection) => {
+                if migrate == Migrate::Yes {
+                    run_pending(&mut connection)?;
+                }
+                match tables(&mut connection)? {
+                    Tables::Older if migrate != Migrate::Leave => return Err(OpenError::Outdated),
+                    Tables::Newer => return Err(OpenError::Newer),
+                    Tables::Current | Tables::Older => Some(connection),
+                }
+            }
+            None if migrate == Migrate::Leave => None,
+            None => return Err(OpenError::NotMade),
+        };
         Ok(Self {
             writer: Writer::start(path.to_owned(), connection)?,
             readers: Arc::new(Readers::new(path.to_owned(), readers)),
@@ -422,11 +432,14 @@ impl Storage for Sqlite {
     async fn ready(&self) -> Result<(), Unavailable> {
         self.read(|connection| Ok(connection.batch_execute("SELECT 1 FROM messages LIMIT 1")?)).await?;
         // The writer too, and the tables' version as it sees it. Nothing is written, so nothing is flushed.
-        let outdated = self.write(|connection| {
-            let pending = connection.has_pending_migration(MIGRATIONS);
-            pending.map_err(|error| Failure::Unavailable(Unavailable(error.to_string())))
+        let tables = self.write(|connection| {
+            tables(connection).map_err(|error| Failure::Unavailable(Unavailable(error.to_string())))
         });
-        if outdated.await? { Err(Unavailable(OpenError::Outdated.to_string())) } else { Ok(()) }
+        match tables.await? {
+            // During an upgrade the old version serves on while a newer one has migrated.
+            Tables::Current | Tables::Newer => Ok(()),
+            Tables::Older => Err(Unavailable(OpenError::Outdated.to_string())),
+        }
     }
 }
 
