@@ -33,11 +33,11 @@ use vestibule_sqlite::Sqlite;
 
 use crate::config::{Config, DatabaseKind, EmailTransport, Environment, Rate};
 use crate::countries::{self, CountryRules, FollowCountries};
-use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::sms::{Sms, Surroundings};
 use crate::test_numbers::test_numbers;
 use crate::token_keys::FollowKeys;
+use crate::{keys, token_keys};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -246,12 +246,10 @@ fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivati
 
 fn tokens(config: &Config) -> anyhow::Result<(PasetoTokens, KeyFileWatch)> {
     let path = config.token_key_file();
-    let generated = match config.environment {
-        Environment::Development => KeyRing::generate_file(&path).map(drop),
-        Environment::Production => Ok(()),
-    };
-    let opened = generated.and_then(|()| KeyFileWatch::open(&path));
-    let (keys, watch) = opened.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
+    if config.environment == Environment::Development {
+        KeyRing::make_file(&path).map_err(|error| token_keys::explain(config, error))?;
+    }
+    let (keys, watch) = KeyFileWatch::open(&path).map_err(|error| token_keys::explain(config, error))?;
     Ok((PasetoTokens::new(keys, config.issuer(), config.audience()), watch))
 }
 

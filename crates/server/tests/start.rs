@@ -307,6 +307,61 @@ fn logged_at_the_start(directory: &Path, variables: &[(&str, &str)]) -> Vec<Stri
     logged
 }
 
+/// The fenced blocks of a section of the operator's page, in their order.
+fn blocks(section: &str) -> Vec<&'static str> {
+    let page = include_str!("../../../docs/operations.md");
+    let (_, section) = page.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let fenced = section.split("```").skip(1).step_by(2);
+    fenced.map(|block| block.split_once('\n').unwrap().1).collect()
+}
+
+#[test]
+fn the_first_start_in_production_is_as_the_operators_page_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let [file, commands] = blocks("First start in production")[..] else { panic!("a file, then commands") };
+    assert_eq!(file.lines().count(), 10);
+    std::fs::write(directory.path().join("vestibule.toml"), file).unwrap();
+    let (set, commands): (Vec<_>, Vec<_>) =
+        commands.lines().partition(|line| line.starts_with("export VESTIBULE__"));
+    let set = set.iter().map(|line| line.trim_start_matches("export VESTIBULE__").split_once('=').unwrap());
+    let mut variables: Vec<_> = set.collect();
+    let data = directory.path().join("data");
+    variables.push(("DATA_DIR", data.to_str().unwrap()));
+    assert_eq!(commands, ["vestibule keys init", "vestibule migrate", "vestibule check", "vestibule"]);
+
+    let run = |command: &str| {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        process.args(command.split(' ').skip(1)).current_dir(directory.path());
+        process.envs(variables.iter().map(|(name, value)| (format!("VESTIBULE__{name}"), value)));
+        let output = process.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let assert_missing = |key: &str| {
+        let (status, said) = run("vestibule check");
+        assert_eq!(status, Some(2), "{said}");
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with(&format!("vestibule: {key}: ")), "{said}");
+        assert!(last.contains("run `vestibule keys init`"), "{said}");
+        assert_eq!(last.matches(data.to_str().unwrap()).count(), 1, "{said}");
+    };
+    assert_missing("secrets.master_key_file");
+    assert_eq!(run("vestibule keys init").0, Some(0));
+    std::fs::remove_file(data.join("token.keys")).unwrap();
+    assert_missing("secrets.token_key_file");
+
+    for command in &commands[..3] {
+        let (status, said) = run(command);
+        assert_eq!(status, Some(0), "{command}: {said}");
+    }
+    let (_, checked) = run("vestibule check");
+    assert!(
+        checked.contains("database: ok\n") && checked.contains("worst daily bill: 100.00 USD\n"),
+        "{checked}"
+    );
+    logged_at_the_start(directory.path(), &variables);
+}
+
 #[test]
 fn in_production_bills_without_an_end_are_warned_of() {
     let directory = tempfile::tempdir().unwrap();
