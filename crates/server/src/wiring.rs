@@ -12,8 +12,8 @@ use secrecy::ExposeSecret as _;
 use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
-    Application, Callbacks, Derivation, Dispatcher, HeldBack, Partner, RecordDelivery, Senders, Settings,
-    ToldOfSpending, UnsentCodes, Wording,
+    Application, Callbacks, Derivation, Dispatcher, HeldBack, Partner, RecogniseKeysError, RecordDelivery,
+    Senders, Settings, ToldOfSpending, UnsentCodes, Wording,
 };
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
@@ -117,6 +117,14 @@ async fn use_cases_for(config: &Config, purpose: Purpose) -> anyhow::Result<UseC
         held_back: HeldBack::default(),
         told_of_spending: ToldOfSpending::default(),
     };
+    // Tables that are behind don't tell yet what they were used under.
+    if behind.is_none() {
+        let recognised = match purpose {
+            Purpose::Serve => application.bind_keys().await,
+            Purpose::Use | Purpose::Look => application.recognise_keys().await,
+        };
+        recognised.map_err(|error| foreign(config, error))?;
+    }
     Ok(UseCases { application, outbox, follow_keys, follow_countries, behind })
 }
 
@@ -242,6 +250,17 @@ fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivati
     }
     let keys = keys::load(&path).context("secrets.master_key_file")?;
     Ok(Derivation::new(&keys, config.registration.code_length))
+}
+
+fn foreign(config: &Config, error: RecogniseKeysError) -> anyhow::Error {
+    match error {
+        RecogniseKeysError::Foreign => anyhow::anyhow!(
+            "secrets.master_key_file: {} is not the key of this database: {error}. Put back the file that the database was used with, or \
+             name another database in `database.url`",
+            config.master_key_file().display()
+        ),
+        RecogniseKeysError::Unavailable(unavailable) => anyhow::Error::new(unavailable).context("database"),
+    }
 }
 
 fn tokens(config: &Config) -> anyhow::Result<(PasetoTokens, KeyFileWatch)> {

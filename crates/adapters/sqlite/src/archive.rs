@@ -11,7 +11,7 @@ use diesel::sql_types::BigInt;
 use vestibule_domain::UserId;
 use vestibule_domain::limits::Limit;
 use vestibule_port_storage::archive::{Archive, ArchiveSource, Budget, Key, Record, Table};
-use vestibule_port_storage::{NumberDigest, Unavailable};
+use vestibule_port_storage::{KeyMark, NumberDigest, Unavailable};
 
 use crate::migrate::{Tables, tables};
 use crate::rows::{
@@ -19,8 +19,8 @@ use crate::rows::{
     RegistrationRow, ResetRow, SessionRow, Unreadable, bytes, digest, millis, moment,
 };
 use crate::schema::{
-    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, used_numbers,
+    accounts, attempts, deliveries, facts, key_mark, limits, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 use crate::{Failure, OpenError};
 
@@ -110,7 +110,8 @@ impl Archive for SqliteArchive {
     async fn count(&self, table: Table) -> Result<u64, Unavailable> {
         let count = on(&self.snapshot, move |connection| {
             Ok(match table {
-                Table::Registrations => registrations::table.count().get_result::<i64>(connection),
+                Table::KeyMark => key_mark::table.count().get_result::<i64>(connection),
+                Table::Registrations => registrations::table.count().get_result(connection),
                 Table::Accounts => accounts::table.count().get_result(connection),
                 Table::Passwords => passwords::table.count().get_result(connection),
                 Table::UsedNumbers => used_numbers::table.count().get_result(connection),
@@ -149,6 +150,13 @@ fn page(
     limit: i64,
 ) -> Result<Vec<Record>, Failure> {
     match table {
+        Table::KeyMark => {
+            let kept: Vec<Vec<u8>> = match after {
+                None => key_mark::table.select(key_mark::mark).limit(limit).load(connection)?,
+                Some(_) => Vec::new(),
+            };
+            kept.into_iter().map(|mark| Ok(Record::KeyMark(KeyMark(digest(mark)?)))).collect()
+        }
         Table::Registrations => registrations_page(connection, after, limit),
         Table::Accounts => {
             let rows = rows!(

@@ -39,8 +39,8 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, Page, RefreshState,
-    SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, KeyEvidence, KeyMark, Level, Loaded, NumberDigest,
+    Page, RefreshState, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
@@ -50,10 +50,10 @@ use migrate::{Tables, run_pending, tables};
 use pumping::HeldCodesRow;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable, bytes, millis, moment,
+    ResetRow, SessionRow, Unreadable, bytes, digest, millis, moment, phone,
 };
 use schema::{
-    accepted_signatures, accounts, attempts, deliveries, facts, held_codes, limits, messages,
+    accepted_signatures, accounts, attempts, deliveries, facts, held_codes, key_mark, limits, messages,
     password_resets, passwords, refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 
@@ -423,6 +423,29 @@ impl Storage for Sqlite {
         );
         let insert = diesel::insert_into(accepted_signatures::table).values(row).on_conflict_do_nothing();
         Ok(self.write(move |connection| Ok(insert.execute(connection)? == 1)).await?)
+    }
+
+    async fn key_evidence(&self) -> Result<KeyEvidence, Unavailable> {
+        self.read(|connection| {
+            let mark: Option<Vec<u8>> =
+                key_mark::table.select(key_mark::mark).first(connection).optional()?;
+            let mark = mark.map(digest).transpose()?.map(KeyMark);
+            let number: Option<String> =
+                accounts::table.select(accounts::phone).first(connection).optional()?;
+            Ok(KeyEvidence { mark, phone: number.as_deref().map(phone).transpose()? })
+        })
+        .await
+    }
+
+    async fn keep_key_mark(&self, mark: &KeyMark) -> Result<KeyMark, Unavailable> {
+        let row = (key_mark::one.eq(1), key_mark::mark.eq(mark.0.to_vec()));
+        let insert = diesel::insert_into(key_mark::table).values(row).on_conflict_do_nothing();
+        let kept = self.write(move |connection| {
+            insert.execute(connection)?;
+            let kept: Vec<u8> = key_mark::table.select(key_mark::mark).first(connection)?;
+            Ok(KeyMark(digest(kept)?))
+        });
+        Ok(kept.await?)
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

@@ -12,11 +12,13 @@ use vestibule_domain::{
     SessionId, UserId,
 };
 
-use crate::{Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
+use crate::{KeyMark, Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
 
 /// The kinds of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
+    /// The mark of the key that used numbers are hashed with, if it is kept already.
+    KeyMark,
     /// What is known of phones, with their attempts.
     Registrations,
     /// Accounts.
@@ -45,7 +47,8 @@ pub enum Table {
 
 impl Table {
     /// All of them. A record refers only to records of tables before its own.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::KeyMark,
         Self::Registrations,
         Self::Accounts,
         Self::Passwords,
@@ -64,6 +67,7 @@ impl Table {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::KeyMark => "key_mark",
             Self::Registrations => "registrations",
             Self::Accounts => "accounts",
             Self::Passwords => "passwords",
@@ -83,6 +87,8 @@ impl Table {
 /// One record, with everything that is kept of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
+    /// Of [`Table::KeyMark`].
+    KeyMark(KeyMark),
     /// Of [`Table::Registrations`].
     Registration(Box<Loaded<Registration>>),
     /// Of [`Table::Accounts`].
@@ -165,6 +171,8 @@ pub struct Delivery {
 /// What a record is found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
+    /// Of the one mark.
+    KeyMark,
     /// Of a registration.
     Registration(PhoneNumber),
     /// Of an account.
@@ -196,6 +204,7 @@ impl Record {
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
+            Self::KeyMark(_) => Key::KeyMark,
             Self::Registration(registration) => Key::Registration(registration.value.phone().clone()),
             Self::Account(account) => Key::Account(account.value.user()),
             Self::Password(password) => Key::Password(password.user, password.set_at),
