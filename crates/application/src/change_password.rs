@@ -6,7 +6,6 @@ use vestibule_port_security::HashError;
 use vestibule_port_storage::{Changes, CommitError, EndSessions, Save, Unavailable};
 use zeroize::Zeroizing;
 
-use crate::check_password::Subject;
 use crate::facts::Scene;
 use crate::notices::Notices;
 use crate::prove_password::{Presented, ProofError, is_newest};
@@ -69,10 +68,7 @@ impl Application {
         // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
         let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
         let mut credentials = self.storage.credentials(phone, &[]).await?;
-        let password = self.check_password(new, Subject::of(customer.account())).await??;
-        if self.is_recent(&password, &credentials.passwords).await? {
-            return Err(Violations::recently_used().into());
-        }
+        let password = self.accept_password(new, customer.account(), &credentials.passwords).await??;
         let hash = self.hasher.hash(password).await?;
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();

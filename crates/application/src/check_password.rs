@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::UtcDateTime;
 use vestibule_domain::{
-    Account, EmailAddress, Password, PasswordHash, PasswordSubject, PhoneNumber, Profile, UserId, Violations,
+    Account, EmailAddress, Password, PasswordHash, PasswordSubject, PhoneNumber, Profile, UserId, Violation,
+    Violations,
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{NewPassword, Unavailable};
@@ -24,7 +26,7 @@ impl Subject {
     }
 
     /// The owner of an account.
-    pub(crate) fn of(account: &Account) -> Self {
+    fn of(account: &Account) -> Self {
         Self {
             phone: account.phone().clone(),
             email: account.email().address().cloned(),
@@ -34,21 +36,43 @@ impl Subject {
 }
 
 impl Application {
-    /// Checks a new password away from the threads that serve requests: the strength estimate takes milliseconds. The inner result
-    /// is the policy's.
+    /// Checks a new password away from the threads that serve requests: the strength estimate takes milliseconds. It keeps its turn until it
+    /// is over, though the caller may have gone. The inner result is the policy's.
     pub(crate) async fn check_password(
         &self,
         text: Zeroizing<String>,
         subject: Subject,
     ) -> Result<Result<Password, Violations>, Unavailable> {
         let ended = |error: &dyn std::fmt::Display| Unavailable(format!("the password check ended: {error}"));
-        let _turn = self.password_checks.acquire().await.map_err(|error| ended(&error))?;
+        let turn = Arc::clone(&self.password_checks).acquire_owned().await.map_err(|error| ended(&error))?;
         let policy = self.settings.passwords.clone();
         let checked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let Subject { phone, email, profile } = &subject;
             policy.check(&text, &PasswordSubject { phone, email: email.as_ref(), profile: profile.as_ref() })
         });
         checked.await.map_err(|error| ended(&error))
+    }
+
+    /// A new password of the account, whose last ones these are. The inner result tells all that it breaks at once, also that it is one of those.
+    pub(crate) async fn accept_password(
+        &self,
+        text: Zeroizing<String>,
+        account: &Account,
+        last: &[NewPassword],
+    ) -> Result<Result<Password, Violations>, HashError> {
+        let prepared = Password::prepare(&text).ok();
+        let checked = self.check_password(text, Subject::of(account)).await;
+        let checked = checked.map_err(|Unavailable(reason)| HashError::Unavailable(reason))?;
+        let is_recent = match &prepared {
+            Some(password) => self.is_recent(password, last).await?,
+            None => false,
+        };
+        Ok(match checked {
+            Ok(_) if is_recent => Err(Violations::recently_used()),
+            Err(violations) if is_recent => Err(violations.with(Violation::RecentlyUsed)),
+            checked => checked,
+        })
     }
 
     /// Whether the password is one of the last that may not come again.

@@ -124,7 +124,7 @@ pub struct Application {
     /// Derives codes and links.
     pub derivation: Arc<Derivation>,
     /// How many passwords are checked at once, which takes milliseconds each; others wait, so that reads find a thread free.
-    pub password_checks: Semaphore,
+    pub password_checks: Arc<Semaphore>,
     /// Limits and lives.
     pub settings: Settings,
     /// What the guard against pumping has held back and not yet recorded.

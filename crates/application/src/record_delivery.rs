@@ -26,20 +26,20 @@ impl DeliveryReports for RecordDelivery {
         let (message, reason) = (&report.message, report.reason.as_deref());
         match self.outbox.record_delivery(&report).await {
             Ok(true) if report.state == DeliveryState::Failed => {
-                tracing::warn!(provider, ?message, reason, "a message will not arrive, its provider says");
+                tracing::warn!(provider, of = ?message, reason, "a message will not arrive, its provider says");
                 self.wake.notify_one();
                 true
             }
             Ok(true) => {
-                tracing::info!(provider, ?message, state, "reported");
+                tracing::info!(provider, of = ?message, state, "reported");
                 true
             }
             Ok(false) => {
-                tracing::debug!(provider, ?message, state, "a report that cannot be placed yet");
+                tracing::debug!(provider, of = ?message, state, "a report that cannot be placed yet");
                 false
             }
             Err(error) => {
-                tracing::warn!(provider, ?message, state, %error, "a report could not be recorded");
+                tracing::warn!(provider, of = ?message, state, %error, "a report could not be recorded");
                 false
             }
         }

@@ -5,7 +5,7 @@ use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use time::UtcDateTime;
 use vestibule_domain::limits::{Charge, Scope, Step};
 use vestibule_domain::pumping::{HeldCodes, PumpingGuard, Replay, Replayed, Report, TracedCode, judge};
-use vestibule_port_storage::{Level, Page, Storage, Unavailable};
+use vestibule_port_storage::{Page, Storage, Unavailable};
 
 use crate::Application;
 
@@ -81,13 +81,14 @@ impl Application {
         let reserves = self.storage.budgets_in_use(Step::ReserveCode, now, MAX_IN_USE).await?.0;
         // What one block may take of them is soon used up, and says nothing.
         in_use.extend(reserves.into_iter().filter(|(limit, _)| !matches!(limit.scope, Scope::Block(_))));
-        let low = in_use.into_iter().filter_map(|(limit, Level { full_at, parts })| {
+        let low = in_use.into_iter().filter_map(|(limit, level)| {
             let charge = self.settings.pumping.charge(limit, now);
-            let of_part = Charge { quota: charge.quota.part(parts), ..charge };
+            let (quota, full_at) = level.fullest(charge.quota);
+            let of_part = Charge { quota, ..charge };
             // The least of chances finds whatever is slowed.
-            judge(&of_part, Some(full_at), || 0).err()?;
-            let is_empty = of_part.decide(Some(full_at)).is_err();
-            Some(LowBudget { charge, used_percent: of_part.used_percent(Some(full_at)), is_empty })
+            judge(&of_part, full_at, || 0).err()?;
+            let is_empty = of_part.decide(full_at).is_err();
+            Some(LowBudget { charge, used_percent: of_part.used_percent(full_at), is_empty })
         });
         let mut low: Vec<_> = low.collect();
         low.sort_by_key(|low| (Reverse(low.used_percent), low.charge.limit.to_string()));

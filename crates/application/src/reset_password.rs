@@ -16,7 +16,6 @@ use vestibule_port_storage::{
 };
 use zeroize::Zeroizing;
 
-use crate::check_password::Subject;
 use crate::facts::Scene;
 use crate::notices::Notices;
 use crate::request_reset::owner;
@@ -126,7 +125,9 @@ impl Application {
         // On record before the password is looked at: what the policy says of it must not tell that the code was right.
         self.compare(&phone, &check).await?;
         let credentials = self.storage.credentials(&phone, &[]).await?;
-        let password = self.new_password(password, &credentials).await?;
+        let account =
+            credentials.account.as_ref().ok_or(CheckResetCodeError::from(ConfirmRefusal::NotFound))?;
+        let password = self.accept_password(password, &account.value, &credentials.passwords).await??;
         let hash = self.hasher.hash(password.clone()).await?;
         self.replace_password(&phone, &check, (&password, &hash), credentials, &voice).await
     }
@@ -185,21 +186,6 @@ impl Application {
             &self.settings.registration,
             now,
         ))
-    }
-
-    async fn new_password(
-        &self,
-        text: Zeroizing<String>,
-        credentials: &Credentials,
-    ) -> Result<Password, ResetPasswordError> {
-        let Some(account) = &credentials.account else {
-            return Err(CheckResetCodeError::from(ConfirmRefusal::NotFound).into());
-        };
-        let password = self.check_password(text, Subject::of(&account.value)).await??;
-        if self.is_recent(&password, &credentials.passwords).await? {
-            return Err(Violations::recently_used().into());
-        }
-        Ok(password)
     }
 
     async fn replace_password(

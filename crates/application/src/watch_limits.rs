@@ -27,8 +27,8 @@ impl Application {
         let mut news = Vec::new();
         for (limit, quota) in limits.into_iter().zip(quotas) {
             let percent = budgets.0.get(&limit).map_or(100, |level| {
-                let part = quota.part(level.parts);
-                let left = u64::from(part.left(Some(level.full_at), now));
+                let (part, full_at) = level.fullest(quota);
+                let left = u64::from(part.left(full_at, now));
                 left * 100 / u64::from(part.burst.max(1))
             });
             if told.is_news(limit.step, percent) {

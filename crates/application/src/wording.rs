@@ -29,6 +29,7 @@ struct Texts {
     sms: SmsTexts,
     email: EmailTexts,
     errors: BTreeMap<String, String>,
+    fields: BTreeMap<String, String>,
     page: BTreeMap<String, String>,
 }
 
@@ -230,6 +231,12 @@ impl Wording {
     #[must_use]
     pub fn error<'a>(&'a self, locale: &Locale, name: &'a str) -> &'a str {
         self.text(locale, |texts| texts.errors.get(name)).map_or(name, String::as_str)
+    }
+
+    /// What it says of a value that is missing or not valid, if it says more of this one than of any.
+    #[must_use]
+    pub fn field(&self, locale: &Locale, name: &str) -> Option<&str> {
+        self.text(locale, |texts| texts.fields.get(name)).map(String::as_str)
     }
 
     /// A text of the pages that people see in a browser.

@@ -104,7 +104,7 @@ impl AddressBlock {
     }
 }
 
-/// Whose budget it is.
+/// Whose budget it is, the narrowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// A device's that says which it is.
@@ -123,6 +123,23 @@ pub enum Scope {
     Country(Country),
     /// Everyone's together.
     Everyone,
+}
+
+impl Scope {
+    /// The more clients share the budget, the wider it is.
+    #[must_use]
+    pub const fn width(&self) -> u8 {
+        match self {
+            Self::Device(_) => 0,
+            Self::Address(_) => 1,
+            Self::Block(_) => 2,
+            Self::Merchant(_) => 3,
+            Self::Account(_) => 4,
+            Self::Range(_) => 5,
+            Self::Country(_) => 6,
+            Self::Everyone => 7,
+        }
+    }
 }
 
 /// What is counted, and against whom.

@@ -6,7 +6,9 @@ use std::fmt;
 
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use unicode_general_category::{GeneralCategory, get_general_category};
+use unicode_normalization::UnicodeNormalization as _;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use policy::{PasswordPolicy, PasswordSubject, Violation, Violations};
 pub use strength::{BreachedPasswords, StrengthEstimator, Zxcvbn};
@@ -33,8 +35,9 @@ impl Password {
         if text.len() > MAX_BYTES {
             return Err(PreparationError);
         }
-        let prepared = OpaqueString::enforce(text).map_err(|_| PreparationError)?;
-        Ok(Self(prepared.into_owned()))
+        OpaqueString::enforce(text)
+            .map_or_else(|_| newer(text), |prepared| Ok(prepared.into_owned()))
+            .map(Self)
     }
 
     /// The prepared text, for hashing.
@@ -42,6 +45,25 @@ impl Password {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// Prepares by the same rules what the profile's tables do not know: they are of Unicode 6.3, and characters have come since, most of the emoji among them.
+fn newer(text: &str) -> Result<String, PreparationError> {
+    let prepared = |c| match get_general_category(c) {
+        GeneralCategory::SpaceSeparator => Ok(' '),
+        // The joiners hold emoji together.
+        GeneralCategory::Format if matches!(c, '\u{200c}' | '\u{200d}') => Ok(c),
+        GeneralCategory::Control
+        | GeneralCategory::Format
+        | GeneralCategory::LineSeparator
+        | GeneralCategory::ParagraphSeparator
+        | GeneralCategory::PrivateUse
+        | GeneralCategory::Surrogate
+        | GeneralCategory::Unassigned => Err(PreparationError),
+        _ => Ok(c),
+    };
+    let prepared = Zeroizing::new(text.chars().map(prepared).collect::<Result<String, _>>()?);
+    if prepared.is_empty() { Err(PreparationError) } else { Ok(prepared.nfc().collect()) }
 }
 
 impl fmt::Debug for Password {
@@ -87,6 +109,12 @@ mod tests {
     #[case("\u{212b}", Some("\u{c5}"))]
     #[case("Ａ１", Some("Ａ１"))]
     #[case("π😀", Some("π😀"))]
+    #[case("🙂🥰 ₿1", Some("🙂🥰 ₿1"))]
+    #[case("👨\u{200d}👩❤\u{fe0f}", Some("👨\u{200d}👩❤\u{fe0f}"))]
+    #[case("🙂\u{3000}a\u{308}", Some("🙂 ä"))]
+    #[case("🙂\u{202e}a", None)]
+    #[case("🙂\u{e000}", None)]
+    #[case("🙂\n", None)]
     #[case("", None)]
     #[case("a\tb", None)]
     #[case("a\0b", None)]

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
+use unicode_general_category::{GeneralCategory, get_general_category};
 
 use crate::Country;
 use crate::code::ascii_digit;
@@ -34,7 +35,7 @@ const MAX_COUNTRY_CODE_DIGITS: usize = 3;
 
 impl PhoneNumber {
     /// Reads a number in international form: digits, with `+`, with `00` or bare, with spaces, dashes, dots and brackets
-    /// between them. The decimal digits of every script are taken.
+    /// between them. The decimal digits, spaces and dashes of every script are taken, and marks of direction around the whole.
     ///
     /// Validity and type are those of Google's libphonenumber. A type that cannot be told from mobile
     /// numbers (as in North America) is taken for mobile. Letters, extensions, `tel:` and more than 40 characters are refused.
@@ -60,7 +61,8 @@ impl PhoneNumber {
     /// [`PhoneError::Malformed`]
     pub(crate) fn well_formed(text: &str) -> Result<Self, PhoneError> {
         let digits = digits(text).ok_or(PhoneError::Malformed)?;
-        as_meant(&digits).map(|number| Self::of(&number))
+        // What could not be restored would be stored and never read again.
+        as_meant(&digits).and_then(|number| Self::restore(&Self::of(&number).0))
     }
 
     fn of(number: &rlibphonenumber::PhoneNumber) -> Self {
@@ -170,7 +172,7 @@ fn digits(text: &str) -> Option<String> {
     if text.chars().nth(MAX_TEXT_CHARACTERS).is_some() {
         return None;
     }
-    let text = text.trim_start_matches(is_separator);
+    let text = text.trim_matches(is_of_direction).trim_start_matches(is_separator);
     let (rest, has_plus) = match text.strip_prefix(['+', '＋']) {
         Some(rest) => (rest, true),
         None => (text, false),
@@ -183,15 +185,35 @@ fn digits(text: &str) -> Option<String> {
     }
 }
 
-/// What people write between the digits. Line breaks and other controls are none of them.
+/// What people write between the digits: spaces and dashes of every script, dots and brackets. Line breaks and other controls are none of them.
 pub(crate) fn is_separator(c: char) -> bool {
-    matches!(c, ' ' | '\u{a0}' | '\u{202f}' | '-' | '\u{2010}'..='\u{2015}' | '(' | ')' | '[' | ']' | '.')
+    match c {
+        ' ' | '-' | '(' | ')' | '[' | ']' | '.' | '\u{2212}' | '（' | '）' | '［' | '］' => true,
+        _ if c.is_ascii() => false,
+        _ => {
+            matches!(
+                get_general_category(c),
+                GeneralCategory::SpaceSeparator | GeneralCategory::DashPunctuation
+            )
+        }
+    }
+}
+
+/// A mark of direction: address books put a number between two.
+const fn is_of_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A keyed hash of a phone number. It outlives the account, so that a number that was used stays used, and says nothing to who
 /// lacks the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NumberDigest(pub [u8; 32]);
+
+impl fmt::Debug for NumberDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NumberDigest(..)")
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -212,6 +234,10 @@ mod tests {
     #[case("(+44) 7871 234567")]
     #[case("[44] 7871\u{2013}234567")]
     #[case("٠٠٤٤٧٨٧١٢٣٤٥٦٧")]
+    #[case("\u{202a}+44 7871 234567\u{202c}")]
+    #[case("\u{200e}+447871234567")]
+    #[case("＋44－7871\u{3000}234567")]
+    #[case("+44\u{2212}（7871）\u{2009}234567")]
     fn usual_ways_to_write_one_number(#[case] text: &str) {
         assert_eq!(PhoneNumber::parse(text).unwrap().as_str(), "+447871234567");
     }

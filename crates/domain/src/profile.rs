@@ -263,7 +263,8 @@ fn change(
 
 /// A text of 1 to `max` characters after trimming, in Unicode normalisation form C.
 fn text(value: &str, max: usize) -> Result<String, FieldFault> {
-    let value = value.trim();
+    // Marks of direction come with what was copied.
+    let value = value.trim_matches(|c: char| c.is_whitespace() || is_mark(c));
     // Normalisation at most triples a text; the bound keeps it cheap.
     if value.len() > max * 12 || value.chars().any(is_unfit) || value.chars().all(is_invisible) {
         return Err(FieldFault::Text);
@@ -273,12 +274,12 @@ fn text(value: &str, max: usize) -> Result<String, FieldFault> {
 }
 
 /// Whether no name or address has the character: controls, line breaks, unassigned and private characters, and those of
-/// formatting, such as the bidirectional controls, that make a text read differently from what it is. Only the
-/// joiners are fit, because some scripts need them.
+/// formatting, such as the bidirectional overrides, that make a text read differently from what it is. Only the
+/// joiners and marks are fit, because some scripts need them.
 fn is_unfit(c: char) -> bool {
     use GeneralCategory as Category;
     match get_general_category(c) {
-        Category::Format => !is_joiner(c),
+        Category::Format => !(is_joiner(c) || is_mark(c)),
         Category::Control
         | Category::Unassigned
         | Category::PrivateUse
@@ -292,12 +293,17 @@ fn is_unfit(c: char) -> bool {
 /// Whether nothing can be seen of the character when it stands alone; the fillers among them count as letters or signs.
 fn is_invisible(c: char) -> bool {
     const FILLERS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
-    c.is_whitespace() || is_joiner(c) || is_combining_mark(c) || FILLERS.contains(&c)
+    c.is_whitespace() || is_joiner(c) || is_mark(c) || is_combining_mark(c) || FILLERS.contains(&c)
 }
 
 /// The zero-width joiner and non-joiner.
 const fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// The marks of direction, which override nothing, and the Mongolian vowel separator.
+const fn is_mark(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{180e}')
 }
 
 fn date_of_birth(value: &str, today: Date, min_age_years: u8) -> Result<Date, FieldFault> {
@@ -401,6 +407,10 @@ mod tests {
     #[case(ProfileField::LastName, "O\u{2019}Neil-Śmith", Some("O\u{2019}Neil-Śmith"))]
     #[case(ProfileField::ResidenceCity, "東京", Some("東京"))]
     #[case(ProfileField::FirstName, "می\u{200c}خواهم", Some("می\u{200c}خواهم"))]
+    #[case(ProfileField::FirstName, "\u{200f}שלום\u{200f} ", Some("שלום"))]
+    #[case(ProfileField::ResidenceStreet, "רחוב\u{200e} 5", Some("רחוב\u{200e} 5"))]
+    #[case(ProfileField::FirstName, "\u{200f}\u{200e}", None)]
+    #[case(ProfileField::FirstName, "\u{180e}", None)]
     #[case(ProfileField::FirstName, "   ", None)]
     #[case(ProfileField::FirstName, "a\u{202e}b", None)]
     #[case(ProfileField::FirstName, "a\nb", None)]

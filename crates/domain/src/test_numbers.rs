@@ -132,6 +132,7 @@ mod tests {
     #[case("+44 7700 900123")]
     #[case("+4407700900123")]
     #[case("+999123456789")]
+    #[case("+44123")]
     #[case("+44")]
     #[case("")]
     fn what_nobody_could_sign_up_with_is_no_test_number(#[case] text: &str) {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -27,6 +27,8 @@ pub(crate) struct SignUp {
     /// 8 to 128 characters with a digit and a letter, not easily guessed.
     #[schema(example = "correct-horse-7", format = Password)]
     password: String,
+    /// The device, if `X-Fingerprint` does not name it.
+    fingerprint: Option<String>,
     /// Accepted and ignored.
     #[schema(rename = "analyticsCallback")]
     analytics_callback: Option<String>,
@@ -52,9 +54,11 @@ pub(crate) struct SignedUp {
 pub(crate) struct ConfirmPhone {
     #[schema(example = "+447871234567")]
     phone: String,
-    /// The code; `code` is another name for it.
+    /// The code.
     #[schema(example = "123456")]
-    sms_code: String,
+    sms_code: Option<String>,
+    /// Another name for `smsCode`, one of which must be there.
+    code: Option<String>,
     /// The device.
     fingerprint: Option<String>,
     /// As the sign-up answered it.
@@ -377,7 +381,8 @@ pub(crate) struct Error {
     system_id: String,
     /// The request's field at fault.
     field: Option<String>,
-    /// `violations`, `retryAfterSeconds`, `attemptsLeft`, `delivery`.
+    /// `retryAfterSeconds`, `attemptsLeft`, `delivery`; or of a password all its `violations`: `too_short`, `too_long`, `no_digit`, `no_letter`,
+    /// `equals_phone`, `contains_profile_data`, `recently_used`, `too_simple`, `not_allowed`.
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,
 }
@@ -385,7 +390,7 @@ pub(crate) struct Error {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vestibule", description = "From a phone number to a verified account."),
-    modifiers(&Bearer, &Bodies, &Repeats, &OfPartners),
+    modifiers(&Bearer, &Bodies, &Repeats, &OfApps, &OfPartners),
     paths(
         handlers::sign_up,
         handlers::confirm_phone,
@@ -502,16 +507,32 @@ impl Modify for Repeats {
     }
 }
 
+/// What every request of an app may say of itself.
+struct OfApps;
+
+impl Modify for OfApps {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for operation in of_apps(openapi) {
+            for (name, description) in [
+                (
+                    "X-Fingerprint",
+                    "The device: any text that the app keeps for it, the same in every request (`X-DeviceID` is another name of the header; a `fingerprint` \
+                     in the body counts where there is none). By it an owner is told from strangers, whose guesses, messages and locks are not hers.",
+                ),
+                ("Accept-Language", "Of the answer's `message`, and of what is sent by SMS and mail."),
+            ] {
+                operation.parameters.get_or_insert_default().push(header(name, description));
+            }
+        }
+    }
+}
+
 /// What a request of a partner's app says of the partner, and how it is refused.
 struct OfPartners;
 
 impl Modify for OfPartners {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let paths = openapi.paths.paths.iter_mut().filter(|(path, _)| partners::concerns(path));
-        let concerned = paths.flat_map(|(_, PathItem { get, post, put, patch, delete, .. })| {
-            [get, post, put, patch, delete].into_iter().flatten()
-        });
-        for operation in concerned {
+        for operation in of_apps(openapi) {
             for (name, description) in [
                 (MERCHANT, "The partner whose app it is, where partners are configured."),
                 (
@@ -519,13 +540,7 @@ impl Modify for OfPartners {
                     "`t=…,n=…,v1=…`: the partner's signature, where it has secrets (docs/partners.md).",
                 ),
             ] {
-                let parameter = ParameterBuilder::new()
-                    .name(name)
-                    .parameter_in(ParameterIn::Header)
-                    .required(Required::False)
-                    .description(Some(description))
-                    .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
-                operation.parameters.get_or_insert_default().push(parameter.build().into());
+                operation.parameters.get_or_insert_default().push(header(name, description));
             }
             for (status, refusals) in [
                 (
@@ -538,6 +553,25 @@ impl Modify for OfPartners {
             }
         }
     }
+}
+
+/// The operations that apps use.
+fn of_apps(openapi: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    let paths = openapi.paths.paths.iter_mut().filter(|(path, _)| partners::concerns(path));
+    paths.flat_map(|(_, PathItem { get, post, put, patch, delete, .. })| {
+        [get, post, put, patch, delete].into_iter().flatten()
+    })
+}
+
+/// A header that may be there.
+fn header(name: &str, description: &str) -> RefOr<Parameter> {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+    parameter.build().into()
 }
 
 /// Adds refusals to those that an operation has under the status.

@@ -14,7 +14,7 @@ use crate::problem::Problem;
 const MAX_BYTES: usize = 16 * 1024;
 
 /// The media type of forms.
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The members of a JSON object. Unknown ones are ignored.
 pub(crate) struct Fields(Map<String, Value>);
@@ -22,11 +22,14 @@ pub(crate) struct Fields(Map<String, Value>);
 impl Fields {
     /// Reads the body of a request that must have a JSON object.
     pub(crate) async fn read(request: &HttpRequest, payload: Payload) -> Result<Self, Problem> {
-        if !media_type(request).is_none_or(|media_type| is_json(&media_type)) {
-            return Err(Problem::media_type());
-        }
-        let bytes = read_bytes(request, payload).await?;
-        match serde_json::from_slice(&bytes) {
+        is_of_json(request)?;
+        Self::of(request, &read_bytes(request, payload).await?)
+    }
+
+    /// The members of a body that was read and must be a JSON object. The mark that some editors put in front of a text is none of it.
+    pub(crate) fn of(request: &HttpRequest, bytes: &[u8]) -> Result<Self, Problem> {
+        is_of_json(request)?;
+        match serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) | Err(_) => Err(Problem::body()),
         }
@@ -112,6 +115,10 @@ pub(crate) fn media_type(request: &HttpRequest) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-fn is_json(media_type: &str) -> bool {
-    media_type.is_empty() || media_type == "application/json" || media_type == "application/merge-patch+json"
+/// That it is, or says nothing of it.
+fn is_of_json(request: &HttpRequest) -> Result<(), Problem> {
+    let is_json = media_type(request).is_none_or(|media_type| {
+        ["", "application/json", "application/merge-patch+json"].contains(&media_type.as_str())
+    });
+    if is_json { Ok(()) } else { Err(Problem::media_type()) }
 }

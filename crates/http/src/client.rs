@@ -36,7 +36,11 @@ pub(crate) fn address(request: &HttpRequest, trusted_proxies: &[IpNet]) -> IpAdd
 
 /// Which device the request names in its headers.
 pub(crate) fn fingerprint(request: &HttpRequest) -> Option<Fingerprint> {
-    let header = |name| text(request.headers(), name).and_then(Fingerprint::of);
+    // Whatever its bytes are: only that they are the same counts.
+    let header = |name| {
+        let value = request.headers().get(name)?;
+        Fingerprint::of(&String::from_utf8_lossy(value.as_bytes()))
+    };
     header("x-fingerprint").or_else(|| header("x-deviceid"))
 }
 

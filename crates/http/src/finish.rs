@@ -79,7 +79,8 @@ pub(crate) fn write_problem(
     let problem = problem.unwrap_or_else(|| Problem::of_status(status));
     tracing::debug!(error = problem.error, "refused");
     let locale = http.wording.negotiate(language);
-    let message = http.wording.error(&locale, problem.error);
+    let of_field = problem.invalid_field().and_then(|field| http.wording.field(&locale, field));
+    let message = of_field.unwrap_or_else(|| http.wording.error(&locale, problem.error));
     let (request, old) = response.into_parts();
     let mut written = HttpResponse::build(problem.status);
     for (name, value) in old.headers() {

@@ -21,7 +21,7 @@ use vestibule_domain::Locale;
 
 use crate::answer_once::{Takes, answer_once};
 use crate::problem::Problem;
-use crate::{Http, api, client, page, partners};
+use crate::{Http, api, client, docs, page, partners};
 
 pub(crate) use account::{__path_erase, __path_export, erase, export};
 pub(crate) use callbacks::{__path_sms_delivery, sms_delivery};
@@ -81,6 +81,8 @@ pub(crate) fn register(config: &mut ServiceConfig) {
     resource(config, "/callbacks/sms/{provider}", "POST", [web::post().to(sms_delivery)]);
     resource(config, "/.well-known/paseto-keys", "GET", [web::get().to(paseto_keys)]);
     resource(config, "/openapi.json", "GET", [web::get().to(api::document)]);
+    resource(config, "/docs", "GET", [web::get().to(docs::page)]);
+    resource(config, "/docs/{file}", "GET", [web::get().to(docs::part)]);
 }
 
 pub(crate) fn register_health(config: &mut ServiceConfig) {

@@ -9,6 +9,7 @@ mod answer_once;
 mod api;
 mod body;
 mod client;
+mod docs;
 mod finish;
 mod handlers;
 mod page;

@@ -20,7 +20,7 @@ const PAGE: &str = r#"<!doctype html>
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{ title }}</title><style>{{ style|safe }}</style></head>
 <body><h1>{{ title }}</h1><p>{{ text }}</p>
 {%- if link %}
-<form method="post" action="{{ path }}">
+<form method="post" action="confirm">
 <input type="hidden" name="email" value="{{ link.email }}"><input type="hidden" name="event" value="{{ link.event }}"><input type="hidden" name="token" value="{{ link.token }}">
 <button>{{ button }}</button></form>
 {%- endif %}
@@ -32,11 +32,12 @@ pub(crate) fn message(language: &str, title: &str, text: &str) -> String {
     render(context! { language, title, text, style => STYLE })
 }
 
-/// A page with the one button that confirms. It posts, so that a mail scanner that follows links confirms nothing.
+/// A page with the one button that confirms. It posts, so that a mail scanner that follows links confirms nothing; and to where it was shown, whatever
+/// stands before our path there.
 pub(crate) fn button(language: &str, texts: [&str; 3], email: &str, event: &str, token: &str) -> String {
     let [title, text, button] = texts;
     let link = context! { email, event, token };
-    render(context! { language, title, text, button, link, path => PATH, style => STYLE })
+    render(context! { language, title, text, button, link, style => STYLE })
 }
 
 /// The head of a page: no scripts, nothing from elsewhere, and the link's token is not told to where one goes next.

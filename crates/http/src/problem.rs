@@ -17,6 +17,9 @@ use vestibule_domain::{DeliveryState, Violation, Violations};
 
 use crate::answer_once::IDEMPOTENCY_KEY;
 
+/// The name of the refusal of a value.
+const NOT_VALID: &str = "NOT_VALID_REQUEST_DATA";
+
 /// How long a gateway is asked to wait before it says again what could not be recorded.
 const SAY_AGAIN: Duration = Duration::from_secs(5);
 
@@ -81,7 +84,12 @@ impl Problem {
 
     /// A value that is missing or not valid.
     pub(crate) fn field(field: &'static str) -> Self {
-        Self { field: Some(field), ..Self::bad_request("NOT_VALID_REQUEST_DATA", 422) }
+        Self { field: Some(field), ..Self::bad_request(NOT_VALID, 422) }
+    }
+
+    /// Whose value is, if that is what is wrong.
+    pub(crate) fn invalid_field(&self) -> Option<&'static str> {
+        self.field.filter(|_| self.error == NOT_VALID)
     }
 
     pub(crate) fn body() -> Self {

@@ -2,7 +2,7 @@
 //! sense is an error that names the key.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::Error as _;
+use serde::de::{Error as _, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 use time::Date;
 use time::macros::format_description;
@@ -79,6 +79,7 @@ macro_rules! section {
 section! {
     /// Everything that can be set.
     Config {
+        #[serde(deserialize_with = "word")]
         environment: Environment = Environment::Development,
         data_dir: PathBuf = PathBuf::from("data"),
         http: Http = Http::default(),
@@ -106,9 +107,10 @@ section! {
 section! {
     /// The public listener.
     Http {
+        #[serde(deserialize_with = "listener")]
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
         public_url: Option<String> = None,
-        #[serde(deserialize_with = "optional_list")]
+        #[serde(deserialize_with = "networks")]
         trusted_proxies: Option<Vec<IpNet>> = None,
         workers: Option<usize> = None,
         require_merchant: bool = false,
@@ -118,6 +120,7 @@ section! {
 section! {
     /// The operator's listener.
     Admin {
+        #[serde(deserialize_with = "listener")]
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9090)),
     }
 }
@@ -248,8 +251,9 @@ pub(crate) struct Smpp {
 section! {
     /// The mail transport.
     Email {
+        #[serde(deserialize_with = "word")]
         transport: EmailTransport = EmailTransport::Inbox,
-        from: String = "Vestibule <no-reply@localhost.localdomain>".to_owned(),
+        from: Option<String> = None,
         smtp: Option<Smtp> = None,
     }
 }
@@ -290,12 +294,13 @@ section! {
         #[serde(deserialize_with = "list")]
         blocked_phone_countries: Vec<String> = Vec::new(),
         ip_country_database: Option<PathBuf> = None,
+        #[serde(deserialize_with = "word")]
         unknown_ip_country: UnknownIpCountry = UnknownIpCountry::Allow,
         android_app_hash: Option<String> = None,
     }
 }
 
-/// What becomes of client addresses of which no country is known, where only some countries are allowed.
+/// What becomes of client addresses of which no country is known, where there are rules for countries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UnknownIpCountry {
@@ -822,6 +827,9 @@ impl Config {
         if self.email.transport == EmailTransport::Smtp && self.email.smtp.is_none() {
             return refuse("email.smtp.url", "is needed, since `email.transport` is smtp");
         }
+        if self.email.transport == EmailTransport::Smtp && self.email.from.is_none() {
+            return refuse("email.from", "is needed, since `email.transport` is smtp: whose mails they are");
+        }
         Ok(())
     }
 
@@ -843,10 +851,11 @@ impl Config {
         if self.email.transport == EmailTransport::Inbox {
             return refuse("email.transport", "the inbox is for development only");
         }
-        if !self.http.listen.ip().is_loopback() && self.http.trusted_proxies.is_none() {
+        if self.http.trusted_proxies.is_none() {
             return refuse(
                 "http.trusted_proxies",
-                "must be set for a public listener: the proxies in front, or an empty list if clients connect directly",
+                "must be set in production: the proxies in front, or an empty list if clients connect directly. Behind a proxy that is \
+                 not named all clients count as one",
             );
         }
         Ok(())
@@ -974,8 +983,6 @@ fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Resu
 fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
-    use serde::de::IntoDeserializer as _;
-
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Items {
@@ -995,10 +1002,30 @@ fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         .map(Some)
 }
 
+/// One word of a few; the refusal names them.
+fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}
+
+fn listener<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| D::Error::custom("must be an address and a port, as `127.0.0.1:8080`"))
+}
+
+/// Networks; an address is one of its own.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {
+    let network = |text: String| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| D::Error::custom("must be networks or addresses, as `10.0.0.0/8`"))
+    };
+    let texts = optional_list(deserializer)?;
+    texts.map(|texts| texts.into_iter().map(network).collect()).transpose()
+}
+
 fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
     let format = format_description!("[year]-[month]-[day]");
     let text = String::deserialize(deserializer)?;
-    Date::parse(text.trim(), format).map_err(|_| serde::de::Error::custom("must be a day, as `2027-01-31`"))
+    Date::parse(text.trim(), format).map_err(|_| D::Error::custom("must be a day, as `2027-01-31`"))
 }
 
 #[cfg(test)]

@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn in_production_each_number_is_named_twice() {
-        let production = "environment = 'production'\nhttp.public_url = 'https://id.example.com'\n\
+        let production = "environment = 'production'\nhttp.public_url = 'https://id.example.com'\nhttp.trusted_proxies = []\n\
             sms.providers = 'twilio'\nsms.twilio = { account_sid = 'AC1', auth_token = 'x', from = '+15005550006' }\n\
-            email.transport = 'smtp'\nemail.smtp.url = 'smtps://mail.example.com'\n";
+            email.transport = 'smtp'\nemail.from = 'a@example.com'\nemail.smtp.url = 'smtps://mail.example.com'\n";
         let number = format!("{NUMBER}code = '012345'\nuntil = '2027-01-31'");
         let error = read(&format!("{production}{number}")).unwrap_err();
         assert!(error.contains("`+447700900123` is for production only if"), "{error}");

@@ -112,7 +112,7 @@ async fn use_cases_for(config: &Config, purpose: Purpose) -> anyhow::Result<UseC
         entropy,
         countries,
         derivation,
-        password_checks: Semaphore::new(cores()),
+        password_checks: Arc::new(Semaphore::new(cores())),
         settings: settings(config, now)?,
         held_back: HeldBack::default(),
         told_of_spending: ToldOfSpending::default(),
@@ -289,19 +289,19 @@ pub(crate) fn cores() -> usize {
 }
 
 fn email(config: &Config, inbox: Option<&Arc<Inbox>>) -> anyhow::Result<Arc<dyn EmailSender>> {
-    Ok(match (config.email.transport, inbox, &config.email.smtp) {
-        (EmailTransport::Inbox, Some(inbox), _) => Arc::clone(inbox) as _,
-        (EmailTransport::Smtp, _, Some(smtp)) => {
+    Ok(match (config.email.transport, inbox, &config.email.smtp, &config.email.from) {
+        (EmailTransport::Inbox, Some(inbox), _, _) => Arc::clone(inbox) as _,
+        (EmailTransport::Smtp, _, Some(smtp), Some(from)) => {
             let settings = vestibule_smtp::Settings {
                 url: smtp.url.clone(),
-                from: config.email.from.clone(),
+                from: from.clone(),
                 timeout: vestibule_smtp::TIMEOUT,
                 ca_file: smtp.ca_file.clone(),
             };
             // The adapter's sentence begins with the rest of the key.
             Arc::new(Smtp::new(&settings).map_err(|error| anyhow::anyhow!("email.{error}"))?)
         }
-        (EmailTransport::Inbox, None, _) | (EmailTransport::Smtp, _, None) => {
+        (EmailTransport::Inbox, None, ..) | (EmailTransport::Smtp, ..) => {
             anyhow::bail!("email.transport: there is no such transport")
         }
     })

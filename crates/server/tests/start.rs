@@ -368,11 +368,13 @@ fn in_production_bills_without_an_end_are_warned_of() {
     let warnings = |more: &[(&str, &str)]| {
         let variables = [
             ("HTTP__PUBLIC_URL", "https://id.example.com"),
+            ("HTTP__TRUSTED_PROXIES", ""),
             ("SMS__PROVIDERS", "twilio"),
             ("SMS__TWILIO__ACCOUNT_SID", "AC1"),
             ("SMS__TWILIO__AUTH_TOKEN", "x"),
             ("SMS__TWILIO__FROM", "+15005550006"),
             ("EMAIL__TRANSPORT", "smtp"),
+            ("EMAIL__FROM", "Example <no-reply@example.com>"),
             ("EMAIL__SMTP__URL", "smtps://mail.example.com"),
         ];
         let lines = logged_at_the_start(directory.path(), &[&variables, more].concat());

@@ -274,10 +274,9 @@ pub fn records() -> Vec<Record> {
     let confirmed = EmailState::Confirmed { address: address.clone(), verification: verification(2) };
     let told = Stage::Concealed { opened: Some(opened(3)), owner_told_at: Some(after(2)) };
     let untold = Stage::Concealed { opened: None, owner_told_at: None };
-    let user = |number| UserId::new(id(number));
     let password = |of, seconds| {
         Record::Password(NewPassword {
-            user: user(of),
+            user: UserId::new(id(of)),
             hash: PasswordHash::new(format!("hash {of} {seconds}")),
             set_at: after(seconds),
         })

@@ -244,7 +244,7 @@ impl Storage for InMemoryStorage {
         let mut in_use: Vec<_> = in_use.map(|(of, full_at)| (*full_at, *of)).collect();
         in_use.sort_by_key(|(full_at, _)| Reverse(*full_at));
         in_use.truncate(limit as usize);
-        Ok(Budgets(in_use.into_iter().map(|(full_at, of)| (of, Level { full_at, parts: 1 })).collect()))
+        Ok(Budgets(in_use.into_iter().map(|(full_at, of)| (of, Level::whole(full_at))).collect()))
     }
 
     async fn record_held_codes(&self, held: &[(Uuid, HeldCodes)]) -> Result<(), Unavailable> {
@@ -310,7 +310,7 @@ impl State {
     }
 
     fn budgets(&self, of: &[Limit]) -> Budgets {
-        let level = |limit: &Limit| Some((*limit, Level { full_at: *self.limits.get(limit)?, parts: 1 }));
+        let level = |limit: &Limit| Some((*limit, Level::whole(*self.limits.get(limit)?)));
         Budgets(of.iter().filter_map(level).collect())
     }
 

@@ -89,10 +89,12 @@ impl Inbox {
     }
 
     /// The messages to `to` (to anybody, if `None`) that came after message number `after`. Waits up to `wait` until there is
-    /// one. Phones and addresses are compared as the service compares them.
+    /// one. Phones and addresses are compared as the service compares them. A number that was never reached is of an inbox before this one, which
+    /// a page may have followed: all messages came after it.
     pub async fn messages(&self, to: Option<&str>, after: u64, wait: Duration) -> Vec<Caught> {
         let to = to.map(canonical);
         let mut last = self.last.subscribe();
+        let after = if after > *last.borrow() { 0 } else { after };
         let found = async {
             loop {
                 last.borrow_and_update();
@@ -234,6 +236,8 @@ mod tests {
         assert_eq!(caught.len(), 1);
         assert_eq!((caught[0].number, caught[0].code.as_deref()), (2, Some("123456")));
         assert!(inbox.messages(None, 2, Duration::ZERO).await.is_empty());
+        let followed_before = inbox.messages(None, 3, Duration::ZERO).await;
+        assert_eq!(followed_before.len(), 2, "of an inbox before this one");
     }
 
     #[tokio::test]

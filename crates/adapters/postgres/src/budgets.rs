@@ -100,14 +100,16 @@ async fn charged(
     Ok(charged.into_iter().map(|(key, full_at): (String, OffsetDateTime)| (key, moment(full_at))).collect())
 }
 
-/// What is left. Of a budget in parts, that part counts which has most left: one that was never charged has all.
+/// What is left.
 pub(crate) async fn load(connection: &AsyncPgConnection, of: &[Limit]) -> QueryResult<Budgets> {
     let charged = charged(connection, of.iter()).await?;
     let level = |limit: &Limit| {
         let parts = parts(limit);
-        let levels: Option<Vec<_>> = (0..parts).map(|part| charged.get(&key(limit, part)).copied()).collect();
-        let full_at = levels?.into_iter().min()?;
-        Some((*limit, Level { full_at, parts: parts.unsigned_abs().into() }))
+        let levels = (0..parts).filter_map(|part| charged.get(&key(limit, part)).copied());
+        let (full_at, charged) = levels.fold((None, 0), |(least, charged), full_at| {
+            (Some(least.map_or(full_at, |least: UtcDateTime| least.min(full_at))), charged + 1)
+        });
+        Some((*limit, Level { full_at: full_at?, parts: parts.unsigned_abs().into(), charged }))
     };
     Ok(Budgets(of.iter().filter_map(level).collect()))
 }
@@ -142,7 +144,7 @@ pub(crate) async fn in_use(
     let level = |InUse { key, full_at }: InUse| {
         let limit = Limit::parse(&key)?;
         let parts = parts(&limit).unsigned_abs().into();
-        Some((limit, Level { full_at: moment(full_at), parts }))
+        Some((limit, Level { full_at: moment(full_at), parts, charged: parts }))
     };
     Ok(Budgets(rows.into_iter().filter_map(level).collect()))
 }
@@ -193,11 +195,11 @@ pub(crate) enum OnBudget {
 }
 
 impl OnBudget {
-    /// Where its row comes in the order that all commits keep, so that no two of them wait for each other: those in parts, which many want, come last,
-    /// and are kept the shortest.
-    fn place(&self) -> (bool, &str) {
-        let (Self::Charge(TakeUnit { key, .. }) | Self::Tally(Correct { key, .. })) = self;
-        (key.contains('#'), key)
+    /// Where its row comes in the order that all commits keep, so that no two of them wait for each other: the narrowest first, so that who has spent
+    /// its own holds nothing that it shares; and last those in parts, which many want, so that they are kept the shortest.
+    fn place(&self) -> (bool, u8, &str) {
+        let (Self::Charge(TakeUnit { key, width, .. }) | Self::Tally(Correct { key, width, .. })) = self;
+        (key.contains('#'), *width, key)
     }
 }
 
@@ -219,6 +221,7 @@ impl QueryId for OnBudget {
 /// row when there was a unit to take.
 pub(crate) struct TakeUnit {
     key: String,
+    width: u8,
     now: OffsetDateTime,
     unit: PgInterval,
     /// How much of it is taken.
@@ -240,6 +243,7 @@ impl TakeUnit {
         };
         Self {
             key: key(&limit, part),
+            width: limit.scope.width(),
             now: stamp(now),
             unit: PgInterval::from_microseconds(whole),
             taken: PgInterval::from_microseconds(taken),
@@ -276,6 +280,7 @@ impl QueryFragment<Pg> for TakeUnit {
 /// A tally of `domain::limits` as one statement. Returns a row in any case.
 pub(crate) struct Correct {
     key: String,
+    width: u8,
     now: OffsetDateTime,
     /// How much later the budget is full, or earlier.
     later: PgInterval,
@@ -294,6 +299,7 @@ impl Correct {
         let (later, all) = (units(taken).saturating_sub(units(returned_percent) / 100), units(quota.burst));
         Self {
             key: key(&limit, part),
+            width: limit.scope.width(),
             now: stamp(now),
             later: PgInterval::from_microseconds(later),
             after: after(now, later.min(all)),
@@ -331,7 +337,8 @@ fn after(now: UtcDateTime, micros: i64) -> OffsetDateTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vestibule_domain::ClientAddress;
+    use vestibule_domain::limits::AddressBlock;
+    use vestibule_domain::{ClientAddress, Fingerprint};
 
     fn charge(burst: u32) -> Charge {
         Charge {
@@ -357,6 +364,27 @@ mod tests {
         let alone =
             Limit { step: Step::Mail, scope: Scope::Address(ClientAddress::of([192, 0, 2, 1].into())) };
         assert_eq!((key(&alone, 0), parse(&key(&alone, 0))), (alone.to_string(), Some(alone)));
+    }
+
+    #[test]
+    fn the_narrowest_budget_is_asked_first_and_those_in_parts_last() {
+        let address = ClientAddress::of([192, 0, 2, 1].into());
+        let scopes = [
+            Scope::Device(Fingerprint::of("some").unwrap()),
+            Scope::Address(address),
+            Scope::Block(AddressBlock::of(address)),
+            Scope::Everyone,
+        ];
+        let charges = scopes.map(|scope| Charge { limit: Limit { step: Step::SignUp, scope }, ..charge(1) });
+        let mut reversed = charges;
+        reversed.reverse();
+        let keys = |charges: &[Charge]| {
+            let budgets = in_order(charges, &[], &Asked::in_turn(0));
+            let key = |budget: &OnBudget| budget.place().2.to_owned();
+            budgets.iter().map(key).collect::<Vec<_>>()
+        };
+        let expected = charges.map(|charge| key(&charge.limit, 0));
+        assert_eq!((keys(&charges), keys(&reversed)), (expected.to_vec(), expected.to_vec()));
     }
 
     #[test]

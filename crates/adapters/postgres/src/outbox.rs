@@ -251,7 +251,7 @@ async fn claim(
             claimed.push(Claimed { message, tries, doubted });
         } else {
             // A newer version knows what it says, perhaps: its instances take it when the lease has ended. It must not hold up the others.
-            tracing::warn!(message = %row.id, "the message cannot be read by this version");
+            tracing::warn!(id = %row.id, "the message cannot be read by this version");
             diesel::update(messages::table.find(row.id).filter(messages::expires_at.le(stamp(now))))
                 .set((messages::dead.eq(true), messages::reason.eq("cannot be read")))
                 .execute(&mut &*connection)

@@ -1,19 +1,25 @@
 //! Connections: one thread that writes, and readers beside it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::result::Error;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 use vestibule_port_storage::Unavailable;
 
-use crate::OpenError;
+use crate::{Failure, OpenError};
 
 /// Commits that share one transaction, and so one fsync, at most.
 const MAX_BATCH: usize = 256;
+
+/// How long a read may wait for a connection.
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
 
 pub(crate) fn connect(path: &Path) -> Result<SqliteConnection, OpenError> {
     let path = path.to_str().ok_or(OpenError::Path)?;
@@ -118,11 +124,15 @@ fn write(path: &Path, mut connection: Option<SqliteConnection>, queue: &mpsc::Re
             // The work is dropped, which its caller hears of.
             continue;
         };
-        if let Err(error) = write_batch(usable, first, queue) {
-            tracing::error!(%error, "a transaction failed");
-            // Its state is unknown; a fresh connection begins from what is on disk.
-            connection = None;
-        }
+        // A defect in one piece of work must not take the thread from all later ones: those of its batch see their answers dropped.
+        let problem = match catch_unwind(AssertUnwindSafe(|| write_batch(usable, first, queue))) {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it panicked".to_owned(),
+        };
+        tracing::error!(problem, "a transaction failed");
+        // Its state is unknown; a fresh connection begins from what is on disk.
+        connection = None;
     }
 }
 
@@ -148,32 +158,100 @@ fn write_batch(
 /// Connections that read, each used by one read at a time.
 pub(crate) struct Readers {
     path: PathBuf,
-    idle: Mutex<Vec<SqliteConnection>>,
-    permits: Semaphore,
+    idle: Arc<Mutex<Vec<SqliteConnection>>>,
+    permits: Arc<Semaphore>,
 }
 
 impl Readers {
     pub(crate) fn new(path: PathBuf, size: usize) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()), permits: Semaphore::new(size.max(1)) }
+        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(size.max(1))) }
     }
 
-    pub(crate) fn take(&self) -> Result<SqliteConnection, Unavailable> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(connection) = idle {
-            return Ok(connection);
-        }
-        let mut connection = connect(&self.path).map_err(|error| Unavailable(error.to_string()))?;
-        connection
-            .batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -512")
-            .map_err(|error| unavailable(&error))?;
-        Ok(connection)
+    /// Runs a read on a connection of its own, away from the threads that serve requests. The read goes on though the caller goes away, and keeps its
+    /// permit: so there are no more connections than permits.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let waited = timeout(READ_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = waited
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| Unavailable("no connection was free in time".to_owned()))?;
+        let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
+        let reading = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let connections = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let rested = connections().pop();
+            let mut connection = rested.map_or_else(|| connect_to_read(&path), Ok)?;
+            // One snapshot for all statements of the read.
+            let result = connection.transaction(read);
+            if result.is_ok() {
+                connections().push(connection);
+            }
+            result.map_err(Unavailable::from)
+        });
+        reading.await.map_err(|error| Unavailable(format!("a read ended: {error}")))?
+    }
+}
+
+fn connect_to_read(path: &Path) -> Result<SqliteConnection, Unavailable> {
+    let mut connection = connect(path).map_err(|error| Unavailable(error.to_string()))?;
+    connection
+        .batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -512")
+        .map_err(|error| unavailable(&error))?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore as Gate;
+
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("some.db");
+        (directory, path)
     }
 
-    pub(crate) fn give_back(&self, connection: SqliteConnection) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    #[tokio::test]
+    async fn a_panic_in_one_piece_of_work_is_the_trouble_of_those_alone_who_wait_with_it() {
+        let (_directory, path) = file();
+        let writer = Writer::start(path.clone(), connect(&path).unwrap()).unwrap();
+        let make = |table| {
+            let make = format!("CREATE TABLE {table} (id INTEGER)");
+            writer.run(move |connection| Ok::<_, Failure>(connection.batch_execute(&make)?))
+        };
+        assert!(make("before").await.is_ok());
+        let panicked = writer.run::<(), Failure>(|_| panic!("a defect")).await;
+        assert!(panicked.is_err());
+        assert!(make("after").await.is_ok());
+        assert!(make("before").await.is_err(), "what was committed has stayed");
     }
 
-    pub(crate) const fn permits(&self) -> &Semaphore {
-        &self.permits
+    #[tokio::test]
+    async fn a_read_keeps_its_connection_to_itself_though_its_caller_goes_away() {
+        let (_directory, path) = file();
+        let readers = Arc::new(Readers::new(path, 1));
+        let (begun, over) = (Arc::new(Gate::new(0)), Arc::new(Gate::new(0)));
+        let caller = tokio::spawn({
+            let (readers, begun, over) = (Arc::clone(&readers), Arc::clone(&begun), Arc::clone(&over));
+            let read = move |_: &mut SqliteConnection| {
+                begun.add_permits(1);
+                while over.try_acquire().is_err() {
+                    thread::yield_now();
+                }
+                Ok(())
+            };
+            async move { readers.run(read).await }
+        });
+        begun.acquire().await.unwrap().forget();
+        caller.abort();
+        assert!(caller.await.is_err());
+        assert_eq!(readers.permits.available_permits(), 0);
+        over.add_permits(1);
+        readers.run(|_| Ok(())).await.unwrap();
+        assert_eq!(readers.idle.lock().unwrap().len(), 1);
     }
 }

@@ -20,7 +20,6 @@ mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection as _;
@@ -57,13 +56,10 @@ use schema::{
     password_resets, passwords, refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 
-/// How long a read may wait for a connection.
-const READ_TIMEOUT: Duration = Duration::from_secs(4);
-
 /// The storage port on SQLite.
 pub struct Sqlite {
     writer: Writer,
-    readers: Arc<Readers>,
+    readers: Readers,
     queued: Arc<Notify>,
 }
 
@@ -141,32 +137,16 @@ impl Sqlite {
         };
         Ok(Self {
             writer: Writer::start(path.to_owned(), connection)?,
-            readers: Arc::new(Readers::new(path.to_owned(), readers)),
+            readers: Readers::new(path.to_owned(), readers),
             queued: Arc::default(),
         })
     }
 
-    /// Runs a read on a connection of its own, away from the threads that serve requests.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let waited = tokio::time::timeout(READ_TIMEOUT, self.readers.permits().acquire()).await;
-        let _permit = waited
-            .ok()
-            .and_then(Result::ok)
-            .ok_or_else(|| Unavailable("no connection was free in time".to_owned()))?;
-        let readers = Arc::clone(&self.readers);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut connection = readers.take()?;
-            // One snapshot for all statements of the read.
-            let result = connection.transaction(read);
-            if result.is_ok() {
-                readers.give_back(connection);
-            }
-            result.map_err(Unavailable::from)
-        });
-        reading.await.map_err(|error| Unavailable(format!("a read ended: {error}")))?
+        self.readers.run(read).await
     }
 
     async fn write<T: Send + 'static>(
@@ -523,7 +503,7 @@ fn load_budgets(connection: &mut SqliteConnection, of: &[Limit]) -> Result<Budge
         let budget = limits::table.find(limit.to_string()).select(limits::full_at);
         let full_at: Option<i64> = budget.first(connection).optional()?;
         if let Some(full_at) = full_at {
-            budgets.0.insert(*limit, Level { full_at: moment(full_at)?, parts: 1 });
+            budgets.0.insert(*limit, Level::whole(moment(full_at)?));
         }
     }
     Ok(budgets)

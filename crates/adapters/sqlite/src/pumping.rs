@@ -115,7 +115,7 @@ pub(crate) fn budgets_in_use(
     let mut budgets = Budgets::default();
     for (key, full_at) in rows {
         if let Some(limit) = Limit::parse(&key) {
-            budgets.0.insert(limit, Level { full_at: moment(full_at)?, parts: 1 });
+            budgets.0.insert(limit, Level::whole(moment(full_at)?));
         }
     }
     Ok(budgets)

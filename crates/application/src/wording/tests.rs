@@ -39,6 +39,11 @@ fn every_language_has_every_text() {
             "errors of {tag}"
         );
         assert_eq!(
+            texts.fields.keys().collect::<Vec<_>>(),
+            fallback.fields.keys().collect::<Vec<_>>(),
+            "fields of {tag}"
+        );
+        assert_eq!(
             texts.page.keys().collect::<Vec<_>>(),
             fallback.page.keys().collect::<Vec<_>>(),
             "page of {tag}"

@@ -81,7 +81,7 @@ impl World {
             entropy: Arc::new(CountingEntropy::default()),
             countries: Arc::new(OneCountry(None)),
             derivation: derivation.clone(),
-            password_checks: tokio::sync::Semaphore::new(1),
+            password_checks: Arc::new(tokio::sync::Semaphore::new(1)),
             settings: settings(conceal_accounts),
             held_back: HeldBack::default(),
             told_of_spending: ToldOfSpending::default(),

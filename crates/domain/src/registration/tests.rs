@@ -206,6 +206,9 @@ fn an_expired_code_is_told_and_renewed_and_an_old_attempt_is_closed() {
     let resent = pending.clone().resend(&resend, &PlainCodes, &RULES, after(600)).unwrap();
     assert_eq!(code_of(resent.message), (id(2), 1));
     let next_day = NOW + OPEN_FOR;
+    let last =
+        pending.clone().resend(&resend, &PlainCodes, &RULES, next_day - Duration::from_mins(2)).unwrap();
+    assert_eq!(last.message.expires_at, next_day, "no longer than its attempt");
     assert_eq!(refused(pending.clone(), "002000", claim("a"), next_day).0, ConfirmRefusal::NotFound);
     assert_eq!(pending.resend(&resend, &PlainCodes, &RULES, next_day).unwrap_err(), ResendRefusal::NotFound);
 }

@@ -79,7 +79,8 @@ impl<P: Clone> Ledger<P> {
         }
         let generation =
             self.distinct_generation(attempt.id, attempt.generation.saturating_add(1), codes, now);
-        Ok(Attempt { generation, expires_at: now + rules.code_ttl, guesses: 0, ..attempt })
+        let expires_at = attempt.closes_at().min(now + rules.code_ttl);
+        Ok(Attempt { generation, expires_at, guesses: 0, ..attempt })
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use vestibule_application::EmailLink;
 
 use super::{authenticate, done, in_time, locale};
-use crate::body::{Fields, media_type, read_bytes};
+use crate::body::{FORM, Fields, media_type, read_bytes};
 use crate::partners::voice;
 use crate::problem::Problem;
 use crate::{Http, api, client, page};
@@ -92,15 +92,15 @@ pub(crate) async fn confirm(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let link = if media_type(&request).is_some_and(|kind| kind == "application/x-www-form-urlencoded") {
-        let bytes = read_bytes(&request, payload).await?;
+    let bytes = read_bytes(&request, payload).await?;
+    let link = if media_type(&request).is_some_and(|kind| kind == FORM) {
         let form = std::str::from_utf8(&bytes).map_err(|_| Problem::body())?;
         Query::<Link>::from_query(form).map_err(|_| Problem::body())?.into_inner()
-    } else if request.query_string().is_empty() {
-        let mut fields = Fields::read(&request, payload).await?;
-        Link { email: fields.text("email")?, event: fields.text("event")?, token: fields.text("token")? }
-    } else {
+    } else if bytes.is_empty() && !request.query_string().is_empty() {
         query(&request)
+    } else {
+        let mut fields = Fields::of(&request, &bytes)?;
+        Link { email: fields.text("email")?, event: fields.text("event")?, token: fields.text("token")? }
     };
     confirm_link(&http, &link).await?;
     if client::is_browser(&request) {

@@ -94,19 +94,19 @@ pub(crate) async fn resend_code(
     })
 }
 
-/// Where the request comes from: the body's fingerprint counts before the header's.
+/// Where the request comes from. The header's fingerprint counts before the body's, since a client that has one sends it with every request.
 pub(super) fn origin(
     http: &Http,
     request: &HttpRequest,
     fields: &mut Fields,
 ) -> Result<(Option<Fingerprint>, std::net::IpAddr), Problem> {
     let named = fields.optional_text("fingerprint")?;
-    let fingerprint = named.as_deref().and_then(Fingerprint::of).or_else(|| client::fingerprint(request));
+    let fingerprint = client::fingerprint(request).or_else(|| named.as_deref().and_then(Fingerprint::of));
     Ok((fingerprint, client::address(request, &http.trusted_proxies)))
 }
 
 /// A `registrationId` that is none of ours names no attempt, which is a matter of the code, not of the field.
 fn registration_id(fields: &mut Fields) -> Result<Option<AttemptId>, Problem> {
-    let id = fields.optional_text("registrationId")?;
+    let id = fields.optional_text("registrationId")?.filter(|id| !id.is_empty());
     Ok(id.map(|id| AttemptId::new(Uuid::try_parse(id.trim()).unwrap_or(Uuid::nil()))))
 }

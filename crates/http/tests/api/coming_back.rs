@@ -338,6 +338,12 @@ async fn the_last_five_passwords_are_refused_and_the_sixth_is_not() {
         let refused = change_password(&token, present, &typed).send(&routes).await;
         assert_eq!(refused.json()["data"]["violations"], json!(["recently_used"]), "{recent}");
     }
+    // All that is wrong with it is told at once.
+    assert_eq!(patch(&token, &json!({ "firstName": "Secret" })).send(&routes).await.status, 204);
+    let refused = change_password(&token, present, &passwords[3]).send(&routes).await;
+    let all = json!(["contains_profile_data", "recently_used"]);
+    assert_eq!(refused.json()["data"]["violations"], all, "{}", refused.text);
+    assert_eq!(patch(&token, &json!({ "firstName": null })).send(&routes).await.status, 204);
     // The same holds of a reset.
     backstage.clock.advance(Duration::from_mins(2));
     assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);

@@ -192,7 +192,7 @@ impl Backstage {
             entropy,
             countries: Arc::new(OneCountry(options.client_country.map(country))),
             derivation: derivation.clone(),
-            password_checks: tokio::sync::Semaphore::new(2),
+            password_checks: Arc::new(tokio::sync::Semaphore::new(2)),
             settings: settings(options),
             held_back: HeldBack::default(),
             told_of_spending: ToldOfSpending::default(),

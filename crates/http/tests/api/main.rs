@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use harness::{
-    Backstage, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, quotas, resend,
-    sign_up, wrong,
+    Backstage, Call, Options, PASSWORD, PHONE, add_email, call, callback, confirm, get, patch, quotas,
+    resend, sign_up, wrong,
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -390,6 +390,76 @@ async fn a_stranger_is_not_told_what_became_of_somebody_elses_message() {
 }
 
 #[actix_web::test]
+async fn the_document_can_be_read_in_a_browser_that_reaches_nobody_else() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let page = call(Method::GET, "/docs").send(&routes).await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html")));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    let quoted = |attribute: &str| {
+        let values = page.text.split(attribute).skip(1);
+        values.map(|rest| rest.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let files = [quoted("src=\""), quoted("href=\"")].concat();
+    assert!(
+        files.iter().any(|file| file.ends_with(".js")) && files.iter().any(|file| file.ends_with(".css"))
+    );
+    for file in files {
+        assert!(file.starts_with("docs/"), "{file}");
+        if file.ends_with(".png") {
+            continue;
+        }
+        assert_eq!(call(Method::GET, &format!("/{file}")).send(&routes).await.status, 200, "{file}");
+    }
+    let start = call(Method::GET, "/docs/swagger-initializer.js").send(&routes).await.text;
+    assert!(start.contains(r#""url": "openapi.json""#), "{start}");
+    assert_eq!(call(Method::GET, "/docs/nothing.js").send(&routes).await.json()["systemId"], "core");
+}
+
+#[actix_web::test]
+async fn a_device_that_names_itself_in_every_request_is_known_by_that() {
+    for device in ["dev-1", "Zo\u{eb}"] {
+        let backstage = Backstage::new(&Options::default());
+        let routes = backstage.routes().await;
+        assert_eq!(sign_up(PHONE).from("203.0.113.9").send(&routes).await.status, 200, "a stranger");
+        backstage.received(PHONE).await.unwrap();
+        let own = |call: Call| call.header("x-deviceid", device);
+        assert_eq!(own(sign_up(PHONE)).send(&routes).await.status, 200);
+        let code = backstage.received(PHONE).await.unwrap();
+        let body = json!({ "phone": PHONE, "smsCode": code, "fingerprint": "as the app calls it" });
+        let confirm = call(Method::POST, "/v2/mobile/phone/confirm").json(&body).from("198.51.100.7");
+        let confirmed = own(confirm).send(&routes).await;
+        assert_eq!(confirmed.status, 200, "{}", confirmed.text);
+    }
+}
+
+#[test]
+fn every_error_is_described_for_clients() {
+    let (texts, described) =
+        (include_str!("../../../../locales/en.toml"), include_str!("../../../../docs/errors.md"));
+    let errors = texts.split_once("[errors]\n").unwrap().1.split_once("\n\n").unwrap().0;
+    let names = errors.lines().map(|line| line.split_once(" = ").unwrap().0);
+    assert!(names.clone().count() > 40);
+    for name in names {
+        assert!(described.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
+
+#[actix_web::test]
+async fn what_says_nothing_is_passed_over() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let marked = format!("\u{feff}{}", json!({ "phone": PHONE, "password": PASSWORD }));
+    let signed_up =
+        call(Method::POST, "/v2/mobile/signup").raw("application/json", marked).send(&routes).await;
+    assert_eq!(signed_up.status, 200, "{}", signed_up.text);
+    let code = backstage.received(PHONE).await.unwrap();
+    let body = json!({ "phone": PHONE, "smsCode": code, "registrationId": "" });
+    let confirmed = call(Method::POST, "/v2/mobile/phone/confirm").json(&body).send(&routes).await;
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text);
+}
+
+#[actix_web::test]
 async fn a_browser_gets_a_page_whose_button_confirms() {
     let backstage = Backstage::new(&Options::default());
     let routes = backstage.routes().await;
@@ -405,9 +475,13 @@ async fn a_browser_gets_a_page_whose_button_confirms() {
         page.header("content-type").unwrap().starts_with("text/html")
             && page.text.contains("<button>Confirm</button>")
     );
+    // Where a proxy has put something before our path, it stays there.
+    assert!(page.text.contains(r#"<form method="post" action="confirm">"#), "{}", page.text);
     assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
     assert_eq!(call(Method::HEAD, path).send(&routes).await.status, 200);
     assert!(!is_confirmed().await, "a page or a HEAD confirms nothing");
+    let nothing = call(Method::POST, "/v2/mobile/email/confirm?lang=de").json(&json!({})).send(&routes).await;
+    assert_eq!(nothing.json()["field"], "email", "a body counts before the query: {}", nothing.text);
     let hostile = "/v2/mobile/email/confirm?email=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&event=e&token=t";
     let hostile = call(Method::GET, hostile).header("accept", "text/html").send(&routes).await;
     assert!(!hostile.text.contains("<script>"), "{}", hostile.text);

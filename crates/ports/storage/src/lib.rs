@@ -23,6 +23,7 @@ use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::{Charge, Limit, Step, Tally};
 use vestibule_domain::password_reset::PasswordReset;
 use vestibule_domain::pumping::{self, HeldCodes, Objection, SentCode, TracedCode};
+use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::spending::{Correction, Purse, Spend, Spent};
@@ -73,10 +74,27 @@ impl<T> Save<T> {
 /// What is left of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
-    /// When it is full again; of a budget that is kept in parts, the part that has most left.
+    /// When it is full again; of a budget that is kept in parts, the one of those charged that has most left.
     pub full_at: UtcDateTime,
     /// In how many parts it is kept, each with its share of the burst; 1 if it is whole.
     pub parts: u32,
+    /// How many of them were ever charged: those that have no units never are.
+    pub charged: u32,
+}
+
+impl Level {
+    /// Of a budget that is not kept in parts.
+    #[must_use]
+    pub const fn whole(full_at: UtcDateTime) -> Self {
+        Self { full_at, parts: 1, charged: 1 }
+    }
+
+    /// The share of the part that has most left, and when that is full again: at no time to come, if it was never charged.
+    #[must_use]
+    pub fn fullest(&self, quota: Quota) -> (Quota, Option<UtcDateTime>) {
+        let with_units = quota.burst.min(self.parts);
+        (quota.part(self.parts), (self.charged >= with_units).then_some(self.full_at))
+    }
 }
 
 /// The limits that were ever charged, of those that were asked for.
@@ -90,9 +108,9 @@ impl Budgets {
     /// The wait for a unit of the first that would not.
     pub fn admit(&self, charges: &[Charge]) -> Result<(), Duration> {
         charges.iter().try_for_each(|charge| {
-            let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else { return Ok(()) };
-            let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
-            of_part.decide(Some(*full_at)).map(|_| ())
+            let Some(level) = self.0.get(&charge.limit) else { return Ok(()) };
+            let (quota, full_at) = level.fullest(charge.quota);
+            Charge { quota, ..*charge }.decide(full_at).map(|_| ())
         })
     }
 
@@ -102,11 +120,11 @@ impl Budgets {
     /// The objection of the first budget that has one.
     pub fn judge(&self, charges: &[Charge], chance: impl Fn() -> u8) -> Result<(), Objection> {
         charges.iter().try_for_each(|charge| {
-            let Some(Level { full_at, parts }) = self.0.get(&charge.limit) else {
+            let Some(level) = self.0.get(&charge.limit) else {
                 return pumping::judge(charge, None, &chance);
             };
-            let of_part = Charge { quota: charge.quota.part(*parts), ..*charge };
-            pumping::judge(&of_part, Some(*full_at), &chance)
+            let (quota, full_at) = level.fullest(charge.quota);
+            pumping::judge(&Charge { quota, ..*charge }, full_at, &chance)
         })
     }
 }

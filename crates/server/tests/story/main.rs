@@ -497,10 +497,14 @@ async fn the_walk_of_the_readme_leads_to_kyc_0() {
     let readme = include_str!("../../../../README.md");
     let walk = &readme[readme.find("API=").expect("no walk")..];
     let walk = walk.split("```").next().unwrap().replace("http://127.0.0.1:8080", &service.url);
-    let pasted = std::process::Command::new("bash").args(["-c", &walk]).output().unwrap();
-    let said = String::from_utf8_lossy(&pasted.stdout);
-    let end = r#"{"kyc1ClientData":{"status":"UNDEFINED"},"kycLevel":"KYC_0","missing":[]}"#;
-    assert!(said.ends_with(end), "{said}{}", String::from_utf8_lossy(&pasted.stderr));
+    // And once more, with another number only.
+    for phone in ["+447871234567", "+447871234568"] {
+        let walk = walk.replace("+447871234567", phone);
+        let pasted = std::process::Command::new("bash").args(["-c", &walk]).output().unwrap();
+        let said = String::from_utf8_lossy(&pasted.stdout);
+        let end = r#"{"kyc1ClientData":{"status":"UNDEFINED"},"kycLevel":"KYC_0","missing":[]}"#;
+        assert!(said.ends_with(end), "{said}{}", String::from_utf8_lossy(&pasted.stderr));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -253,15 +253,21 @@ pub async fn a_partners_budget_is_spent_to_the_last_unit<S: Storage + 'static>(s
     is_spent_to_the_last_unit(storage, Scope::Merchant(MerchantId::parse("acme").unwrap())).await;
 }
 
+/// One of more units than any store keeps in parts, and one of fewer.
 async fn is_spent_to_the_last_unit<S: Storage + 'static>(storage: Arc<S>, scope: Scope) {
-    let quota = Quota { burst: 21, period: Duration::from_hours(1) };
-    let limit = Limit { step: Step::SignUp, scope };
+    for (step, burst) in [(Step::SignUp, 21), (Step::Resend, 5)] {
+        is_spent_to_the_last_of(&storage, Limit { step, scope }, burst).await;
+    }
+}
+
+async fn is_spent_to_the_last_of<S: Storage + 'static>(storage: &Arc<S>, limit: Limit, burst: usize) {
+    let quota = Quota { burst: u32::try_from(burst).unwrap(), period: Duration::from_hours(1) };
     let charging = |now| Changes {
         charges: vec![Charge { limit, quota, unit: Unit::Taken, now }],
         ..Changes::default()
     };
     let mut taken = 0;
-    while let (won @ 1.., lost) = race(&storage, |_| charging(NOW)).await {
+    while let (won @ 1.., lost) = race(storage, |_| charging(NOW)).await {
         taken += won;
         assert!(
             lost.iter()
@@ -270,7 +276,7 @@ async fn is_spent_to_the_last_unit<S: Storage + 'static>(storage: Arc<S>, scope:
             "{lost:?}"
         );
     }
-    assert_eq!(taken, 21);
+    assert_eq!(taken, burst);
     let Err(CommitError::LimitReached { retry_after }) = storage.commit(charging(NOW)).await else {
         panic!("there was a unit left");
     };
