@@ -15,7 +15,7 @@ use vestibule_domain::{
     OneTimeCodes, PhoneNumber,
 };
 use vestibule_port_security::Entropy;
-use vestibule_port_storage::{Execution, NumberDigest, PayloadDigest, RequestDigest};
+use vestibule_port_storage::{Execution, KeyMark, NumberDigest, PayloadDigest, RequestDigest};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{Asker, KeyedRequest};
@@ -46,6 +46,7 @@ pub struct Derivation {
     active: Subkeys,
     previous: Option<Subkeys>,
     numbers: Subkey,
+    mark: KeyMark,
     /// Of the key that is never replaced: a request is found whichever key was active when it was made.
     requests: Subkey,
     payloads: Subkey,
@@ -75,6 +76,7 @@ impl Derivation {
             active: subkeys(&keys.active),
             previous: keys.previous.as_ref().map(subkeys),
             numbers: Subkey::derive(&keys.numbers, "vestibule used number"),
+            mark: KeyMark(Subkey::derive(&keys.numbers, "vestibule mark of a database").mac(&[])),
             requests: Subkey::derive(&keys.numbers, "vestibule repeatable request"),
             payloads: Subkey::derive(&keys.numbers, "vestibule payload of a request"),
             code_length: code_length.clamp(4, 10),
@@ -91,6 +93,11 @@ impl Derivation {
     #[must_use]
     pub fn number_digest(&self, phone: &PhoneNumber) -> NumberDigest {
         NumberDigest(self.numbers.mac(&[phone.as_str().as_bytes()]))
+    }
+
+    /// What a database knows the key of used numbers by.
+    pub(crate) const fn key_mark(&self) -> KeyMark {
+        self.mark
     }
 
     /// The token of the link that confirms an address: the link's identity and a proof that we made it for that address.
@@ -347,6 +354,7 @@ mod tests {
     fn a_used_number_stays_used_when_the_master_key_rotates() {
         let phone = PhoneNumber::parse("+447871234567").unwrap();
         assert_eq!(derivation(1, None).number_digest(&phone), derivation(2, Some(1)).number_digest(&phone));
+        assert_eq!(derivation(1, None).key_mark(), derivation(2, Some(1)).key_mark());
     }
 
     fn request<'a>(key: &'a IdempotencyKey, target: [&'a str; 2], asker: Asker) -> KeyedRequest<'a> {

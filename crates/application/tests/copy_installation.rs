@@ -110,7 +110,7 @@ async fn whoever_writes_to_either_meanwhile_is_noticed() {
     let target = InMemoryArchive::default();
     let mut rival = |progress: CopyProgress| {
         if progress.phase == CopyPhase::Copying && progress.table == Table::Accounts && progress.done == 0 {
-            target.tamper(|kept| kept.push(records()[4].clone()));
+            target.tamper(|kept| kept.push(records()[5].clone()));
         }
     };
     let noticed = copy_installation(&source(), &target, 100, &mut rival).await;

@@ -47,7 +47,7 @@ impl Account {
     }
 
     async fn stand(&self, config: &Config, standing: Standing, said: &str) -> anyhow::Result<()> {
-        let application = wiring::use_cases(config).await?.application;
+        let application = wiring::use_cases(config).await?;
         let user = self.find(&application).await?;
         application.set_standing(user, standing).await?;
         writeln!(std::io::stdout(), "{user}  {said}")?;
@@ -65,7 +65,7 @@ impl Account {
 
 impl Audit {
     pub(crate) async fn run(&self, config: &Config) -> anyhow::Result<()> {
-        let application = wiring::use_cases(config).await?.application;
+        let application = wiring::use_cases(config).await?;
         let facts = match (self.account.user, &self.account.phone) {
             (Some(user), _) => application.facts_of_user(UserId::new(user), self.limit).await?,
             (None, Some(phone)) => {

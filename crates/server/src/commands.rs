@@ -35,16 +35,28 @@ fn complain(sentence: &str) {
 }
 
 pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
-    wiring::open_database_as(config, true).await?;
+    wiring::migrate(config).await?;
     tracing::info!("the database is up to date");
     Ok(())
 }
 
+/// Whether the service would start: tables that the start would bring up to date are no fault, those that it would refuse are. Nothing is
+/// migrated, since the instances that run may be of the version before.
 pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
-    let service = wiring::wire(config).await?;
-    service.application.ready().await.context("database")?;
+    let service = wiring::look(config).await?;
+    let is_migrated_by_the_start = config.database.migrate_on_start;
+    let database = match &service.behind {
+        None => {
+            service.application.ready().await.context("database")?;
+            "ok".to_owned()
+        }
+        Some(behind) if is_migrated_by_the_start => {
+            format!("{}, or let the next start do it", behind.root_cause())
+        }
+        Some(behind) => behind.root_cause().to_string(),
+    };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "configuration: ok\nkeys: ok\ndatabase: ok")?;
+    writeln!(out, "configuration: ok\nkeys: ok\ndatabase: {database}")?;
     if let Some(smpp) = &service.smpp {
         smpp.wait_until_bound(vestibule_smpp::TIMEOUT).await.context("sms.smpp.url")?;
         smpp.stop().await;
@@ -69,7 +81,11 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
         writeln!(out, "{sentence}")?;
     }
     writeln!(out, "email: {}", service.dispatcher.senders.email.name())?;
-    Ok(())
+    // Last, so that whoever is about to upgrade has heard of everything else.
+    match service.behind {
+        Some(behind) if !is_migrated_by_the_start => Err(behind),
+        _ => Ok(()),
+    }
 }
 
 /// The most that may be spent, where there is an end to it.

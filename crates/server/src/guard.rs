@@ -61,7 +61,7 @@ impl Period {
 
 impl Guard {
     pub(crate) async fn run(&self, config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
-        let application = wiring::use_cases(config).await?.application;
+        let application = wiring::use_cases(config).await?;
         let currency = &config.spending.currency;
         match self {
             Self::Report(period) => report(&application, period, currency).await,

@@ -1,7 +1,7 @@
 //! The file with the master keys.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -21,15 +21,17 @@ struct KeyFile {
     previous: Option<SecretString>,
 }
 
+/// What to do where a key file is missing.
+pub(crate) const MISSING: &str = "there is no such file: run `vestibule keys init` for a new installation, or put back the one that the database was used with";
+
 pub(crate) fn load(path: &Path) -> anyhow::Result<MasterKeys> {
-    let mut text = Zeroizing::new(String::new());
-    let mut file =
-        File::open(path).with_context(|| format!("cannot read the master keys in {}", path.display()))?;
-    if file.metadata()?.mode() & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), "others may read the master keys; allow it to the owner only");
-    }
-    file.read_to_string(&mut text)
-        .with_context(|| format!("cannot read the master keys in {}", path.display()))?;
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!("{}: {MISSING}", path.display()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read the master keys in {}", path.display()));
+        }
+    };
     // The parser's own error would repeat a line of the file.
     let Ok(keys) = toml::from_str::<KeyFile>(&text) else {
         bail!(
@@ -51,15 +53,18 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<MasterKeys> {
     })
 }
 
-/// Makes the file if there is none. Of two that start at once one makes it and both read it.
-pub(crate) fn generate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<()> {
-    if path.exists() {
-        return Ok(());
+fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let mut file = File::open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), "others may read the master keys; allow it to the owner only");
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Only the service's own user needs to read what is in it.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.with_context(|| format!("cannot make {}", directory.display()))?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Makes the file if there is none; whether it did. Of two that start at once one makes it and both read it.
+pub(crate) fn generate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<bool> {
     let text = Zeroizing::new(format!(
         "# Codes and links are derived from `active`. To replace it, move it to `previous` for a day.\n\
          # `numbers` can never be replaced: used phone numbers are known by it.\n\
@@ -67,20 +72,31 @@ pub(crate) fn generate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<()>
         hex::encode(entropy.bytes()),
         hex::encode(entropy.bytes()),
     ));
-    // Written beside and linked into place, so that nobody reads half of it. The draft's name is like no other: one that a
-    // killed process has left must not be in the way of the next, which in a container has the same process id.
+    // The draft's name is like no other: one that a killed process has left must not be in the way of the next, which in a container
+    // has the same process id.
     let draft = path.with_extension(format!("{}.draft", hex::encode(entropy.bytes())));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    make(path, &draft, &text).with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Writes the file beside and links it into place, so that nobody reads half of it, and none that is there is touched.
+fn make(path: &Path, draft: &Path, text: &str) -> io::Result<bool> {
+    if path.try_exists()? {
+        return Ok(false);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Only the service's own user needs to read what is in it.
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    let linked = std::fs::hard_link(&draft, path);
-    std::fs::remove_file(&draft)?;
+    let linked = std::fs::hard_link(draft, path);
+    std::fs::remove_file(draft)?;
     match linked {
         Ok(()) => File::open(directory)?.sync_all()?,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -93,11 +109,11 @@ mod tests {
     fn a_generated_file_is_loaded_and_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deep/master.key");
-        generate(&path, &CountingEntropy::default()).unwrap();
+        assert!(generate(&path, &CountingEntropy::default()).unwrap());
         let first = load(&path).unwrap();
         assert_ne!(first.active, first.numbers);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        generate(&path, &CountingEntropy::default()).unwrap();
+        assert!(!generate(&path, &CountingEntropy::default()).unwrap());
         assert_eq!(load(&path).unwrap().active, first.active);
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left");
     }
@@ -109,6 +125,16 @@ mod tests {
         std::fs::write(path.with_extension(format!("{}.draft", std::process::id())), "half").unwrap();
         generate(&path, &CountingEntropy::default()).unwrap();
         load(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_named() {
+        let path = Path::new("/proc/no/master.key");
+        let error = format!("{:#}", generate(path, &CountingEntropy::default()).unwrap_err());
+        assert!(error.starts_with("cannot make /proc/no/master.key: "), "{error}");
+        let path = Path::new("/proc/master.key");
+        let error = format!("{:#}", generate(path, &CountingEntropy::default()).unwrap_err());
+        assert!(error.starts_with("cannot make /proc/master.key: "), "{error}");
     }
 
     #[test]

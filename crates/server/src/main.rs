@@ -45,7 +45,7 @@ enum Command {
     Migrate,
     /// Check configuration, keys, database and providers, and serve nothing.
     Check,
-    /// Show and change the keys that sign access tokens. Running instances notice by themselves.
+    /// Make the key files of a new installation; show and change the keys that sign access tokens, which running instances notice by themselves.
     #[command(subcommand)]
     Keys(token_keys::Keys),
     /// Print what happened to an account or a number, the newest first.

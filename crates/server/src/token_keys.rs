@@ -1,18 +1,22 @@
-//! The keys that sign access tokens: `vestibule keys`, and instances that notice a change.
+//! The keys that sign access tokens: `vestibule keys`, which makes their file and the other one too, and instances that notice a change.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use time::UtcDateTime;
 use time::format_description::well_known::Rfc3339;
-use vestibule_paseto::{KeyFileWatch, KeyRing, PasetoTokens, Rotated, Rotation};
+use vestibule_paseto::{
+    KeyChangeError, KeyFileError, KeyFileWatch, KeyRing, PasetoTokens, Rotated, Rotation,
+};
 use vestibule_port_security::{AccessTokens as _, Clock};
 
 use crate::config::Config;
 use crate::follow::{LOOK_EVERY, follow};
-use crate::machine::SystemClock;
+use crate::keys;
+use crate::machine::{SystemClock, SystemEntropy};
 
 /// For how much longer than its last token an old key verifies: clocks differ, and an instance may notice late that it is to
 /// sign with another.
@@ -28,6 +32,8 @@ const LONGEST_DELAY: Duration = Duration::from_hours(24 * 365);
 /// What to do with the keys.
 #[derive(clap::Subcommand)]
 pub(crate) enum Keys {
+    /// Make the key files of a new installation. One that is there already is left as it is.
+    Init,
     /// Show the keys and what each of them does now. No secret is shown.
     List {
         /// As JSON.
@@ -50,14 +56,54 @@ pub(crate) enum Keys {
 
 impl Keys {
     pub(crate) fn run(&self, config: &Config) -> anyhow::Result<()> {
-        let key = || format!("secrets.token_key_file: {}", config.token_key_file().display());
         let now = SystemClock.now();
-        match self {
-            Self::List { json } => list(config, now, *json).with_context(key),
-            Self::Rotate { delay } => rotate(config, now, *delay).with_context(key),
-            Self::Retire { id } => retire(config, now, id).with_context(key),
-        }
+        let done = match self {
+            Self::Init => return init(config),
+            Self::List { json } => list(config, now, *json),
+            Self::Rotate { delay } => rotate(config, now, *delay),
+            Self::Retire { id } => retire(config, now, id),
+        };
+        done.map_err(|error| explain(config, error))
     }
+}
+
+/// An error about the token key file, with its name and what to do where it is missing.
+pub(crate) fn explain(config: &Config, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    let of_file = match error.downcast_ref() {
+        Some(KeyChangeError::File(of_file)) => Some(of_file),
+        _ => error.downcast_ref(),
+    };
+    let key = format!("secrets.token_key_file: {}", config.token_key_file().display());
+    match of_file {
+        Some(KeyFileError::Read { source }) if source.kind() == ErrorKind::NotFound => {
+            anyhow::anyhow!("{key}: {}", keys::MISSING)
+        }
+        _ => error.context(key),
+    }
+}
+
+fn init(config: &Config) -> anyhow::Result<()> {
+    let (master, token) = (config.master_key_file(), config.token_key_file());
+    let mut out = std::io::stdout().lock();
+    let made = keys::generate(&master, &SystemEntropy).context("secrets.master_key_file")?;
+    tell_made(&mut out, &master, made)?;
+    keys::load(&master).context("secrets.master_key_file")?;
+    let made = KeyRing::make_file(&token).map_err(|error| explain(config, error))?;
+    tell_made(&mut out, &token, made)?;
+    KeyRing::load(&token).map_err(|error| explain(config, error))?;
+    writeln!(
+        out,
+        "Back both up, apart from the database, and give them to every instance. `numbers` in {} can never be replaced: used phone \
+         numbers are known by it, and no database can be used without the one that it began with.",
+        master.display()
+    )?;
+    Ok(())
+}
+
+fn tell_made(out: &mut impl std::io::Write, path: &Path, made: bool) -> std::io::Result<()> {
+    let what = if made { "is made" } else { "is there already, and is left as it is" };
+    writeln!(out, "{}  {what}", path.display())
 }
 
 fn list(config: &Config, now: UtcDateTime, json: bool) -> anyhow::Result<()> {

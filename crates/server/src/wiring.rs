@@ -12,8 +12,8 @@ use secrecy::ExposeSecret as _;
 use time::UtcDateTime;
 use tokio::sync::{Notify, Semaphore};
 use vestibule_application::{
-    Application, Callbacks, Derivation, Dispatcher, HeldBack, Partner, RecordDelivery, Senders, Settings,
-    ToldOfSpending, UnsentCodes, Wording,
+    Application, Callbacks, Derivation, Dispatcher, HeldBack, Partner, RecogniseKeysError, RecordDelivery,
+    Senders, Settings, ToldOfSpending, UnsentCodes, Wording,
 };
 use vestibule_argon2::Argon2Pool;
 use vestibule_domain::quota::Quota;
@@ -33,12 +33,12 @@ use vestibule_sqlite::Sqlite;
 
 use crate::config::{Config, DatabaseKind, EmailTransport, Environment, Rate};
 use crate::countries::{self, CountryRules, FollowCountries};
-use crate::keys;
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::metrics::Look;
 use crate::sms::{Sms, Surroundings};
 use crate::test_numbers::test_numbers;
 use crate::token_keys::FollowKeys;
+use crate::{keys, token_keys};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -57,18 +57,47 @@ pub(crate) struct Service {
     pub(crate) smpp: Option<Arc<Smpp>>,
     /// Measures what is only measured when somebody asks.
     pub(crate) look: Look,
+    /// Only for who looks: why the database cannot be used yet.
+    pub(crate) behind: Option<anyhow::Error>,
+}
+
+/// What the database is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To serve it: its tables are brought up to date, if the configuration says so.
+    Serve,
+    /// To use it beside those who serve it, who may be of the version before: its tables stay as they are.
+    Use,
+    /// To see whether it could be served: its tables stay as they are, and need not be there.
+    Look,
+}
+
+/// The service for who serves.
+pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
+    wire_for(config, Purpose::Serve).await
+}
+
+/// The service for who only looks. Its database is not to be used while it is [behind](Service::behind).
+pub(crate) async fn look(config: &Config) -> anyhow::Result<Service> {
+    wire_for(config, Purpose::Look).await
+}
+
+/// The use cases for a command beside those who serve.
+pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<Application> {
+    Ok(use_cases_for(config, Purpose::Use).await?.application)
 }
 
 /// The use cases on what they need, without anything that sends.
-pub(crate) struct UseCases {
-    pub(crate) application: Application,
+struct UseCases {
+    application: Application,
     outbox: Arc<dyn Outbox>,
     look: Look,
     follow_keys: FollowKeys,
     follow_countries: FollowCountries,
+    behind: Option<anyhow::Error>,
 }
 
-pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
+async fn use_cases_for(config: &Config, purpose: Purpose) -> anyhow::Result<UseCases> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let now = clock.now();
@@ -77,7 +106,7 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
     let tokens = Arc::new(tokens);
     let follow_keys = FollowKeys { tokens: Arc::clone(&tokens), watch, clock: Arc::clone(&clock) };
     let (countries, follow_countries) = countries::open(config)?;
-    let Database { storage, outbox, answers, look } = open_database(config).await?;
+    let (Database { storage, outbox, answers, look }, behind) = open_for(config, purpose).await?;
     let application = Application {
         storage,
         answers,
@@ -92,11 +121,20 @@ pub(crate) async fn use_cases(config: &Config) -> anyhow::Result<UseCases> {
         held_back: HeldBack::default(),
         told_of_spending: ToldOfSpending::default(),
     };
-    Ok(UseCases { application, outbox, look, follow_keys, follow_countries })
+    // Tables that are behind don't tell yet what they were used under.
+    if behind.is_none() {
+        let recognised = match purpose {
+            Purpose::Serve => application.bind_keys().await,
+            Purpose::Use | Purpose::Look => application.recognise_keys().await,
+        };
+        recognised.map_err(|error| foreign(config, error))?;
+    }
+    Ok(UseCases { application, outbox, look, follow_keys, follow_countries, behind })
 }
 
-pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
-    let UseCases { application, outbox, look, follow_keys, follow_countries } = use_cases(config).await?;
+async fn wire_for(config: &Config, purpose: Purpose) -> anyhow::Result<Service> {
+    let UseCases { application, outbox, look, follow_keys, follow_countries, behind } =
+        use_cases_for(config, purpose).await?;
     let (clock, entropy) = (&application.clock, &application.entropy);
     let wording = Wording::new(&config.public_url(), config.registration.android_app_hash.clone());
     let wording = wording.context("http.public_url")?.with_brands(brands(config)).context("partners")?;
@@ -133,14 +171,15 @@ pub(crate) async fn wire(config: &Config) -> anyhow::Result<Service> {
         callbacks: sms.callbacks,
         smpp: sms.smpp,
         look,
+        behind,
     })
 }
 
 /// The database, as the three ports that it keeps.
-pub(crate) struct Database {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) outbox: Arc<dyn Outbox>,
-    pub(crate) answers: Arc<dyn Answers>,
+struct Database {
+    storage: Arc<dyn Storage>,
+    outbox: Arc<dyn Outbox>,
+    answers: Arc<dyn Answers>,
     look: Look,
 }
 
@@ -158,27 +197,64 @@ impl Database {
     }
 }
 
-pub(crate) async fn open_database(config: &Config) -> anyhow::Result<Database> {
-    open_database_as(config, config.database.migrate_on_start).await
+/// Brings the database's tables up to date.
+pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
+    open_database(config, Older::Migrate).await.map(drop)
 }
 
-pub(crate) async fn open_database_as(config: &Config, migrate: bool) -> anyhow::Result<Database> {
+/// The database, and for who only looks why it cannot be used yet.
+async fn open_for(config: &Config, purpose: Purpose) -> anyhow::Result<(Database, Option<anyhow::Error>)> {
+    let older = match purpose {
+        Purpose::Serve if config.database.migrate_on_start => Older::Migrate,
+        Purpose::Serve | Purpose::Use | Purpose::Look => Older::Refuse,
+    };
+    match open_database(config, older).await {
+        Err(behind) if purpose == Purpose::Look && is_behind(&behind) => {
+            Ok((open_database(config, Older::Leave).await?, Some(behind)))
+        }
+        opened => Ok((opened?, None)),
+    }
+}
+
+/// What is done with tables that are older than this version needs, or not there.
+enum Older {
+    Migrate,
+    Refuse,
+    Leave,
+}
+
+async fn open_database(config: &Config, older: Older) -> anyhow::Result<Database> {
     let pool_size = config.database.pool_size;
     match config.database()? {
         DatabaseKind::Sqlite(path) => {
-            use vestibule_sqlite::Migrate;
-            let migrate = if migrate { Migrate::Yes } else { Migrate::No };
+            let migrate = match older {
+                Older::Migrate => vestibule_sqlite::Migrate::Yes,
+                Older::Refuse => vestibule_sqlite::Migrate::No,
+                Older::Leave => vestibule_sqlite::Migrate::Leave,
+            };
             let opened = Sqlite::open(&path, pool_size as usize, migrate);
             let opened = opened.with_context(|| format!("database.url: cannot open {}", path.display()))?;
             Ok(Database::of(opened, |_| {}))
         }
         DatabaseKind::Postgres(url) => {
-            use vestibule_postgres::Migrate;
-            let migrate = if migrate { Migrate::Yes } else { Migrate::No };
+            let migrate = match older {
+                Older::Migrate => vestibule_postgres::Migrate::Yes,
+                Older::Refuse => vestibule_postgres::Migrate::No,
+                Older::Leave => vestibule_postgres::Migrate::Leave,
+            };
             let opened = Postgres::open(url.expose_secret(), pool_size, migrate).await;
             Ok(Database::of(opened.context("database.url")?, Postgres::measure))
         }
     }
+}
+
+/// Whether all that is amiss is that nobody has migrated yet.
+fn is_behind(error: &anyhow::Error) -> bool {
+    use vestibule_postgres::OpenError as OnPostgres;
+    use vestibule_sqlite::OpenError as OnSqlite;
+
+    matches!(error.downcast_ref(), Some(OnSqlite::Outdated | OnSqlite::NotMade))
+        || matches!(error.downcast_ref(), Some(OnPostgres::Outdated))
 }
 
 fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivation> {
@@ -190,14 +266,23 @@ fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivati
     Ok(Derivation::new(&keys, config.registration.code_length))
 }
 
+fn foreign(config: &Config, error: RecogniseKeysError) -> anyhow::Error {
+    match error {
+        RecogniseKeysError::Foreign => anyhow::anyhow!(
+            "secrets.master_key_file: {} is not the key of this database: {error}. Put back the file that the database was used with, or \
+             name another database in `database.url`",
+            config.master_key_file().display()
+        ),
+        RecogniseKeysError::Unavailable(unavailable) => anyhow::Error::new(unavailable).context("database"),
+    }
+}
+
 fn tokens(config: &Config) -> anyhow::Result<(PasetoTokens, KeyFileWatch)> {
     let path = config.token_key_file();
-    let generated = match config.environment {
-        Environment::Development => KeyRing::generate_file(&path).map(drop),
-        Environment::Production => Ok(()),
-    };
-    let opened = generated.and_then(|()| KeyFileWatch::open(&path));
-    let (keys, watch) = opened.with_context(|| format!("secrets.token_key_file: {}", path.display()))?;
+    if config.environment == Environment::Development {
+        KeyRing::make_file(&path).map_err(|error| token_keys::explain(config, error))?;
+    }
+    let (keys, watch) = KeyFileWatch::open(&path).map_err(|error| token_keys::explain(config, error))?;
     Ok((PasetoTokens::new(keys, config.issuer(), config.audience()), watch))
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure fails the test")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -86,15 +87,45 @@ fn a_key_is_listed_rotated_and_retired() {
 }
 
 #[test]
+fn both_files_are_made_and_none_is_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let [master, token] = ["data/master.key", "data/token.keys"];
+    let read = |path: &str| fs::read(directory.join(path)).unwrap();
+    let said = done(directory, &["init"]);
+    for path in [master, token] {
+        assert!(said.contains(&format!("{path}  is made\n")), "{said}");
+        assert_eq!(fs::metadata(directory.join(path)).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
+    }
+    assert!(said.contains("`numbers` in data/master.key can never be replaced"), "{said}");
+    assert_eq!(fs::read_dir(directory.join("data")).unwrap().count(), 2);
+
+    let before = [master, token].map(read);
+    let said = done(directory, &["init"]);
+    assert!(!said.contains("is made"), "{said}");
+    assert_eq!([master, token].map(read), before);
+
+    fs::remove_file(directory.join(token)).unwrap();
+    let said = done(directory, &["init"]);
+    assert!(said.contains(&format!("{master}  is there already")), "{said}");
+    assert!(said.contains(&format!("{token}  is made\n")), "{said}");
+    assert_eq!(read(master), before[0]);
+
+    fs::write(directory.join(token), "active k4.secret.hush\n").unwrap();
+    let (status, _, said) = keys(directory, &["init"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("secrets.token_key_file: data/token.keys: line 1"), "{said}");
+    assert_eq!(read(token), b"active k4.secret.hush\n");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_a_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     for arguments in [&["list"][..], &["rotate"], &["retire", "k4.pid.x"]] {
         let said = refused(directory, arguments);
-        assert!(
-            said.contains("secrets.token_key_file: data/token.keys: ") && said.contains("cannot be read"),
-            "{said}"
-        );
+        assert!(said.contains("secrets.token_key_file: data/token.keys: there is no such file"), "{said}");
+        assert!(said.contains("run `vestibule keys init`"), "{said}");
     }
     fs::create_dir(directory.join("data")).unwrap();
     fs::write(directory.join("data/token.keys"), "active k4.secret.hush\n").unwrap();

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio_postgres::Client;
 use vestibule_testkit::postgres::{PostgresOptions, PostgresServer};
@@ -38,10 +40,12 @@ async fn write(client: &Client, name: &str, text: &str) {
 }
 
 /// Runs a command with this database in the directory; its status and what it complained of.
+/// One that serves although it should not is ended.
 fn run(directory: &Path, url: &str, command: &str, migrate_on_start: bool) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+    let output = Command::new("timeout")
+        .args(["15", env!("CARGO_BIN_EXE_vestibule")])
         .current_dir(directory)
-        .arg(command)
+        .args(command.split(' '))
         .env("RUST_LOG", "trace")
         .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
         .env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0")
@@ -101,15 +105,122 @@ async fn tables_of_another_version() {
     let (server, client) = server().await;
     let url = format!("postgres://vestibule:{PASSWORD}@127.0.0.1:{}/vestibule", server.port());
     assert_refused(&url, false, "run `vestibule migrate`");
-    let directory = tempfile::tempdir().unwrap();
-    let (status, said) = run(directory.path(), &url, "migrate", false);
-    assert_eq!(status, Some(0), "{said}");
+    assert_migrates(&url);
     drop(client);
     let client = server.client("vestibule").await.unwrap();
-    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')";
-    client.batch_execute(newer).await.unwrap();
-    assert_refused(&url, true, "start that version");
-    assert_refused(&url, false, "start that version");
+    client.batch_execute(OF_A_NEWER_VERSION).await.unwrap();
+    assert_newer(&url);
+}
+
+#[test]
+fn a_file_of_another_version() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vestibule.db");
+    let url = format!("sqlite://{}", path.display());
+    assert_refused(&url, false, "run `vestibule migrate`");
+    assert!(!path.exists(), "a file was made");
+    assert_migrates(&url);
+    change(&path, OF_A_NEWER_VERSION);
+    assert_newer(&url);
+}
+
+/// As if a newer version had migrated.
+const OF_A_NEWER_VERSION: &str = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')";
+
+/// Changes a file of SQLite's past the service.
+fn change(path: &Path, statements: &str) {
+    SqliteConnection::establish(path.to_str().unwrap()).unwrap().batch_execute(statements).unwrap();
+}
+
+/// The tables are brought up to date, and that is told once.
+fn assert_migrates(url: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let [told, told_again] = [false, true].map(|again| {
+        let (status, said) = run(directory.path(), url, "migrate", false);
+        assert_eq!(status, Some(0), "{url} {again}: {said}");
+        let changes =
+            said.lines().filter(|line| line.contains("INFO") && line.contains("the tables are changed"));
+        changes.map(str::to_owned).collect::<Vec<_>>()
+    });
+    let migrations = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/sqlite"));
+    let mut names: Vec<_> =
+        migrations.unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(told.len(), names.len(), "{told:?}");
+    assert!(told.iter().zip(names).all(|(line, name)| line.contains(&name)), "{told:?}");
+    assert_eq!(told_again, [""; 0]);
+}
+
+/// Nobody uses tables of a newer version.
+fn assert_newer(url: &str) {
+    assert_refused(url, true, "start that version");
+    assert_refused(url, false, "start that version");
+    let directory = tempfile::tempdir().unwrap();
+    for command in ["check", "migrate", "audit --phone +447871234567"] {
+        let (status, said) = run(directory.path(), url, command, true);
+        assert_eq!(status, Some(2), "{command}: {said}");
+        assert!(said.contains("start that version"), "{command}: {said}");
+    }
+}
+
+/// Commands that only look, or work beside instances, refuse tables that are older, or not there; `check` tells of them, and that the
+/// start would refuse them, if it would.
+fn assert_only_told(url: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let user = "0197e0c0-0000-7000-8000-000000000000";
+    for command in [
+        "audit --phone +447871234567",
+        "block --phone +447871234567",
+        &format!("unblock --user {user}"),
+        "guard report",
+    ] {
+        let (status, said) = run(directory.path(), url, command, true);
+        assert_eq!(status, Some(2), "{command}: {said}");
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with("vestibule: database.url: "), "{command}: {said}");
+        assert!(last.ends_with("run `vestibule migrate`"), "{command}: {said}");
+    }
+    for (migrates, status_told, told) in [
+        (true, Some(0), "run `vestibule migrate`, or let the next start do it\n"),
+        (false, Some(2), "run `vestibule migrate`\n"),
+    ] {
+        let (status, said) = run(directory.path(), url, "check", migrates);
+        assert_eq!(status, status_told, "{said}");
+        assert!(said.contains(told) && said.contains("\nworst daily bill: "), "{said}");
+    }
+}
+
+#[test]
+fn commands_that_only_look_leave_a_file_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vestibule.db");
+    let url = format!("sqlite://{}", path.display());
+    assert_only_told(&url);
+    assert!(!path.exists(), "a file was made");
+    assert_migrates(&url);
+    let (status, said) = run(directory.path(), &url, "check", false);
+    assert!(status == Some(0) && said.contains("database: ok\n"), "{said}");
+    change(&path, "DROP TABLE held_codes; DELETE FROM __diesel_schema_migrations WHERE version > '20261129'");
+    assert_only_told(&url);
+    // Had anybody made the table anew, this would fail.
+    change(&path, "CREATE TABLE held_codes (id INTEGER)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_only_look_leave_tables_as_they_are() {
+    let (server, _client) = server().await;
+    let url = format!("postgres://vestibule:{PASSWORD}@127.0.0.1:{}/vestibule", server.port());
+    assert_only_told(&url);
+    let client = server.client("vestibule").await.unwrap();
+    let made = client.query("SELECT FROM pg_tables WHERE schemaname = 'public'", &[]).await.unwrap();
+    assert!(made.is_empty(), "tables were made");
+    assert_migrates(&url);
+    let (status, said) = run(tempfile::tempdir().unwrap().path(), &url, "check", false);
+    assert!(status == Some(0) && said.contains("database: ok\n"), "{said}");
+    let older = "DROP TABLE held_codes; DELETE FROM __diesel_schema_migrations WHERE version > '20261129'";
+    client.batch_execute(older).await.unwrap();
+    assert_only_told(&url);
+    client.batch_execute("CREATE TABLE held_codes (id integer)").await.unwrap();
 }
 
 #[test]
@@ -194,6 +305,61 @@ fn logged_at_the_start(directory: &Path, variables: &[(&str, &str)]) -> Vec<Stri
     process.kill().unwrap();
     process.wait().unwrap();
     logged
+}
+
+/// The fenced blocks of a section of the operator's page, in their order.
+fn blocks(section: &str) -> Vec<&'static str> {
+    let page = include_str!("../../../docs/operations.md");
+    let (_, section) = page.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let fenced = section.split("```").skip(1).step_by(2);
+    fenced.map(|block| block.split_once('\n').unwrap().1).collect()
+}
+
+#[test]
+fn the_first_start_in_production_is_as_the_operators_page_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let [file, commands] = blocks("First start in production")[..] else { panic!("a file, then commands") };
+    assert_eq!(file.lines().count(), 10);
+    std::fs::write(directory.path().join("vestibule.toml"), file).unwrap();
+    let (set, commands): (Vec<_>, Vec<_>) =
+        commands.lines().partition(|line| line.starts_with("export VESTIBULE__"));
+    let set = set.iter().map(|line| line.trim_start_matches("export VESTIBULE__").split_once('=').unwrap());
+    let mut variables: Vec<_> = set.collect();
+    let data = directory.path().join("data");
+    variables.push(("DATA_DIR", data.to_str().unwrap()));
+    assert_eq!(commands, ["vestibule keys init", "vestibule migrate", "vestibule check", "vestibule"]);
+
+    let run = |command: &str| {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        process.args(command.split(' ').skip(1)).current_dir(directory.path());
+        process.envs(variables.iter().map(|(name, value)| (format!("VESTIBULE__{name}"), value)));
+        let output = process.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let assert_missing = |key: &str| {
+        let (status, said) = run("vestibule check");
+        assert_eq!(status, Some(2), "{said}");
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with(&format!("vestibule: {key}: ")), "{said}");
+        assert!(last.contains("run `vestibule keys init`"), "{said}");
+        assert_eq!(last.matches(data.to_str().unwrap()).count(), 1, "{said}");
+    };
+    assert_missing("secrets.master_key_file");
+    assert_eq!(run("vestibule keys init").0, Some(0));
+    std::fs::remove_file(data.join("token.keys")).unwrap();
+    assert_missing("secrets.token_key_file");
+
+    for command in &commands[..3] {
+        let (status, said) = run(command);
+        assert_eq!(status, Some(0), "{command}: {said}");
+    }
+    let (_, checked) = run("vestibule check");
+    assert!(
+        checked.contains("database: ok\n") && checked.contains("worst daily bill: 100.00 USD\n"),
+        "{checked}"
+    );
+    logged_at_the_start(directory.path(), &variables);
 }
 
 #[test]

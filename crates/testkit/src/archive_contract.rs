@@ -30,8 +30,8 @@ use vestibule_port_storage::archive::{
     Archive, ArchiveTarget, Budget, Delivery, ImportError, QueuedMessage, Record, Table,
 };
 use vestibule_port_storage::{
-    Changes, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Room, Save, Settlement, Storage,
-    Version,
+    Changes, KeyMark, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Room, Save, Settlement,
+    Storage, Version,
 };
 
 /// Stamps the tests of what commits leave in an archive. `$open` makes a storage afresh, and `$read` opens an archive of what it holds: an
@@ -274,10 +274,9 @@ pub fn records() -> Vec<Record> {
     let confirmed = EmailState::Confirmed { address: address.clone(), verification: verification(2) };
     let told = Stage::Concealed { opened: Some(opened(3)), owner_told_at: Some(after(2)) };
     let untold = Stage::Concealed { opened: None, owner_told_at: None };
-    let user = |number| UserId::new(id(number));
     let password = |of, seconds| {
         Record::Password(NewPassword {
-            user: user(of),
+            user: UserId::new(id(of)),
             hash: PasswordHash::new(format!("hash {of} {seconds}")),
             set_at: after(seconds),
         })
@@ -318,6 +317,7 @@ pub fn records() -> Vec<Record> {
     let bare_fact =
         Fact { user: None, session: None, device: None, address: None, ..fact(2, Event::ResetRequested) };
     vec![
+        Record::KeyMark(KeyMark([3; 32])),
         registration(1, 1, Stage::Pending, vec![attempt(1), attempt(2), attempt(5)]),
         registration(2, 7, Stage::Confirmed(opened(2)), vec![]),
         registration(3, 2, told, vec![attempt(3)]),
@@ -404,6 +404,11 @@ pub async fn commit<S: Storage + Outbox>(storage: &S) -> Vec<Record> {
             Record::Guard(loaded) => changes.guard = Some(Save::new(loaded.value)),
             Record::Reset(loaded) => changes.reset = Some(Save::new(loaded.value)),
             Record::Fact(fact) => changes.facts = vec![*fact],
+            Record::KeyMark(mark) => {
+                assert_eq!(storage.keep_key_mark(&mark).await.unwrap(), mark);
+                committed.push(record);
+                continue;
+            }
             Record::Message(_) | Record::Delivery(_) => continue,
         }
         storage.commit(changes).await.unwrap();

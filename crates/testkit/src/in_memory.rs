@@ -23,9 +23,9 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NewPassword, NewRefreshToken,
-    NumberDigest, Page, RefreshState, RequestDigest, SignUpState, SignatureDigest, SignedInAccount, Storage,
-    Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, KeyEvidence, KeyMark, Level, Loaded, NewPassword,
+    NewRefreshToken, NumberDigest, Page, RefreshState, RequestDigest, SignUpState, SignatureDigest,
+    SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 use self::answers::Kept;
@@ -46,6 +46,7 @@ struct State {
     accounts: HashMap<UserId, Loaded<Account>>,
     passwords: Vec<NewPassword>,
     used_numbers: HashSet<NumberDigest>,
+    key_mark: Option<KeyMark>,
     sessions: HashMap<SessionId, Loaded<Session>>,
     refresh_tokens: HashMap<RefreshTokenHash, NewRefreshToken>,
     limits: HashMap<Limit, UtcDateTime>,
@@ -279,6 +280,16 @@ impl Storage for InMemoryStorage {
         let is_new = !state.signatures.contains_key(signature);
         state.signatures.entry(*signature).or_insert(forget_at);
         Ok(is_new)
+    }
+
+    async fn key_evidence(&self) -> Result<KeyEvidence, Unavailable> {
+        let state = self.up()?;
+        let phone = state.accounts.values().next().map(|account| account.value.phone().clone());
+        Ok(KeyEvidence { mark: state.key_mark, phone })
+    }
+
+    async fn keep_key_mark(&self, mark: &KeyMark) -> Result<KeyMark, Unavailable> {
+        Ok(*self.up()?.key_mark.get_or_insert(*mark))
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

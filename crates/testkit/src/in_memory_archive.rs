@@ -108,6 +108,7 @@ impl ArchiveTarget for InMemoryArchive {
 /// Where a record stands.
 fn place(record: &Record) -> (usize, Vec<u8>) {
     let table = match record {
+        Record::KeyMark(_) => Table::KeyMark,
         Record::Registration(_) => Table::Registrations,
         Record::Account(_) => Table::Accounts,
         Record::Password(_) => Table::Passwords,
@@ -130,6 +131,7 @@ fn number(table: Table) -> usize {
 
 fn bytes(key: &Key) -> Vec<u8> {
     match key {
+        Key::KeyMark => Vec::new(),
         Key::Registration(phone) | Key::Guard(phone) | Key::Reset(phone) => phone.as_str().into(),
         Key::Account(user) => user.uuid().into(),
         Key::Password(user, set_at) => {

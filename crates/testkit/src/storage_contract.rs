@@ -15,6 +15,7 @@ pub mod answers;
 pub mod commits;
 pub mod erasure;
 pub mod facts;
+pub mod keys;
 pub mod outbox;
 pub mod proofs;
 pub mod pumping;
@@ -133,6 +134,11 @@ macro_rules! storage_contract {
                 messages_wait_for_an_account_by_phone_and_by_mail,
                 mail_to_an_unconfirmed_address_waits_for_who_asked_for_it,
                 mail_to_a_confirmed_address_waits_for_its_owner,
+            }
+            keys {
+                the_first_mark_is_kept,
+                of_32_marks_one_is_kept_and_all_are_told_it,
+                evidence_names_an_account_while_there_is_one,
             }
             signatures {
                 a_signature_is_accepted_once,

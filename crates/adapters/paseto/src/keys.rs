@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pasetors::keys::{AsymmetricKeyPair, AsymmetricPublicKey, AsymmetricSecretKey, Generate};
 use pasetors::paserk::{FormatAsPaserk, Id};
@@ -102,22 +102,18 @@ impl KeyDuty {
     }
 }
 
-/// Why there is no key ring. Errors name the line, never what it says.
+/// Why there is no key ring. Errors name the line, never what it says, and not the file, which the caller has named.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file cannot be read.
-    #[error("the token key file {} cannot be read", path.display())]
+    #[error("the token keys cannot be read")]
     Read {
-        /// The file.
-        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
     /// The file cannot be made.
-    #[error("the token key file {} cannot be written", path.display())]
+    #[error("the token keys cannot be written")]
     Write {
-        /// The file.
-        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
@@ -170,17 +166,24 @@ impl KeyRing {
         Self::parse(&text)
     }
 
-    /// Makes a key file with one fresh key, readable by its owner only, durable once this returns, and reads it.
-    ///
-    /// A file that is there already is left as it is and read: of two starts at once both get the same key.
+    /// Makes a key file and reads it. One that is there already is left as it is and read: of two starts at once both get the same key.
     pub fn generate_file(path: &Path) -> Result<Self, KeyFileError> {
+        Self::make_file(path)?;
+        Self::load(path)
+    }
+
+    /// Makes a key file with one fresh key, readable by its owner only, durable once this returns; whether it did. One that is there
+    /// already is left as it is.
+    pub fn make_file(path: &Path) -> Result<bool, KeyFileError> {
+        if path.try_exists().map_err(|source| KeyFileError::Read { source })? {
+            return Ok(false);
+        }
         let fresh = Fresh::generate()?;
         let mut text = Zeroizing::new(String::with_capacity(256));
         text.push_str("# Signs access tokens. Whoever reads this can sign in as anybody.\nactive ");
         text.push_str(&fresh.secret);
         text.push('\n');
-        file::create(path, &text, &fresh.id)?;
-        Self::load(path)
+        file::create(path, &text, &fresh.id)
     }
 
     /// What each key does at a moment, in the order of the file.

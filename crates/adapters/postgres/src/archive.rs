@@ -12,7 +12,7 @@ use diesel::{
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use time::OffsetDateTime;
 use vestibule_port_storage::archive::{Archive, ArchiveTarget, Budget, ImportError, Key, Record, Table};
-use vestibule_port_storage::{NumberDigest, Unavailable};
+use vestibule_port_storage::{KeyMark, NumberDigest, Unavailable};
 
 use crate::budgets;
 use crate::connection::unavailable;
@@ -21,8 +21,8 @@ use crate::rows::{
     RegistrationRow, ResetRow, SessionRow, Unreadable, digest, moment, stamp,
 };
 use crate::schema::{
-    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, used_numbers,
+    accounts, attempts, deliveries, facts, key_mark, limits, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
 use crate::{Failure, Postgres};
 
@@ -48,7 +48,8 @@ impl Archive for Postgres {
         let count = self.read(async |mut connection| {
             let connection = &mut connection;
             Ok(match table {
-                Table::Registrations => registrations::table.count().get_result::<i64>(connection).await,
+                Table::KeyMark => key_mark::table.count().get_result::<i64>(connection).await,
+                Table::Registrations => registrations::table.count().get_result(connection).await,
                 Table::Accounts => accounts::table.count().get_result(connection).await,
                 Table::Passwords => passwords::table.count().get_result(connection).await,
                 Table::UsedNumbers => used_numbers::table.count().get_result(connection).await,
@@ -108,6 +109,13 @@ async fn page(
     limit: i64,
 ) -> Result<Vec<Record>, Failure> {
     match table {
+        Table::KeyMark => {
+            let kept: Vec<Vec<u8>> = match after {
+                None => key_mark::table.select(key_mark::mark).limit(limit).load(&mut &*connection).await?,
+                Some(_) => Vec::new(),
+            };
+            kept.into_iter().map(|mark| Ok(Record::KeyMark(KeyMark(digest(mark)?)))).collect()
+        }
         Table::Registrations => registrations_page(connection, after, limit).await,
         Table::Accounts => {
             let rows = rows!(
@@ -239,6 +247,7 @@ async fn limits_page(
 /// Records as rows, by table.
 #[derive(Default)]
 struct Rows {
+    key_mark: Vec<Vec<u8>>,
     registrations: Vec<RegistrationRow>,
     attempts: Vec<AttemptRow>,
     accounts: Vec<AccountRow>,
@@ -268,6 +277,7 @@ impl Rows {
                     rows.accounts.push(AccountRow::of(loaded.value, loaded.version));
                 }
                 Record::Password(password) => rows.passwords.push(PasswordRow::of(&password)),
+                Record::KeyMark(KeyMark(mark)) => rows.key_mark.push(mark.to_vec()),
                 Record::UsedNumber(NumberDigest(digest)) => rows.used_numbers.push(digest.to_vec()),
                 Record::Session(loaded) => {
                     rows.sessions.push(SessionRow::of(&loaded.value, loaded.version));
@@ -308,6 +318,11 @@ impl Rows {
         }
         insert!(registrations, attempts, accounts, passwords, sessions, refresh_tokens, messages, deliveries);
         insert!(sign_in_guards, password_resets, facts);
+        // There may be one, and no other beside it.
+        for mark in self.key_mark {
+            let row = (key_mark::one.eq(1), key_mark::mark.eq(mark));
+            diesel::insert_into(key_mark::table).values(row).execute(connection).await?;
+        }
         for some in self.used_numbers.chunks(ROWS) {
             let values: Vec<_> = some.iter().map(|digest| used_numbers::digest.eq(digest)).collect();
             diesel::insert_into(used_numbers::table).values(values).execute(connection).await?;

@@ -48,8 +48,8 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Loaded, NumberDigest, Page, RefreshState,
-    SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, KeyEvidence, KeyMark, Loaded, NumberDigest, Page,
+    RefreshState, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 use address::Address;
@@ -58,10 +58,13 @@ use connection::{ConnectError, Connections, discard, is_of_demoted, unavailable}
 use listen::Neighbours;
 use lookups::{Key as _, Lookups};
 use migrate::Tables;
-use rows::{AccountRow, FactRow, GuardRow, MessageRow, PasswordRow, ResetRow, SessionRow, Unreadable, stamp};
+use rows::{
+    AccountRow, FactRow, GuardRow, MessageRow, PasswordRow, ResetRow, SessionRow, Unreadable, digest, phone,
+    stamp,
+};
 use schema::{
-    accepted_signatures, accounts, asked, deliveries, facts, messages, password_resets, passwords, sessions,
-    sign_in_guards, used_numbers,
+    accepted_signatures, accounts, asked, deliveries, facts, key_mark, messages, password_resets, passwords,
+    sessions, sign_in_guards, used_numbers,
 };
 use shared::Shared;
 use statement::{Asked, Fixed};
@@ -155,10 +158,12 @@ pub enum Migrate {
     Yes,
     /// Refuse to open.
     No,
+    /// Leave them as they are, and open all the same: for who is content to look at everything else.
+    Leave,
 }
 
 impl Postgres {
-    /// Connects, checks the server, and brings the tables up to date. Up to `pool_size` commits and a quarter as many long reads run
+    /// Connects, checks the server, and does with the tables as it is told. Up to `pool_size` commits and a quarter as many long reads run
     /// at once, each on a connection of its own; short reads share as many again; one more connection listens.
     ///
     /// # Errors
@@ -528,6 +533,34 @@ impl Storage for Postgres {
         );
         let insert = diesel::insert_into(accepted_signatures::table).values(row).on_conflict_do_nothing();
         self.write(async |connection| Ok(insert.execute(&mut &*connection).await? == 1)).await
+    }
+
+    async fn key_evidence(&self) -> Result<KeyEvidence, Unavailable> {
+        self.read(async |mut connection| {
+            let connection = &mut connection;
+            let mark =
+                key_mark::table.select(key_mark::mark).first::<Vec<u8>>(connection).await.optional()?;
+            let number =
+                accounts::table.select(accounts::phone).first::<String>(connection).await.optional()?;
+            Ok(KeyEvidence {
+                mark: mark.map(digest).transpose()?.map(KeyMark),
+                phone: number.as_deref().map(phone).transpose()?,
+            })
+        })
+        .await
+    }
+
+    async fn keep_key_mark(&self, mark: &KeyMark) -> Result<KeyMark, Unavailable> {
+        let row = (key_mark::one.eq(1), key_mark::mark.eq(mark.0.to_vec()));
+        let insert = diesel::insert_into(key_mark::table).values(row).on_conflict_do_nothing();
+        self.write(async |mut connection| {
+            let connection = &mut connection;
+            // Whoever was first has committed when this is over; only a statement after it sees the row.
+            insert.execute(connection).await?;
+            let kept = key_mark::table.select(key_mark::mark).first::<Vec<u8>>(connection).await?;
+            Ok(KeyMark(digest(kept)?))
+        })
+        .await
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {

@@ -73,9 +73,9 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
         }
     }
     match tables(&connection).await.map_err(failed)? {
-        Tables::Current => Ok(()),
-        Tables::Older => Err(OpenError::Outdated),
+        Tables::Older if migrate != Migrate::Leave => Err(OpenError::Outdated),
         Tables::Newer => Err(OpenError::Newer),
+        Tables::Current | Tables::Older => Ok(()),
     }
 }
 
@@ -106,6 +106,7 @@ async fn run(client: &Client, name: &str, statements: &str) -> Result<(), OpenEr
     );
     for tries_left in (0..LOCK_TRIES).rev() {
         let Err(error) = client.batch_execute(&transaction).await else {
+            tracing::info!(migration = name, "the tables are changed");
             break;
         };
         // If this fails, so does the next try.

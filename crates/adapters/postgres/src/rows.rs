@@ -242,7 +242,7 @@ pub(crate) fn digest(bytes: Vec<u8>) -> Result<[u8; 32], Unreadable> {
     bytes.try_into().map_err(|_| Unreadable("a digest"))
 }
 
-fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
+pub(crate) fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
     PhoneNumber::restore(text).map_err(|_| Unreadable("a phone number"))
 }
 

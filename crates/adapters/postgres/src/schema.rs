@@ -202,6 +202,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    key_mark (one) {
+        one -> SmallInt,
+        mark -> Binary,
+    }
+}
+
+diesel::table! {
     facts (id) {
         id -> Uuid,
         at -> Timestamptz,

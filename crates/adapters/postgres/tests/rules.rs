@@ -16,7 +16,7 @@ struct Rule {
     columns: &'static [&'static str],
 }
 
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 19] = [
     Rule {
         name: "positive_number",
         right: &["1", "9223372036854775807"],
@@ -71,6 +71,7 @@ const RULES: [Rule; 18] = [
             "kept_answers.request",
             "kept_answers.payload",
             "accepted_signatures.digest",
+            "key_mark.mark",
         ],
     },
     Rule {
@@ -187,6 +188,7 @@ const RULES: [Rule; 18] = [
         wrong: &["'both'"],
         columns: &["sent_codes.part"],
     },
+    Rule { name: "only_one", right: &["1"], wrong: &["0", "2"], columns: &["key_mark.one"] },
 ];
 
 #[tokio::test(flavor = "multi_thread")]

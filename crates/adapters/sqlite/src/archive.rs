@@ -6,31 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use diesel::Table as _;
 use diesel::connection::SimpleConnection as _;
-use diesel::migration::MigrationSource;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel::sqlite::Sqlite as Backend;
 use vestibule_domain::UserId;
 use vestibule_domain::limits::Limit;
 use vestibule_port_storage::archive::{Archive, ArchiveSource, Budget, Key, Record, Table};
-use vestibule_port_storage::{NumberDigest, Unavailable};
+use vestibule_port_storage::{KeyMark, NumberDigest, Unavailable};
 
+use crate::migrate::{Tables, tables};
 use crate::rows::{
     AccountRow, AttemptRow, DeliveryRecordRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow,
     RegistrationRow, ResetRow, SessionRow, Unreadable, bytes, digest, millis, moment,
 };
 use crate::schema::{
-    accounts, attempts, deliveries, facts, limits, messages, password_resets, passwords, refresh_tokens,
-    registrations, sessions, sign_in_guards, used_numbers,
+    accounts, attempts, deliveries, facts, key_mark, limits, messages, password_resets, passwords,
+    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
-use crate::{Failure, MIGRATIONS, OpenError};
-
-diesel::table! {
-    /// Where diesel keeps what was applied.
-    __diesel_schema_migrations (version) {
-        version -> Text,
-    }
-}
+use crate::{Failure, OpenError};
 
 /// A database file as it was when it was opened: one snapshot for everything that is read.
 pub struct SqliteArchive {
@@ -60,7 +52,11 @@ impl SqliteArchive {
         let mut snapshot = connect(path)?;
         // The first read takes the snapshot, and the transaction keeps it.
         snapshot.batch_execute("BEGIN")?;
-        check_tables(&mut snapshot)?;
+        match tables(&mut snapshot)? {
+            Tables::Current => {}
+            Tables::Older => return Err(OpenError::Outdated),
+            Tables::Newer => return Err(OpenError::Newer),
+        }
         let shared = |connection| Arc::new(Mutex::new(connection));
         Ok(Self { snapshot: shared(snapshot), watch: shared(watch), data_version })
     }
@@ -77,21 +73,6 @@ fn connect(path: &Path) -> Result<SqliteConnection, OpenError> {
 fn data_version(connection: &mut SqliteConnection) -> QueryResult<i64> {
     let DataVersion { data_version } = diesel::sql_query("PRAGMA data_version").get_result(connection)?;
     Ok(data_version)
-}
-
-fn check_tables(connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let applied: Vec<String> =
-        __diesel_schema_migrations::table.select(__diesel_schema_migrations::version).load(connection)?;
-    let known = MigrationSource::<Backend>::migrations(&MIGRATIONS)
-        .map_err(|error| OpenError::Migration(error.to_string()))?;
-    let known: Vec<_> = known.iter().map(|migration| migration.name().version().to_string()).collect();
-    if applied.iter().any(|version| !known.contains(version)) {
-        return Err(OpenError::Newer);
-    }
-    if known.iter().any(|version| !applied.contains(version)) {
-        return Err(OpenError::Outdated);
-    }
-    Ok(())
 }
 
 /// Runs a read away from the threads of the runtime.
@@ -129,7 +110,8 @@ impl Archive for SqliteArchive {
     async fn count(&self, table: Table) -> Result<u64, Unavailable> {
         let count = on(&self.snapshot, move |connection| {
             Ok(match table {
-                Table::Registrations => registrations::table.count().get_result::<i64>(connection),
+                Table::KeyMark => key_mark::table.count().get_result::<i64>(connection),
+                Table::Registrations => registrations::table.count().get_result(connection),
                 Table::Accounts => accounts::table.count().get_result(connection),
                 Table::Passwords => passwords::table.count().get_result(connection),
                 Table::UsedNumbers => used_numbers::table.count().get_result(connection),
@@ -168,6 +150,13 @@ fn page(
     limit: i64,
 ) -> Result<Vec<Record>, Failure> {
     match table {
+        Table::KeyMark => {
+            let kept: Vec<Vec<u8>> = match after {
+                None => key_mark::table.select(key_mark::mark).limit(limit).load(connection)?,
+                Some(_) => Vec::new(),
+            };
+            kept.into_iter().map(|mark| Ok(Record::KeyMark(KeyMark(digest(mark)?)))).collect()
+        }
         Table::Registrations => registrations_page(connection, after, limit),
         Table::Accounts => {
             let rows = rows!(

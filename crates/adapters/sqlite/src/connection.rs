@@ -56,7 +56,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(path: PathBuf, connection: SqliteConnection) -> Result<Self, OpenError> {
+    /// On this connection, or on one that it makes when there is work.
+    pub(crate) fn start(path: PathBuf, connection: Option<SqliteConnection>) -> Result<Self, OpenError> {
         let (queue, work) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("sqlite-writer".to_owned())
@@ -121,8 +122,7 @@ impl Drop for Writer {
     }
 }
 
-fn write(path: &Path, connection: SqliteConnection, queue: &mpsc::Receiver<Work>) {
-    let mut connection = Some(connection);
+fn write(path: &Path, mut connection: Option<SqliteConnection>, queue: &mpsc::Receiver<Work>) {
     while let Ok(first) = queue.recv() {
         if connection.is_none() {
             connection = connect(path).inspect_err(|error| tracing::error!(%error, "cannot reopen")).ok();

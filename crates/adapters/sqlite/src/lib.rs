@@ -10,6 +10,7 @@ mod answers;
 mod archive;
 mod commit;
 mod connection;
+mod migrate;
 mod outbox;
 mod pumping;
 mod rows;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use libsqlite3_sys as _;
 use time::UtcDateTime;
 use tokio::sync::Notify;
@@ -38,24 +38,23 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
-    Budgets, Changes, CommitError, Credentials, FactsOf, Level, Loaded, NumberDigest, Page, RefreshState,
-    SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
+    Budgets, Changes, CommitError, Credentials, FactsOf, KeyEvidence, KeyMark, Level, Loaded, NumberDigest,
+    Page, RefreshState, SignUpState, SignatureDigest, SignedInAccount, Storage, Sweep, Unavailable,
 };
 
 pub use archive::SqliteArchive;
 
 use connection::{Readers, Writer, connect, unavailable};
+use migrate::{Tables, run_pending, tables};
 use pumping::HeldCodesRow;
 use rows::{
     AccountRow, AttemptRow, FactRow, GuardRow, MessageRow, PasswordRow, RefreshTokenRow, RegistrationRow,
-    ResetRow, SessionRow, Unreadable, bytes, millis, moment,
+    ResetRow, SessionRow, Unreadable, bytes, digest, millis, moment, phone,
 };
 use schema::{
-    accepted_signatures, accounts, attempts, deliveries, facts, held_codes, limits, messages,
+    accepted_signatures, accounts, attempts, deliveries, facts, held_codes, key_mark, limits, messages,
     password_resets, passwords, refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
 };
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../../migrations/sqlite");
 
 /// The storage port on SQLite.
 pub struct Sqlite {
@@ -70,8 +69,8 @@ pub enum OpenError {
     /// The path is not UTF-8.
     #[error("the path of the database is not UTF-8")]
     Path,
-    /// The directory that it lies in cannot be made.
-    #[error("cannot make the database: {0}")]
+    /// The file or the directory that it lies in cannot be made or reached.
+    #[error("cannot make or reach the database: {0}")]
     Directory(#[from] std::io::Error),
     /// It cannot be opened.
     #[error("cannot open the database: {0}")]
@@ -83,48 +82,59 @@ pub enum OpenError {
     #[error("cannot migrate the database: {0}")]
     Migration(String),
     /// Its tables are older than this version needs.
-    #[error("the database is not up to date; run `vestibule migrate`")]
+    #[error("the tables are not up to date: run `vestibule migrate`")]
     Outdated,
     /// Its tables were migrated by a newer version.
-    #[error("the tables are of a newer version: use that version")]
+    #[error(
+        "the tables are of a newer version: start that version, or restore the backup from before the upgrade"
+    )]
     Newer,
-    /// There is none.
+    /// There is none to read.
     #[error("there is no such file")]
     Missing,
+    /// There is none yet.
+    #[error("there is no database yet: run `vestibule migrate`")]
+    NotMade,
     /// No thread can be started.
     #[error("cannot start the writer's thread")]
     Thread,
 }
 
-/// What to do with tables that are older than this version needs.
+/// What to do with tables that are older than this version needs, or not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Migrate {
-    /// Bring them up to date.
+    /// Bring them up to date, and make the file and its directory if there is none.
     Yes,
     /// Refuse to open.
     No,
+    /// Leave them as they are, and open all the same: for who is content to look at everything else.
+    Leave,
 }
 
 impl Sqlite {
-    /// Opens the database file, making it and its directory if there is none. Up to `readers` reads run at once.
+    /// Opens the database file. Up to `readers` reads run at once.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn open(path: &Path, readers: usize, migrate: Migrate) -> Result<Self, OpenError> {
-        make_directory(path)?;
-        make_file(path)?;
-        let mut connection = connect(path)?;
-        let failed =
-            |error: Box<dyn std::error::Error + Send + Sync>| OpenError::Migration(error.to_string());
-        match migrate {
-            Migrate::Yes => {
-                connection.run_pending_migrations(MIGRATIONS).map_err(failed)?;
-            }
-            Migrate::No if connection.has_pending_migration(MIGRATIONS).map_err(failed)? => {
-                return Err(OpenError::Outdated);
-            }
-            Migrate::No => {}
+        if migrate == Migrate::Yes {
+            make_directory(path)?;
+            make_file(path)?;
         }
+        let connection = match path.try_exists()?.then(|| connect(path)).transpose()? {
+            Some(mut connection) => {
+                if migrate == Migrate::Yes {
+                    run_pending(&mut connection)?;
+                }
+                match tables(&mut connection)? {
+                    Tables::Older if migrate != Migrate::Leave => return Err(OpenError::Outdated),
+                    Tables::Newer => return Err(OpenError::Newer),
+                    Tables::Current | Tables::Older => Some(connection),
+                }
+            }
+            None if migrate == Migrate::Leave => None,
+            None => return Err(OpenError::NotMade),
+        };
         Ok(Self {
             writer: Writer::start(path.to_owned(), connection)?,
             readers: Readers::new(path.to_owned(), readers),
@@ -395,6 +405,29 @@ impl Storage for Sqlite {
         Ok(self.write(move |connection| Ok(insert.execute(connection)? == 1)).await?)
     }
 
+    async fn key_evidence(&self) -> Result<KeyEvidence, Unavailable> {
+        self.read(|connection| {
+            let mark: Option<Vec<u8>> =
+                key_mark::table.select(key_mark::mark).first(connection).optional()?;
+            let mark = mark.map(digest).transpose()?.map(KeyMark);
+            let number: Option<String> =
+                accounts::table.select(accounts::phone).first(connection).optional()?;
+            Ok(KeyEvidence { mark, phone: number.as_deref().map(phone).transpose()? })
+        })
+        .await
+    }
+
+    async fn keep_key_mark(&self, mark: &KeyMark) -> Result<KeyMark, Unavailable> {
+        let row = (key_mark::one.eq(1), key_mark::mark.eq(mark.0.to_vec()));
+        let insert = diesel::insert_into(key_mark::table).values(row).on_conflict_do_nothing();
+        let kept = self.write(move |connection| {
+            insert.execute(connection)?;
+            let kept: Vec<u8> = key_mark::table.select(key_mark::mark).first(connection)?;
+            Ok(KeyMark(digest(kept)?))
+        });
+        Ok(kept.await?)
+    }
+
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
         Ok(self.write(move |connection| sweep::forget(connection, &sweep)).await?)
     }
@@ -402,11 +435,14 @@ impl Storage for Sqlite {
     async fn ready(&self) -> Result<(), Unavailable> {
         self.read(|connection| Ok(connection.batch_execute("SELECT 1 FROM messages LIMIT 1")?)).await?;
         // The writer too, and the tables' version as it sees it. Nothing is written, so nothing is flushed.
-        let outdated = self.write(|connection| {
-            let pending = connection.has_pending_migration(MIGRATIONS);
-            pending.map_err(|error| Failure::Unavailable(Unavailable(error.to_string())))
+        let tables = self.write(|connection| {
+            tables(connection).map_err(|error| Failure::Unavailable(Unavailable(error.to_string())))
         });
-        if outdated.await? { Err(Unavailable(OpenError::Outdated.to_string())) } else { Ok(()) }
+        match tables.await? {
+            // During an upgrade the old version serves on while a newer one has migrated.
+            Tables::Current | Tables::Newer => Ok(()),
+            Tables::Older => Err(Unavailable(OpenError::Outdated.to_string())),
+        }
     }
 }
 

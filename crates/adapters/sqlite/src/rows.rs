@@ -275,7 +275,7 @@ pub(crate) fn count(value: i64) -> Result<u32, Unreadable> {
     u32::try_from(value).map_err(|_| Unreadable("a count"))
 }
 
-fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
+pub(crate) fn phone(text: &str) -> Result<PhoneNumber, Unreadable> {
     PhoneNumber::restore(text).map_err(|_| Unreadable("a phone number"))
 }
 

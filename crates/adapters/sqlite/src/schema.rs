@@ -201,6 +201,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    key_mark (one) {
+        one -> Integer,
+        mark -> Binary,
+    }
+}
+
+diesel::table! {
     facts (id) {
         id -> Binary,
         at -> BigInt,

@@ -12,12 +12,14 @@ use vestibule_domain::{
     SessionId, UserId,
 };
 
-use crate::{Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
+use crate::{KeyMark, Loaded, NewPassword, NewRefreshToken, NumberDigest, Unavailable};
 
 /// The kinds of records that an installation is moved with. What matters for minutes or a day stays behind: kept answers, accepted signatures, what was
 /// spent in the present hour and day, and the records of codes that were sent and held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
+    /// The mark of the key that used numbers are hashed with, if it is kept already.
+    KeyMark,
     /// What is known of phones, with their attempts.
     Registrations,
     /// Accounts.
@@ -46,7 +48,8 @@ pub enum Table {
 
 impl Table {
     /// All of them. A record refers only to records of tables before its own.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::KeyMark,
         Self::Registrations,
         Self::Accounts,
         Self::Passwords,
@@ -65,6 +68,7 @@ impl Table {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::KeyMark => "key_mark",
             Self::Registrations => "registrations",
             Self::Accounts => "accounts",
             Self::Passwords => "passwords",
@@ -84,6 +88,8 @@ impl Table {
 /// One record, with everything that is kept of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
+    /// Of [`Table::KeyMark`].
+    KeyMark(KeyMark),
     /// Of [`Table::Registrations`].
     Registration(Box<Loaded<Registration>>),
     /// Of [`Table::Accounts`].
@@ -166,6 +172,8 @@ pub struct Delivery {
 /// What a record is found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
+    /// Of the one mark.
+    KeyMark,
     /// Of a registration.
     Registration(PhoneNumber),
     /// Of an account.
@@ -197,6 +205,7 @@ impl Record {
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
+            Self::KeyMark(_) => Key::KeyMark,
             Self::Registration(registration) => Key::Registration(registration.value.phone().clone()),
             Self::Account(account) => Key::Account(account.value.user()),
             Self::Password(password) => Key::Password(password.user, password.set_at),

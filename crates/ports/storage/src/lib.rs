@@ -245,6 +245,19 @@ pub struct Changes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SignatureDigest(pub [u8; 32]);
 
+/// What a key is known by that hashes used numbers: a keyed hash that tells nothing of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyMark(pub [u8; 32]);
+
+/// What tells under which key storage was used so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEvidence {
+    /// The mark that is kept.
+    pub mark: Option<KeyMark>,
+    /// The number of an account, whichever: it counts as used under that key.
+    pub phone: Option<PhoneNumber>,
+}
+
 /// What is to be forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sweep {
@@ -456,6 +469,14 @@ pub trait Storage: Send + Sync {
         signature: &SignatureDigest,
         forget_at: UtcDateTime,
     ) -> Result<bool, Unavailable>;
+
+    /// What tells under which key it was used so far.
+    async fn key_evidence(&self) -> Result<KeyEvidence, Unavailable>;
+
+    /// Keeps the mark of a key unless one is kept already; returns the one that is kept.
+    ///
+    /// Of any number of callers all MUST be told the same one, and whoever asks later, too. MUST be durable before it is told.
+    async fn keep_key_mark(&self, mark: &KeyMark) -> Result<KeyMark, Unavailable>;
 
     /// Forgets some of what no longer matters: registrations, guards, resets, answers and signatures past their `forget_at`, budgets that are full
     /// again, facts that are old enough, refresh tokens that have expired and the sessions that have none left, records of messages that are

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use vestibule_testkit::postgres::{PgBouncer, Pooling, TestDatabase, TestDatabases};
@@ -90,6 +92,17 @@ impl World {
             kept.push(("the database".to_owned(), dump.into_bytes()));
         }
         kept
+    }
+
+    /// Changes the database past the service.
+    pub(crate) async fn tamper(&self, statement: &str) {
+        if let Some(server) = &self.server {
+            server.tamper(statement).await.unwrap();
+        } else {
+            let path = self.directory.path().join("data/vestibule.db");
+            let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+            connection.batch_execute(statement).unwrap();
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {

@@ -14,6 +14,7 @@ mod copy;
 mod countries;
 mod failover;
 mod harness;
+mod master_key;
 mod metrics;
 mod partners;
 mod providers;

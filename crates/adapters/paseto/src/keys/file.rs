@@ -14,7 +14,7 @@ const MAX_LENGTH: u64 = 64 * 1024;
 /// Reads a key file into memory that is wiped after use.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let text = File::open(path).and_then(|file| text_of(&file));
-    text.map_err(|source| KeyFileError::Read { path: path.to_owned(), source })
+    text.map_err(|source| KeyFileError::Read { source })
 }
 
 /// Tells the operator, who may have chosen it for a group.
@@ -34,7 +34,7 @@ pub(super) struct Locked {
 impl Locked {
     /// Waits until nobody else has it. The lock ends with the value, or with the process.
     pub(super) fn open(path: &Path) -> Result<Self, KeyFileError> {
-        let failed = |source| KeyFileError::Read { path: path.to_owned(), source };
+        let failed = |source| KeyFileError::Read { source };
         let path = fs::canonicalize(path).map_err(failed)?;
         loop {
             let file = File::open(&path).map_err(failed)?;
@@ -48,13 +48,13 @@ impl Locked {
     }
 
     pub(super) fn read(&self) -> Result<Zeroizing<String>, KeyFileError> {
-        text_of(&self.file).map_err(|source| KeyFileError::Read { path: self.path.clone(), source })
+        text_of(&self.file).map_err(|source| KeyFileError::Read { source })
     }
 
     /// Puts a new text into the place of the old, of which a reader and a crash see one or the other. Owner, group and
     /// permissions stay, so that the instances can read it whoever changes it.
     pub(super) fn replace(self, text: &str) -> Result<(), KeyFileError> {
-        let failed = |source| KeyFileError::Write { path: self.path.clone(), source };
+        let failed = |source| KeyFileError::Write { source };
         if text.len() as u64 > MAX_LENGTH {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
         }
@@ -82,18 +82,19 @@ impl Locked {
 }
 
 /// Writes a new file under a name of its own and gives it its place only when it is whole and on disk, so that no other
-/// start and no crash can meet half of it. A file that already has the place keeps it; a directory that is not there is made.
-pub(super) fn create(path: &Path, text: &str, unique: &str) -> Result<(), KeyFileError> {
-    let failed = |source| KeyFileError::Write { path: path.to_owned(), source };
+/// start and no crash can meet half of it; whether it has the place. A file that already has it keeps it; a directory that is not there is made.
+pub(super) fn create(path: &Path, text: &str, unique: &str) -> Result<bool, KeyFileError> {
+    let failed = |source| KeyFileError::Write { source };
     let directory = directory_of(path);
     let draft = directory.join(format!(".{unique}.new"));
     make(&directory).map_err(failed)?;
-    let written = write_durably(&draft, text, None).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+    let placed = write_durably(&draft, text, None).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        linked => linked.map(|()| true),
     });
     let removed = fs::remove_file(&draft);
-    written.and(removed).and_then(|()| sync_directory(&directory)).map_err(failed)
+    let placed = placed.and_then(|placed| removed.map(|()| placed));
+    placed.and_then(|placed| sync_directory(&directory).map(|()| placed)).map_err(failed)
 }
 
 /// Makes a directory that is not there yet, for the owner only.

@@ -1,0 +1,2 @@
+DROP TABLE key_mark;
+DROP DOMAIN only_one;
