@@ -28,7 +28,7 @@ pub async fn finish(
     };
     let id = http.application.entropy.ordered_id(http.application.clock.now()).to_string();
     let route = measure::route(request.match_pattern());
-    let span = tracing::info_span!("request", %id, method = %request.method(), path = route, merchant = field::Empty);
+    let span = tracing::info_span!("request", %id, method = %request.method(), path = route, merchant = field::Empty, error = field::Empty);
     async move {
         let method = request.method().clone();
         let language = client::accept_language(request.headers()).map(str::to_owned);
@@ -77,7 +77,7 @@ pub(crate) fn write_problem(
     }
     let problem = response.response().extensions().get::<Problem>().cloned();
     let problem = problem.unwrap_or_else(|| Problem::of_status(status));
-    tracing::debug!(error = problem.error, "refused");
+    tracing::Span::current().record("error", problem.error);
     measure::refused(measure::route(response.request().match_pattern()), &problem);
     let locale = http.wording.negotiate(language);
     let of_field = problem.invalid_field().and_then(|field| http.wording.field(&locale, field));

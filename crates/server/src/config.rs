@@ -866,6 +866,14 @@ impl Config {
         self.sms.uses(SmsProvider::Inbox) || self.email.transport == EmailTransport::Inbox
     }
 
+    /// Whether anybody but a developer on this machine is concerned.
+    pub(crate) fn reaches_others(&self) -> bool {
+        let sends = |provider: &SmsProvider| self.sms.uses(*provider);
+        let sends_sms =
+            SmsProvider::ALL.iter().any(|provider| *provider != SmsProvider::Inbox && sends(provider));
+        sends_sms || self.email.transport == EmailTransport::Smtp || !self.http.listen.ip().is_loopback()
+    }
+
     /// Where the service is reached from outside.
     pub(crate) fn public_url(&self) -> String {
         let url = self.http.public_url.clone().unwrap_or_else(|| format!("http://{}", self.http.listen));

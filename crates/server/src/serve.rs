@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use vestibule_application::{Application, Dispatcher, ToldOfLimits};
 use vestibule_domain::MerchantId;
+use vestibule_domain::spending::Budget;
 use vestibule_http::{Http, Partners, Services, Underway};
 use vestibule_port_security::Clock as _;
 
@@ -80,7 +81,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let adding_up = tokio::spawn(metrics.add_up());
     let watching = tokio::spawn(watch(Arc::clone(&service.application), Arc::clone(&service.dispatcher)));
-    let dispatching = tokio::spawn(service.dispatcher.run(stopped));
+    let mut dispatching = tokio::spawn(service.dispatcher.run(stopped));
     let application = Arc::clone(&service.application);
     let recording = tokio::spawn(record_held_back(Arc::clone(&application)));
     let sweeping = tokio::spawn(sweep(service.application));
@@ -88,19 +89,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let following = tokio::spawn(async { tokio::join!(follow_keys.run(), follow_countries.run()) });
     warming.await?;
 
-    let named = config.test_numbers.len();
-    if named > 0 {
-        tracing::warn!(named, "there are test numbers, whose codes are fixed: `vestibule check` lists them");
-    }
-    for provider in config.spending.unused_providers(&config.sms) {
-        tracing::warn!(provider, "`spending.providers` names a provider that is not in use");
-    }
-    let is_unlimited = application.settings.spending.worst_day().is_none();
-    if config.environment == Environment::Production && is_unlimited {
-        tracing::warn!(
-            "no ceiling bounds what messages may cost: `vestibule check` prints `{UNLIMITED_BILL}`"
-        );
-    }
+    warn_of(config, &application.settings.spending);
     countries::describe(config)?.iter().for_each(|sentence| tracing::info!("{sentence}"));
     tracing::info!(%address, admin = %admin_address, "serving");
     if config.environment == Environment::Development {
@@ -120,7 +109,13 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         // Requests that have begun are finished; their messages stay in the outbox if they don't leave in time.
         tokio::join!(public_handle.stop(true), admin_handle.stop(true));
     });
-    tokio::try_join!(public, admin)?;
+    tokio::select! {
+        served = async { tokio::try_join!(public, admin) } => {
+            served?;
+        }
+        // Sign-ups would be taken whose codes nobody sends.
+        _ = &mut dispatching => anyhow::bail!("the dispatcher has ended, see the log"),
+    }
     stopping.abort();
     sweeping.abort();
     watching.abort();
@@ -137,6 +132,29 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Tells the operator of settings that may not be meant so.
+fn warn_of(config: &Config, spending: &Budget) {
+    let named = config.test_numbers.len();
+    if named > 0 {
+        tracing::warn!(named, "there are test numbers, whose codes are fixed: `vestibule check` lists them");
+    }
+    for provider in config.spending.unused_providers(&config.sms) {
+        tracing::warn!(provider, "`spending.providers` names a provider that is not in use");
+    }
+    let is_unlimited = spending.worst_day().is_none();
+    if config.environment == Environment::Production && is_unlimited {
+        tracing::warn!(
+            "no ceiling bounds what messages may cost: `vestibule check` prints `{UNLIMITED_BILL}`"
+        );
+    }
+    if config.environment == Environment::Development && config.reaches_others() {
+        tracing::warn!(
+            "this is a development environment, and yet others can connect or messages leave: keys make themselves, and the guard only observes. \
+             Set `environment` for production"
+        );
+    }
 }
 
 fn partners(config: &Config) -> Partners {

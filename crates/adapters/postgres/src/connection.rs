@@ -1,13 +1,14 @@
 //! Connections: how one is made, and the pools of them.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bb8::ErrorSink;
 use diesel::result::{ConnectionError, DatabaseErrorInformation, DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection as _, RecyclingMethod,
+    AsyncDieselConnectionManager, ManagerConfig, PoolError, PoolableConnection as _, RecyclingMethod,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _};
 use futures_util::FutureExt as _;
@@ -187,7 +188,32 @@ impl Drop for Driver {
 #[derive(Clone)]
 pub(crate) struct Connections {
     pool: Pool<AsyncPgConnection>,
+    size: u32,
+    trouble: Trouble,
     measured: Arc<Measured>,
+}
+
+/// Why the last connection could not be made: the pool tries again, and tells nobody.
+#[derive(Debug, Clone, Default)]
+struct Trouble(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl Trouble {
+    /// Why none can be made now, if that is so.
+    fn recent(&self) -> Option<String> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(at, _)| at.elapsed() <= POOL_PATIENCE).map(|(_, why)| why.clone())
+    }
+}
+
+impl ErrorSink<PoolError> for Trouble {
+    fn sink(&self, error: PoolError) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((Instant::now(), error.to_string()));
+    }
+
+    fn boxed_clone(&self) -> Box<dyn ErrorSink<PoolError>> {
+        Box::new(self.clone())
+    }
 }
 
 /// What is told of a pool.
@@ -223,8 +249,16 @@ impl Connections {
             idle: DATABASE_CONNECTIONS.of([name.into(), "idle".into()]),
             waiting: DATABASE_WAITING.of([name.into()]),
         });
-        let pool = Pool::builder().max_size(size).connection_timeout(POOL_PATIENCE).build_unchecked(manager);
-        Self { pool, measured }
+        let trouble = Trouble::default();
+        let pool = Pool::builder().max_size(size).connection_timeout(POOL_PATIENCE);
+        let pool = pool.error_sink(trouble.boxed_clone()).build_unchecked(manager);
+        Self { pool, size, trouble, measured }
+    }
+
+    /// Whether all connections that there may be are lent.
+    pub(crate) fn are_all_lent(&self) -> bool {
+        let state = self.pool.state();
+        state.connections >= self.size && state.idle_connections == 0
     }
 
     /// Tells how many connections there are.
@@ -262,9 +296,10 @@ impl Connections {
     async fn take(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, Unavailable> {
         let _waiting = Waiting::begin(&self.measured.waiting);
         self.pool.get().await.map_err(|error| match error {
-            bb8::RunError::TimedOut => {
-                failure("no_connection_free", "no connection was free in time".to_owned())
-            }
+            bb8::RunError::TimedOut => match self.trouble.recent() {
+                Some(why) => unreachable(&format_args!("no connection can be made: {why}")),
+                None => failure("no_connection_free", "no connection was free in time".to_owned()),
+            },
             bb8::RunError::User(error) => unreachable(&error),
         })
     }

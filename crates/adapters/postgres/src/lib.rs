@@ -577,10 +577,13 @@ impl Storage for Postgres {
         // Each kind of connection by itself: one may have broken where the others have not.
         self.read_shortly(tables).await?;
         self.read(tables).await?;
-        match self.write(tables).await? {
+        match self.write(tables).await {
             // During an upgrade the old version serves on while a newer one has migrated.
-            Tables::Current | Tables::Newer => Ok(()),
-            Tables::Older => Err(Unavailable(OpenError::Outdated.to_string())),
+            Ok(Tables::Current | Tables::Newer) => Ok(()),
+            Ok(Tables::Older) => Err(Unavailable(OpenError::Outdated.to_string())),
+            // There is more to write than connections: that is no reason to send readers away too, here and from all other instances.
+            Err(_) if self.writes.are_all_lent() => Ok(()),
+            Err(unavailable) => Err(unavailable),
         }
     }
 }

@@ -232,6 +232,7 @@ async fn commits_that_wait_for_a_lock_do_not_hold_up_reads() {
     let begun = Instant::now();
     assert!(read(&storage).await);
     assert!(begun.elapsed() < Duration::from_secs(1), "a read took {:?}", begun.elapsed());
+    in_time(storage.ready()).await.expect("it still serves who reads");
     for outcome in committing {
         assert_unavailable(&outcome.await.unwrap());
     }
@@ -266,6 +267,27 @@ async fn sessions_that_were_ended_are_replaced() {
         println!("back after {back:?}");
         assert!(back < Duration::from_secs(1), "{back:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_no_connection_can_be_made_is_told() {
+    let (server, name) = database().await;
+    let storage = open(&server.url(&name), 2).await;
+    commit(&storage, 0).await.unwrap();
+    let client = server.client("postgres").await.unwrap();
+    client.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
+    let sessions = format!("pg_stat_activity WHERE datname = '{name}'");
+    client.batch_execute(&format!("SELECT pg_terminate_backend(pid) FROM {sessions}")).await.unwrap();
+    let number = AtomicU32::new(1);
+    let is_told = async || {
+        let refused = commit(&storage, number.fetch_add(1, Ordering::Relaxed)).await.unwrap_err();
+        refused.to_string().contains("no connection can be made") && refused.to_string().contains(&name)
+    };
+    until(is_told).await;
+    assert!(in_time(storage.ready()).await.is_err());
+    client.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
+    let back = until(async || commit(&storage, number.fetch_add(1, Ordering::Relaxed)).await.is_ok()).await;
+    assert!(back < SOON, "{back:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

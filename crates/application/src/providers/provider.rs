@@ -7,10 +7,13 @@ use vestibule_port_sms::{SmsError, SmsReceipt, SmsSender};
 
 use super::breaker::{Breaker, Change};
 
-/// How long a provider gets nothing that asks for fewer requests and does not say for how long; and at most, whatever it says, since a
-/// gateway that names a wrong date must not close itself for ever.
+/// How long a provider gets nothing that asks for fewer requests and does not say for how long; and at most, whatever it says: a page of maintenance that
+/// names an hour may be gone in a minute, and codes are of no use later.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// A pause that the operator is told of.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why nothing is sent while the breaker is open.
 const RESTS: &str = "it rests after failures";
@@ -69,7 +72,12 @@ impl Provider {
             Ok(_) | Err(SmsError::Permanent { .. }) => health.breaker.succeed(),
             Err(SmsError::Temporary { .. } | SmsError::Ambiguous { .. }) => health.breaker.fail(now),
             Err(SmsError::Throttled { retry_after, .. }) => {
-                let until = now + retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
+                let pause = retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
+                let until = now + pause;
+                if pause >= LONG_PAUSE && health.paused_until.is_none_or(|until| until <= now) {
+                    let (provider, seconds) = (self.name(), pause.as_secs());
+                    tracing::warn!(provider, seconds, "the provider asks to be left alone for a while");
+                }
                 health.paused_until = Some(health.paused_until.map_or(until, |earlier| earlier.max(until)));
                 health.breaker.succeed()
             }
