@@ -225,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_in_one_piece_of_work_is_the_trouble_of_those_alone_who_wait_with_it() {
         let (_directory, path) = file();
-        let writer = Writer::start(path.clone(), connect(&path).unwrap()).unwrap();
+        let writer = Writer::start(path.clone(), Some(connect(&path).unwrap())).unwrap();
         let make = |table| {
             let make = format!("CREATE TABLE {table} (id INTEGER)");
             writer.run(move |connection| Ok::<_, Failure>(connection.batch_execute(&make)?))
