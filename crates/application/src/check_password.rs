@@ -64,8 +64,10 @@ impl Application {
         let prepared = Password::prepare(&text).ok();
         let checked = self.check_password(text, Subject::of(account)).await;
         let checked = checked.map_err(|Unavailable(reason)| HashError::Unavailable(reason))?;
-        let is_recent = match &prepared {
-            Some(password) => self.is_recent(password, last).await?,
+        // A hash is not made for what cannot be one of them.
+        let may_be_recent = !checked.as_ref().is_err_and(Violations::are_of_form);
+        let is_recent = match prepared.filter(|_| may_be_recent) {
+            Some(password) => self.is_recent(&password, last).await?,
             None => false,
         };
         Ok(match checked {

@@ -516,7 +516,8 @@ impl Stage {
         let limits: Vec<_> = charges.iter().map(|charge| charge.limit).collect();
         let budgets = self.storage.budgets(&limits).await.unwrap();
         let used = charges.iter().map(|charge| {
-            let full_at = budgets.0.get(&charge.limit).map(|level| level.full_at);
+            let level = budgets.0.get(&charge.limit);
+            let full_at = level.and_then(|level| level.fullest(charge.quota).1);
             charge.quota.burst - charge.quota.left(full_at, charge.now)
         });
         <[u32; 3]>::try_from(used.collect::<Vec<_>>()).unwrap()

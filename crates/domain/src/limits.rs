@@ -109,16 +109,16 @@ impl AddressBlock {
 pub enum Scope {
     /// A device's that says which it is.
     Device(Fingerprint),
+    /// An account's.
+    Account(UserId),
     /// An address's.
     Address(ClientAddress),
     /// A block of addresses'.
     Block(AddressBlock),
-    /// A partner's.
-    Merchant(MerchantId),
-    /// An account's.
-    Account(UserId),
     /// That of neighbouring phone numbers.
     Range(NumberRange),
+    /// A partner's.
+    Merchant(MerchantId),
     /// That of a country's phone numbers.
     Country(Country),
     /// Everyone's together.
@@ -146,11 +146,11 @@ impl Scope {
     pub const fn width(&self) -> u8 {
         match self {
             Self::Device(_) => 0,
-            Self::Address(_) => 1,
-            Self::Block(_) => 2,
-            Self::Merchant(_) => 3,
-            Self::Account(_) => 4,
-            Self::Range(_) => 5,
+            Self::Account(_) => 1,
+            Self::Address(_) => 2,
+            Self::Block(_) => 3,
+            Self::Range(_) => 4,
+            Self::Merchant(_) => 5,
             Self::Country(_) => 6,
             Self::Everyone => 7,
         }

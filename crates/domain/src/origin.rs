@@ -15,8 +15,14 @@ impl Fingerprint {
     /// Takes the text as sent; `None` for an empty one.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
-        let text = text.trim();
-        (!text.is_empty()).then(|| Self(Sha256::digest(text.as_bytes()).into()))
+        Self::of_bytes(text.trim().as_bytes())
+    }
+
+    /// Takes bytes that need not be a text; `None` if there are none but spaces.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.trim_ascii();
+        (!bytes.is_empty()).then(|| Self(Sha256::digest(bytes).into()))
     }
 
     /// From storage.

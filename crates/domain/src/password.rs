@@ -47,23 +47,40 @@ impl Password {
     }
 }
 
-/// Prepares by the same rules what the profile's tables do not know: they are of Unicode 6.3, and characters have come since, most of the emoji among them.
+/// Prepares what the profile's tables do not know: they are of Unicode 6.3, and characters have come since, most of the emoji among them. What can be seen is
+/// taken, and what holds emoji together; how an emoji is to be shown says nothing, and keyboards differ in saying it.
 fn newer(text: &str) -> Result<String, PreparationError> {
-    let prepared = |c| match get_general_category(c) {
-        GeneralCategory::SpaceSeparator => Ok(' '),
-        // The joiners hold emoji together.
-        GeneralCategory::Format if matches!(c, '\u{200c}' | '\u{200d}') => Ok(c),
-        GeneralCategory::Control
-        | GeneralCategory::Format
-        | GeneralCategory::LineSeparator
-        | GeneralCategory::ParagraphSeparator
-        | GeneralCategory::PrivateUse
-        | GeneralCategory::Surrogate
-        | GeneralCategory::Unassigned => Err(PreparationError),
-        _ => Ok(c),
-    };
-    let prepared = Zeroizing::new(text.chars().map(prepared).collect::<Result<String, _>>()?);
+    let mut prepared = Zeroizing::new(String::with_capacity(text.len()));
+    for c in text.chars().filter(|c| *c != '\u{fe0f}') {
+        match get_general_category(c) {
+            GeneralCategory::SpaceSeparator => prepared.push(' '),
+            GeneralCategory::Format if c == '\u{200d}' && prepared.ends_with(is_pictured) => prepared.push(c),
+            GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::PrivateUse
+            | GeneralCategory::Surrogate
+            | GeneralCategory::Unassigned => return Err(PreparationError),
+            _ if is_unseen(c) => return Err(PreparationError),
+            _ => prepared.push(c),
+        }
+    }
     if prepared.is_empty() { Err(PreparationError) } else { Ok(prepared.nfc().collect()) }
+}
+
+/// An emoji, or the colour of its skin.
+fn is_pictured(c: char) -> bool {
+    matches!(get_general_category(c), GeneralCategory::OtherSymbol | GeneralCategory::ModifierSymbol)
+}
+
+/// Of the letters and marks those that nobody sees (Unicode's `Default_Ignorable_Code_Point`).
+const fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 impl fmt::Debug for Password {
@@ -110,7 +127,14 @@ mod tests {
     #[case("Ａ１", Some("Ａ１"))]
     #[case("π😀", Some("π😀"))]
     #[case("🙂🥰 ₿1", Some("🙂🥰 ₿1"))]
-    #[case("👨\u{200d}👩❤\u{fe0f}", Some("👨\u{200d}👩❤\u{fe0f}"))]
+    #[case("👨\u{200d}👩❤\u{fe0f}", Some("👨\u{200d}👩❤"))]
+    #[case("👩🏽\u{200d}🚀", Some("👩🏽\u{200d}🚀"))]
+    #[case("❤\u{fe0f}", Some("❤"))]
+    #[case("🙂1990\u{200d}05\u{200d}17", None)]
+    #[case("🙂07871\u{3164}234567", None)]
+    #[case("a7\u{fe00}\u{fe01}\u{e0100}", None)]
+    #[case("\u{200d}🙂", None)]
+    #[case("\u{fe0f}", None)]
     #[case("🙂\u{3000}a\u{308}", Some("🙂 ä"))]
     #[case("🙂\u{202e}a", None)]
     #[case("🙂\u{e000}", None)]

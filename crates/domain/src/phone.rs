@@ -172,7 +172,7 @@ fn digits(text: &str) -> Option<String> {
     if text.chars().nth(MAX_TEXT_CHARACTERS).is_some() {
         return None;
     }
-    let text = text.trim_matches(is_of_direction).trim_start_matches(is_separator);
+    let text = text.trim_matches(|c| is_of_direction(c) || is_separator(c));
     let (rest, has_plus) = match text.strip_prefix(['+', '＋']) {
         Some(rest) => (rest, true),
         None => (text, false),
@@ -236,6 +236,7 @@ mod tests {
     #[case("٠٠٤٤٧٨٧١٢٣٤٥٦٧")]
     #[case("\u{202a}+44 7871 234567\u{202c}")]
     #[case("\u{200e}+447871234567")]
+    #[case(" \u{202a}+447871234567\u{202c} ")]
     #[case("＋44－7871\u{3000}234567")]
     #[case("+44\u{2212}（7871）\u{2009}234567")]
     fn usual_ways_to_write_one_number(#[case] text: &str) {

@@ -38,8 +38,8 @@ pub(crate) fn address(request: &HttpRequest, trusted_proxies: &[IpNet]) -> IpAdd
 pub(crate) fn fingerprint(request: &HttpRequest) -> Option<Fingerprint> {
     // Whatever its bytes are: only that they are the same counts.
     let header = |name| {
-        let value = request.headers().get(name)?;
-        Fingerprint::of(&String::from_utf8_lossy(value.as_bytes()))
+        let value = request.headers().get(name)?.as_bytes();
+        str::from_utf8(value).map_or_else(|_| Fingerprint::of_bytes(value), Fingerprint::of)
     };
     header("x-fingerprint").or_else(|| header("x-deviceid"))
 }

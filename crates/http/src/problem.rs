@@ -115,9 +115,13 @@ impl Problem {
         Self { field: Some(field), ..Self::bad_request(NOT_VALID, 422) }
     }
 
-    /// Whose value is, if that is what is wrong.
+    /// Whose value is, if that is what is wrong. Of a password only if it breaks the policy: one that is missing may be one to sign in with.
     pub(crate) fn invalid_field(&self) -> Option<&'static str> {
-        self.field.filter(|_| self.error == NOT_VALID)
+        let is_told = |field: &&str| {
+            self.error == NOT_VALID
+                && (!["password", "newPassword"].contains(field) || self.data.contains_key("violations"))
+        };
+        self.field.filter(is_told)
     }
 
     pub(crate) fn body() -> Self {

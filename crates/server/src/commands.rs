@@ -56,7 +56,8 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
         Some(behind) => behind.root_cause().to_string(),
     };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "configuration: ok\nkeys: ok\ndatabase: {database}")?;
+    let compared = if service.behind.is_some() { ", not compared with the database yet" } else { "" };
+    writeln!(out, "configuration: ok\nkeys: ok{compared}\ndatabase: {database}")?;
     if let Some(smpp) = &service.smpp {
         smpp.wait_until_bound(vestibule_smpp::TIMEOUT).await.context("sms.smpp.url")?;
         smpp.stop().await;

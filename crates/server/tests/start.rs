@@ -8,8 +8,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, SqliteConnection};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio_postgres::Client;
 use vestibule_testkit::postgres::{PostgresOptions, PostgresServer};
@@ -129,7 +127,7 @@ const OF_A_NEWER_VERSION: &str = "INSERT INTO __diesel_schema_migrations (versio
 
 /// Changes a file of SQLite's past the service.
 fn change(path: &Path, statements: &str) {
-    SqliteConnection::establish(path.to_str().unwrap()).unwrap().batch_execute(statements).unwrap();
+    vestibule_testkit::sqlite::execute(path, statements).unwrap();
 }
 
 /// The tables are brought up to date, and that is told once.

@@ -14,6 +14,7 @@ pub mod postgres;
 mod security;
 mod service_settings;
 mod smtp_server;
+pub mod sqlite;
 pub mod storage_contract;
 
 pub use clock::ManualClock;

@@ -39,9 +39,14 @@ use vestibule_domain::{
     Session, SessionId, UserId, Voice,
 };
 use vestibule_port_storage::{
-    Changes, CommitError, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report, Reported, Room,
-    Save, Settlement, Storage,
+    Changes, CommitError, Level, Loaded, NewPassword, NewRefreshToken, NumberDigest, Outbox, Report,
+    Reported, Room, Save, Settlement, Storage,
 };
+
+/// When the part of a budget is full again that has most left, of those that were ever charged.
+fn full_at(level: &Level) -> Option<UtcDateTime> {
+    level.parts.iter().flatten().min().copied()
+}
 
 /// Stamps the contract's tests for a storage that `$open` makes afresh: an async function that returns an
 /// `Arc` of it and whatever must live as long.

@@ -105,12 +105,8 @@ async fn charged(
 pub(crate) async fn load(connection: &AsyncPgConnection, of: &[Limit]) -> QueryResult<Budgets> {
     let charged = charged(connection, of.iter()).await?;
     let level = |limit: &Limit| {
-        let parts = parts(limit);
-        let levels = (0..parts).filter_map(|part| charged.get(&key(limit, part)).copied());
-        let (full_at, charged) = levels.fold((None, 0), |(least, charged), full_at| {
-            (Some(least.map_or(full_at, |least: UtcDateTime| least.min(full_at))), charged + 1)
-        });
-        Some((*limit, Level { full_at: full_at?, parts: parts.unsigned_abs().into(), charged }))
+        let parts: Vec<_> = (0..parts(limit)).map(|part| charged.get(&key(limit, part)).copied()).collect();
+        parts.iter().any(Option::is_some).then_some((*limit, Level { parts }))
     };
     Ok(Budgets(of.iter().filter_map(level).collect()))
 }
@@ -144,8 +140,9 @@ pub(crate) async fn in_use(
     let rows: Vec<InUse> = Prepared(query).load(&mut &*connection).await?;
     let level = |InUse { key, full_at }: InUse| {
         let limit = Limit::parse(&key)?;
-        let parts = parts(&limit).unsigned_abs().into();
-        Some((limit, Level { full_at: moment(full_at), parts, charged: parts }))
+        // As if all were as full as the fullest.
+        let parts = (0..parts(&limit)).map(|_| Some(moment(full_at))).collect();
+        Some((limit, Level { parts }))
     };
     Ok(Budgets(rows.into_iter().filter_map(level).collect()))
 }

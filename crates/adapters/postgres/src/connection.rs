@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bb8::ErrorSink;
 use diesel::result::{ConnectionError, DatabaseErrorInformation, DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, PoolError, PoolableConnection as _, RecyclingMethod,
+    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection as _, RecyclingMethod,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _};
 use futures_util::FutureExt as _;
@@ -193,26 +192,17 @@ pub(crate) struct Connections {
     measured: Arc<Measured>,
 }
 
-/// Why the last connection could not be made: the pool tries again, and tells nobody.
+/// Why no connection can be made, if that is so: the pool tries again, and tells nobody.
 #[derive(Debug, Clone, Default)]
-struct Trouble(Arc<Mutex<Option<(Instant, String)>>>);
+struct Trouble(Arc<Mutex<Option<String>>>);
 
 impl Trouble {
-    /// Why none can be made now, if that is so.
-    fn recent(&self) -> Option<String> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(at, _)| at.elapsed() <= POOL_PATIENCE).map(|(_, why)| why.clone())
-    }
-}
-
-impl ErrorSink<PoolError> for Trouble {
-    fn sink(&self, error: PoolError) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((Instant::now(), error.to_string()));
+    fn note(&self, last: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = last;
     }
 
-    fn boxed_clone(&self) -> Box<dyn ErrorSink<PoolError>> {
-        Box::new(self.clone())
+    fn told(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -226,12 +216,13 @@ struct Measured {
 impl Connections {
     /// Up to `size` connections, each made when it is first needed. The name is what they are for.
     pub(crate) fn new(address: &Address, size: u32, name: &'static str) -> Self {
-        let address = address.clone();
-        let mut config = ManagerConfig::default();
+        let (address, trouble) = (address.clone(), Trouble::default());
+        let (of_setup, mut config) = (trouble.clone(), ManagerConfig::default());
         config.custom_setup = Box::new(move |_| {
-            let address = address.clone();
+            let (address, trouble) = (address.clone(), of_setup.clone());
             async move {
                 let connected = connect(&address).await;
+                trouble.note(connected.as_ref().err().map(ToString::to_string));
                 connected.map_err(|error| ConnectionError::BadConnection(error.to_string()))
             }
             .boxed()
@@ -249,9 +240,7 @@ impl Connections {
             idle: DATABASE_CONNECTIONS.of([name.into(), "idle".into()]),
             waiting: DATABASE_WAITING.of([name.into()]),
         });
-        let trouble = Trouble::default();
-        let pool = Pool::builder().max_size(size).connection_timeout(POOL_PATIENCE);
-        let pool = pool.error_sink(trouble.boxed_clone()).build_unchecked(manager);
+        let pool = Pool::builder().max_size(size).connection_timeout(POOL_PATIENCE).build_unchecked(manager);
         Self { pool, size, trouble, measured }
     }
 
@@ -296,7 +285,7 @@ impl Connections {
     async fn take(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, Unavailable> {
         let _waiting = Waiting::begin(&self.measured.waiting);
         self.pool.get().await.map_err(|error| match error {
-            bb8::RunError::TimedOut => match self.trouble.recent() {
+            bb8::RunError::TimedOut => match self.trouble.told() {
                 Some(why) => unreachable(&format_args!("no connection can be made: {why}")),
                 None => failure("no_connection_free", "no connection was free in time".to_owned()),
             },

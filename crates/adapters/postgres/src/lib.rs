@@ -540,8 +540,9 @@ impl Storage for Postgres {
             let connection = &mut connection;
             let mark =
                 key_mark::table.select(key_mark::mark).first::<Vec<u8>>(connection).await.optional()?;
-            let number =
-                accounts::table.select(accounts::phone).first::<String>(connection).await.optional()?;
+            // The newest: their ids are ordered by time.
+            let newest = accounts::table.order(accounts::user_id.desc()).select(accounts::phone);
+            let number = newest.first::<String>(connection).await.optional()?;
             Ok(KeyEvidence {
                 mark: mark.map(digest).transpose()?.map(KeyMark),
                 phone: number.as_deref().map(phone).transpose()?,
@@ -577,11 +578,14 @@ impl Storage for Postgres {
         // Each kind of connection by itself: one may have broken where the others have not.
         self.read_shortly(tables).await?;
         self.read(tables).await?;
+        // There is more to write than connections: that is no reason to send readers away too, here and from all other instances.
+        if self.writes.are_all_lent() {
+            return Ok(());
+        }
         match self.write(tables).await {
             // During an upgrade the old version serves on while a newer one has migrated.
             Ok(Tables::Current | Tables::Newer) => Ok(()),
             Ok(Tables::Older) => Err(Unavailable(OpenError::Outdated.to_string())),
-            // There is more to write than connections: that is no reason to send readers away too, here and from all other instances.
             Err(_) if self.writes.are_all_lent() => Ok(()),
             Err(unavailable) => Err(unavailable),
         }

@@ -104,14 +104,20 @@ async fn a_budget_in_parts_is_in_use_when_all_of_its_parts_are() {
     let quota = Quota { burst: 1600, period: Duration::from_hours(100) };
     let mut sent = 0;
     while storage.budgets_in_use(Step::Code, now, 9).await.unwrap() == Budgets::default() {
-        let charged = storage.budgets(&[limit]).await.unwrap().0.get(&limit).map_or(0, |level| level.charged);
+        let charged = storage
+            .budgets(&[limit])
+            .await
+            .unwrap()
+            .0
+            .get(&limit)
+            .map_or(0, |level| level.parts.iter().flatten().count());
         assert!(charged < 16, "{charged}");
         let tallies = vec![Tally { limit, quota, taken: 1, returned_percent: 0, now }];
         storage.commit(Changes { tallies, ..Changes::default() }).await.unwrap();
         sent += 1;
     }
     assert!((16..=48).contains(&sent), "{sent}");
-    let level = Level { full_at: now + Duration::from_hours(1), parts: 16, charged: 16 };
+    let level = Level { parts: vec![Some(now + Duration::from_hours(1)); 16] };
     let in_use = storage.budgets_in_use(Step::Code, now, 9).await.unwrap();
     assert_eq!(in_use, Budgets(HashMap::from([(limit, level)])));
     assert_eq!(storage.budgets(&[limit]).await.unwrap(), in_use);

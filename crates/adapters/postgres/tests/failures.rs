@@ -232,7 +232,9 @@ async fn commits_that_wait_for_a_lock_do_not_hold_up_reads() {
     let begun = Instant::now();
     assert!(read(&storage).await);
     assert!(begun.elapsed() < Duration::from_secs(1), "a read took {:?}", begun.elapsed());
-    in_time(storage.ready()).await.expect("it still serves who reads");
+    let asked = Instant::now();
+    storage.ready().await.expect("it still serves who reads");
+    assert!(asked.elapsed() < Duration::from_millis(500), "it took {:?}", asked.elapsed());
     for outcome in committing {
         assert_unavailable(&outcome.await.unwrap());
     }
@@ -284,7 +286,6 @@ async fn why_no_connection_can_be_made_is_told() {
         refused.to_string().contains("no connection can be made") && refused.to_string().contains(&name)
     };
     until(is_told).await;
-    assert!(in_time(storage.ready()).await.is_err());
     client.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
     let back = until(async || commit(&storage, number.fetch_add(1, Ordering::Relaxed)).await.is_ok()).await;
     assert!(back < SOON, "{back:?}");

@@ -410,8 +410,9 @@ impl Storage for Sqlite {
             let mark: Option<Vec<u8>> =
                 key_mark::table.select(key_mark::mark).first(connection).optional()?;
             let mark = mark.map(digest).transpose()?.map(KeyMark);
-            let number: Option<String> =
-                accounts::table.select(accounts::phone).first(connection).optional()?;
+            // The newest: their ids are ordered by time.
+            let newest = accounts::table.order(accounts::user_id.desc()).select(accounts::phone);
+            let number: Option<String> = newest.first(connection).optional()?;
             Ok(KeyEvidence { mark, phone: number.as_deref().map(phone).transpose()? })
         })
         .await

@@ -77,6 +77,15 @@ impl Violations {
         self
     }
 
+    /// Whether it breaks a rule that holds whatever the settings are: then it never was a password of anybody.
+    #[must_use]
+    pub fn are_of_form(&self) -> bool {
+        use Violation::{NoDigit, NoLetter, NotAllowed, TooLong, TooShort};
+        self.0
+            .iter()
+            .any(|violation| matches!(violation, TooShort | TooLong | NoDigit | NoLetter | NotAllowed))
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = Violation> {
         self.0.iter().copied()

@@ -413,6 +413,11 @@ async fn the_document_can_be_read_in_a_browser_that_reaches_nobody_else() {
     }
     let start = call(Method::GET, "/docs/swagger-initializer.js").send(&routes).await.text;
     assert!(start.contains(r#""url": "openapi.json""#), "{start}");
+    assert_eq!(
+        call(Method::GET, "/docs/index.html").send(&routes).await.status,
+        404,
+        "it would have no policy"
+    );
     assert_eq!(call(Method::GET, "/docs/nothing.js").send(&routes).await.json()["systemId"], "core");
 }
 

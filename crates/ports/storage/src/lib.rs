@@ -72,28 +72,26 @@ impl<T> Save<T> {
 }
 
 /// What is left of a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
-    /// When it is full again; of a budget that is kept in parts, the one of those charged that has most left.
-    pub full_at: UtcDateTime,
-    /// In how many parts it is kept, each with its share of the burst; 1 if it is whole.
-    pub parts: u32,
-    /// How many of them were ever charged: those that have no units never are.
-    pub charged: u32,
+    /// When each of the parts is full again that it is kept in, if it was ever charged; each has its share of the burst. A whole budget is one part.
+    pub parts: Vec<Option<UtcDateTime>>,
 }
 
 impl Level {
     /// Of a budget that is not kept in parts.
     #[must_use]
-    pub const fn whole(full_at: UtcDateTime) -> Self {
-        Self { full_at, parts: 1, charged: 1 }
+    pub fn whole(full_at: UtcDateTime) -> Self {
+        Self { parts: vec![Some(full_at)] }
     }
 
-    /// The share of the part that has most left, and when that is full again: at no time to come, if it was never charged.
+    /// The share of the part that has most left, and when that is full again: at no time to come, if it was never charged. Where there are fewer units
+    /// than parts, the first parts have them.
     #[must_use]
     pub fn fullest(&self, quota: Quota) -> (Quota, Option<UtcDateTime>) {
-        let with_units = quota.burst.min(self.parts);
-        (quota.part(self.parts), (self.charged >= with_units).then_some(self.full_at))
+        let with_units = self.parts.iter().zip(0..quota.burst).map(|(full_at, _)| *full_at);
+        let parts = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        (quota.part(parts), with_units.min().flatten())
     }
 }
 

@@ -6,8 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, SqliteConnection};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use vestibule_testkit::postgres::{PgBouncer, Pooling, TestDatabase, TestDatabases};
@@ -100,8 +98,7 @@ impl World {
             server.tamper(statement).await.unwrap();
         } else {
             let path = self.directory.path().join("data/vestibule.db");
-            let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-            connection.batch_execute(statement).unwrap();
+            vestibule_testkit::sqlite::execute(&path, statement).unwrap();
         }
     }
 

@@ -240,7 +240,7 @@ pub async fn a_limit_is_charged_to_its_end_and_no_further<S: Storage + 'static>(
     storage.commit(charging(limit, NOW + retry_after)).await.unwrap();
     let state = storage.sign_up_state(&phone(1), &digest(1), &[limit]).await.unwrap();
     assert_eq!(
-        state.budgets.0.get(&limit).map(|level| level.full_at),
+        state.budgets.0.get(&limit).and_then(super::full_at),
         Some(NOW + retry_after + Duration::from_hours(1))
     );
 }
@@ -331,7 +331,7 @@ pub async fn several_limits_are_charged_together_or_not_at_all<S: Storage>(stora
     assert_eq!(storage.commit(charging(vec![roomy, one, two])).await, hour);
     assert_eq!(storage.commit(charging(vec![two, one])).await, half);
     let state = storage.sign_up_state(&phone(1), &digest(1), &[roomy.limit]).await.unwrap();
-    assert_eq!(state.budgets.0.get(&roomy.limit).map(|level| level.full_at), Some(after(120)));
+    assert_eq!(state.budgets.0.get(&roomy.limit).and_then(super::full_at), Some(after(120)));
 }
 
 pub async fn a_refused_commit_leaves_nothing<S: Storage + Outbox>(storage: Arc<S>) {

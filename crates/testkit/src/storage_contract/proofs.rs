@@ -177,7 +177,7 @@ pub async fn every_limit_has_its_own_budget<S: Storage>(storage: Arc<S>) {
     let limits: Vec<_> = scopes.flat_map(|scope| Step::ALL.map(|step| Limit { step, scope })).collect();
     let full_at = async |limit| {
         let budgets = storage.credentials(&phone(1), std::slice::from_ref(limit)).await.unwrap().budgets;
-        budgets.0.get(limit).map(|level| level.full_at)
+        budgets.0.get(limit).and_then(super::full_at)
     };
     for (seconds, limit) in (0..).zip(&limits) {
         assert_eq!(full_at(limit).await, None, "{limit:?}");

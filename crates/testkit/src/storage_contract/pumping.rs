@@ -40,7 +40,7 @@ fn charge(limit: Limit, quota: Quota) -> Changes {
 /// When the budget is full again.
 async fn full_at<S: Storage>(storage: &S, limit: Limit) -> Option<UtcDateTime> {
     let budgets = storage.budgets(&[limit]).await.unwrap();
-    budgets.0.get(&limit).map(|level| level.full_at)
+    budgets.0.get(&limit).and_then(super::full_at)
 }
 
 pub async fn a_tally_is_never_refused_and_stays_within_the_budget<S: Storage>(storage: Arc<S>) {
@@ -372,8 +372,11 @@ pub async fn budgets_in_use_are_those_of_the_step_that_are_not_full<S: Storage +
     }
     let in_use = async |now, limit| {
         let budgets = storage.budgets_in_use(Step::Code, now, limit).await.unwrap();
-        let mut levels: Vec<_> =
-            budgets.0.into_iter().map(|(limit, level)| (level.full_at, limit.to_string())).collect();
+        let mut levels: Vec<_> = budgets
+            .0
+            .into_iter()
+            .map(|(limit, level)| (super::full_at(&level).unwrap(), limit.to_string()))
+            .collect();
         levels.sort();
         levels
     };
