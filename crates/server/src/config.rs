@@ -159,6 +159,7 @@ section! {
     /// The files with keys.
     Secrets {
         master_key_file: Option<PathBuf> = None,
+        numbers_key_is_lost: bool = false,
         token_key_file: Option<PathBuf> = None,
     }
 }

@@ -136,6 +136,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
 
 /// Tells the operator of settings that may not be meant so.
 fn warn_of(config: &Config, spending: &Budget) {
+    if config.secrets.numbers_key_is_lost {
+        tracing::warn!("numbers that were used under a lost key are free again, unless an account has them");
+    }
     let named = config.test_numbers.len();
     if named > 0 {
         tracing::warn!(named, "there are test numbers, whose codes are fixed: `vestibule check` lists them");

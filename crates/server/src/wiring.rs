@@ -122,7 +122,7 @@ async fn use_cases_for(config: &Config, purpose: Purpose) -> anyhow::Result<UseC
         told_of_spending: ToldOfSpending::default(),
     };
     // Tables that are behind don't tell yet what they were used under.
-    if behind.is_none() {
+    if behind.is_none() && !config.secrets.numbers_key_is_lost {
         let recognised = match purpose {
             Purpose::Serve => application.bind_keys().await,
             Purpose::Use | Purpose::Look => application.recognise_keys().await,

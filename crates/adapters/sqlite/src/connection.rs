@@ -108,7 +108,7 @@ impl Writer {
         if queued && let Ok(result) = answered.await {
             return result;
         }
-        Err(Unavailable("the writer has stopped".to_owned()).into())
+        Err(Unavailable("the write was given up".to_owned()).into())
     }
 }
 

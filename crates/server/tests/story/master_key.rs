@@ -65,6 +65,16 @@ async fn a_database_is_used_under_its_own_key_only(#[case] database: Database) {
     world.command(&["audit", "--phone", PHONE]);
     drop(world.start());
 
+    // Who has lost it says so.
+    fs::write(&path, &other).unwrap();
+    let lost = [("VESTIBULE__SECRETS__NUMBERS_KEY_IS_LOST".to_owned(), "true".to_owned())];
+    let variables = world.variables.iter().chain(&lost).map(|(name, value)| (name, value));
+    let mut check = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    let output = check.arg("check").current_dir(world.directory.path()).envs(variables).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_foreign(&world);
+    fs::write(&path, &own).unwrap();
+
     // The other keys may be replaced.
     let rotated = own.replace("active = ", "previous = ");
     fs::write(&path, format!("active = \"{}\"\n{rotated}", "5a".repeat(32))).unwrap();
