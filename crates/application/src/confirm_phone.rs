@@ -9,7 +9,7 @@ use vestibule_domain::{
     AccountKind, AttemptId, Claim, ClientAddress, Fingerprint, OneTimeCode, Origin, PhoneError, SessionId,
     UserId,
 };
-use vestibule_port_storage::{Changes, CommitError, NewPassword, Save, SignedInAccount, Unavailable};
+use vestibule_port_storage::{Changes, CommitError, NewPassword, Save, Unavailable};
 
 use crate::facts::Scene;
 use crate::{Application, MAX_ROUNDS, TokenPair, contended, impossible};
@@ -169,25 +169,18 @@ impl Application {
         session: SessionId,
         now: UtcDateTime,
     ) -> Result<TokenPair, ConfirmPhoneError> {
-        for _ in 0..MAX_ROUNDS {
-            let signed_in = self.storage.account_of_session(user, session).await?;
-            let SignedInAccount { account, session } = signed_in.ok_or(ConfirmPhoneError::NotFound)?;
-            let (pair, refresh_token) = self.token_pair(&session.value, account.value.kyc(), now);
-            let changes = Changes {
-                // Unchanged: a token of a generation that is over by now would end the session as stolen.
-                session: Some(Save::over(session.version, session.value)),
-                refresh_token: Some(refresh_token),
-                ..Changes::default()
-            };
-            match self.storage.commit(changes).await {
-                Ok(()) => return Ok(pair),
-                // Its tokens were used meanwhile, or it has ended.
-                Err(CommitError::Conflict) => {}
-                Err(CommitError::Unavailable(unavailable)) => return Err(unavailable.into()),
-                Err(error) => return Err(impossible(&error).into()),
-            }
+        let signed_in =
+            self.storage.account_of_session(user, session).await?.ok_or(ConfirmPhoneError::NotFound)?;
+        let kyc = signed_in.account.value.kyc();
+        let (pair, refresh_token) = self.token_pair(&signed_in.session.value, kyc, now);
+        let changes = Changes { refresh_token: Some(refresh_token), ..Changes::default() };
+        match self.storage.commit(changes).await {
+            Ok(()) => Ok(pair),
+            // The session ended meanwhile.
+            Err(CommitError::Conflict) => Err(ConfirmPhoneError::NotFound),
+            Err(CommitError::Unavailable(unavailable)) => Err(unavailable.into()),
+            Err(error) => Err(impossible(&error).into()),
         }
-        Err(contended().into())
     }
 }
 

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use vestibule_domain::{
     RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::archive::Table;
-use vestibule_port_storage::{Budgets, Changes, Level, Outbox as _, Room, Save, Storage as _};
+use vestibule_port_storage::{Budgets, Changes, Outbox as _, Room, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 use vestibule_testkit::{archive_contract, archive_target_contract, storage_contract};
@@ -117,8 +116,10 @@ async fn a_budget_in_parts_is_in_use_when_all_of_its_parts_are() {
         sent += 1;
     }
     assert!((16..=48).contains(&sent), "{sent}");
-    let level = Level { parts: vec![Some(now + Duration::from_hours(1)); 16] };
+    let fullest = (quota.part(16), Some(now + Duration::from_hours(1)));
     let in_use = storage.budgets_in_use(Step::Code, now, 9).await.unwrap();
-    assert_eq!(in_use, Budgets(HashMap::from([(limit, level)])));
-    assert_eq!(storage.budgets(&[limit]).await.unwrap(), in_use);
+    for budgets in [in_use, storage.budgets(&[limit]).await.unwrap()] {
+        assert_eq!(budgets.0.len(), 1);
+        assert_eq!(budgets.0[&limit].fullest(quota), fullest);
+    }
 }
