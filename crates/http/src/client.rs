@@ -123,6 +123,18 @@ mod tests {
         assert_eq!(is_browser(&request.to_http_request()), browser);
     }
 
+    #[test]
+    fn devices_that_name_themselves_in_no_text_are_told_apart() {
+        let of = |name: &[u8]| {
+            let request =
+                TestRequest::default().insert_header(("X-DeviceID", HeaderValue::from_bytes(name).unwrap()));
+            fingerprint(&request.to_http_request())
+        };
+        assert!(of(b"Zo\xeb").is_some() && of(b"Zo\xeb") == of(b"Zo\xeb"));
+        assert_ne!(of(b"Zo\xeb"), of(b"Zo\xf6"));
+        assert_eq!(of("Zo\u{eb}".as_bytes()), Fingerprint::of("Zo\u{eb}"));
+    }
+
     #[rstest]
     #[case("198.51.100.9", "203.0.113.7", "198.51.100.9")]
     #[case("10.0.0.1", "203.0.113.7", "203.0.113.7")]

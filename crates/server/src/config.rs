@@ -869,10 +869,10 @@ impl Config {
 
     /// Whether anybody but a developer on this machine is concerned.
     pub(crate) fn reaches_others(&self) -> bool {
-        let sends = |provider: &SmsProvider| self.sms.uses(*provider);
-        let sends_sms =
-            SmsProvider::ALL.iter().any(|provider| *provider != SmsProvider::Inbox && sends(provider));
-        sends_sms || self.email.transport == EmailTransport::Smtp || !self.http.listen.ip().is_loopback()
+        let carry = |provider| provider != SmsProvider::Inbox && self.sms.uses(provider);
+        SmsProvider::ALL.into_iter().any(carry)
+            || self.email.transport == EmailTransport::Smtp
+            || !self.http.listen.ip().is_loopback()
     }
 
     /// Where the service is reached from outside.

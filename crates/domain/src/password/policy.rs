@@ -275,6 +275,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_of_no_form_was_nobodys_password() {
+        use Violation::{
+            ContainsProfileData, EqualsPhone, NoDigit, RecentlyUsed, TooLong, TooShort, TooSimple,
+        };
+        for (violations, are_of_form) in [
+            (&[TooShort, TooSimple][..], true),
+            (&[TooLong], true),
+            (&[NoDigit, EqualsPhone], true),
+            (&[EqualsPhone, ContainsProfileData, RecentlyUsed, TooSimple], false),
+        ] {
+            assert_eq!(Violations(violations.to_vec()).are_of_form(), are_of_form, "{violations:?}");
+        }
+    }
+
     #[rstest]
     #[case("correct-horse-7", &[])]
     #[case("пароль-крепкий-7", &[])]
