@@ -129,9 +129,12 @@ pub(crate) async fn live() -> HttpResponse {
 /// Requests can be served.
 #[utoipa::path(get, path = "/health/ready", tag = "operations", responses(
     (status = 200, description = "Requests can be served."),
-    (status = 503, description = "The database cannot be used.", body = api::Error),
+    (status = 503, description = "The database cannot be used, or the service stops.", body = api::Error),
 ))]
 pub(crate) async fn ready(http: Data<Http>) -> Result<HttpResponse, Problem> {
+    if http.underway.is_leaving() {
+        return Err(Problem::stopping());
+    }
     in_time(http.application.ready()).await?.map_err(|cause| Problem::unavailable(&cause))?;
     Ok(done())
 }

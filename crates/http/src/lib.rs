@@ -55,7 +55,7 @@ pub struct Http {
     pub services: Services,
     /// What SMS providers tell at `POST /callbacks/sms/{provider}`, where any of them does.
     pub callbacks: Option<Callbacks>,
-    /// What is carried out beside connections, and must be ended before the server is.
+    /// How far the stop is, and what must have ended before.
     pub underway: Underway,
 }
 

@@ -54,6 +54,8 @@ pub(crate) enum Cause {
     Unavailable,
     /// What is reported of is not recorded yet.
     NotRecorded,
+    /// The service stops.
+    Stopping,
 }
 
 impl Cause {
@@ -64,6 +66,7 @@ impl Cause {
             Self::Late => "late",
             Self::Unavailable => "unavailable",
             Self::NotRecorded => "not_recorded",
+            Self::Stopping => "stopping",
         }
     }
 }
@@ -233,6 +236,10 @@ impl Problem {
     pub(crate) fn late() -> Self {
         let late = Unavailable("a use case took too long".to_owned());
         Self { cause: Some(Cause::Late), ..Self::unavailable(&late) }
+    }
+
+    pub(crate) fn stopping() -> Self {
+        Self::because(Cause::Stopping, Duration::from_secs(1))
     }
 
     fn busy(wait: Duration) -> Self {

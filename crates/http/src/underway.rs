@@ -5,15 +5,24 @@ use tokio::sync::watch;
 /// How long a stop waits. Every use case is given up after four seconds; what is left is to keep its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Requests that are carried out in tasks of their own, whether or not their clients are still there: a server that stops waits for the requests of
-/// its connections, and knows of no other.
+/// How far the stop of the service is, and the requests that it waits for: those carried out in tasks of their own, whether or not their clients
+/// are still there. A server that stops waits for the requests of its connections, and knows of no other.
 #[derive(Debug)]
 pub struct Underway(watch::Sender<State>);
 
 #[derive(Debug, Default)]
 struct State {
     running: usize,
-    is_ending: bool,
+    phase: Phase,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Serving,
+    /// As before, but who asks is told to go elsewhere.
+    Leaving,
+    Ending,
 }
 
 /// One that is under way, as long as it is there.
@@ -27,6 +36,15 @@ impl Default for Underway {
 }
 
 impl Underway {
+    /// From now on `/health/ready` says that requests should go elsewhere. Those that come are served as before.
+    pub fn leave(&self) {
+        self.0.send_modify(|state| state.phase = Phase::Leaving);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.0.borrow().phase != Phase::Serving
+    }
+
     /// Waits until those that are under way have ended, ten seconds at most. Requests that come meanwhile are carried out as the rest of their
     /// connection is, so that there is an end to it.
     pub async fn end(&self) {
@@ -34,7 +52,7 @@ impl Underway {
     }
 
     async fn end_within(&self, patience: Duration) {
-        self.0.send_modify(|state| state.is_ending = true);
+        self.0.send_modify(|state| state.phase = Phase::Ending);
         let mut states = self.0.subscribe();
         let ended = states.wait_for(|state| state.running == 0);
         if tokio::time::timeout(patience, ended).await.is_err() {
@@ -46,7 +64,7 @@ impl Underway {
     pub(crate) fn begin(&self) -> Option<Running> {
         let mut begun = false;
         self.0.send_if_modified(|state| {
-            begun = !state.is_ending;
+            begun = state.phase != Phase::Ending;
             state.running += usize::from(begun);
             begun
         });
@@ -78,6 +96,20 @@ mod tests {
         drop(first);
         assert_eq!(ending.as_mut().now_or_never(), None);
         drop(second);
+        assert_eq!(ending.as_mut().now_or_never(), Some(()));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_lets_others_begin_and_waits_for_them() {
+        let underway = Underway::default();
+        assert!(!underway.is_leaving());
+        underway.leave();
+        assert!(underway.is_leaving());
+        let running = underway.begin().unwrap();
+        let mut ending = pin!(underway.end());
+        assert_eq!(ending.as_mut().now_or_never(), None);
+        assert!(underway.is_leaving());
+        drop(running);
         assert_eq!(ending.as_mut().now_or_never(), Some(()));
     }
 

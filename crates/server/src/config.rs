@@ -113,6 +113,7 @@ section! {
         #[serde(deserialize_with = "networks")]
         trusted_proxies: Option<Vec<IpNet>> = None,
         workers: Option<usize> = None,
+        drain_seconds: u64 = 0,
         require_merchant: bool = false,
     }
 }
@@ -740,6 +741,9 @@ impl Config {
         }
         if registration.resend_cooldown_seconds > 86_400 {
             return refuse("registration.resend_cooldown_seconds", "must be 0 to 86400");
+        }
+        if self.http.drain_seconds > 300 {
+            return refuse("http.drain_seconds", "must be 0 to 300");
         }
         if registration.min_age_years >= 120 {
             return refuse("registration.min_age_years", "must be under 120");

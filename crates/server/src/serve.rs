@@ -97,9 +97,16 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         let _ = greet(address, has_inbox);
     }
     let (public_handle, admin_handle) = (public.handle(), admin.handle());
+    let drain = Duration::from_secs(config.http.drain_seconds);
     let stopping = tokio::spawn(async move {
         let signal = wait_for_signal().await;
-        tracing::info!(signal, "stopping");
+        // Balancers look whether it is ready, and send it nothing more.
+        carrying_out.underway.leave();
+        tracing::info!(signal, ?drain, "stopping");
+        tokio::select! {
+            () = tokio::time::sleep(drain) => {}
+            signal = wait_for_signal() => tracing::info!(signal, "stopping at once"),
+        }
         // Whoever follows the inbox would wait on; so would the end.
         if let Some(inbox) = closing_inbox {
             inbox.close();

@@ -194,6 +194,7 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[email]\ntransport = 'smtp'", "email.smtp.url"),
         ("[http]\nlisten = '0.0.0.0:8080'", "http.listen"),
         ("[http]\nrequire_merchant = true", "http.require_merchant"),
+        ("[http]\ndrain_seconds = 301", "http.drain_seconds"),
         ("[partners.'a.b']\nname = 'A'", "partners: `a.b`"),
         ("[partners.acme]\nbrand = 'A'", "partners.acme.name"),
         ("[partners.acme]\nname = 'A'\nsecret = 'hush'", "partners.acme.secret"),

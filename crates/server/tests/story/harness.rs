@@ -210,10 +210,15 @@ impl Service {
         self.end()
     }
 
-    /// Asks it to stop; its status must be good.
-    pub(crate) fn stop(mut self) -> String {
+    /// Asks it to stop.
+    pub(crate) fn ask_to_stop(&self) {
         let status = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Asks it to stop, and waits until it has; its status must be good.
+    pub(crate) fn stop(mut self) -> String {
+        self.ask_to_stop();
         let status = self.process.wait().unwrap();
         assert!(status.success(), "{status}");
         self.end()

@@ -310,6 +310,23 @@ async fn a_gateway_that_was_away_gets_the_message_when_it_is_back(#[case] databa
     assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_to_stop_says_so_and_serves_on_until_asked_again() {
+    let world = World::new(Database::Sqlite).await.with("HTTP__DRAIN_SECONDS", "300");
+    let service = world.start();
+    let ready = async || service.call(Method::GET, "/health/ready", None, None).await;
+    assert_eq!(ready().await.status, 200);
+    service.ask_to_stop();
+    service.until_logged("stopping signal=").await;
+    let refused = ready().await;
+    assert_eq!((refused.status, refused.retry_after.as_deref()), (503, Some("1")));
+    assert_eq!(service.call(Method::GET, "/health/live", None, None).await.status, 200);
+    assert_eq!(service.sign_up(PHONE).await.status, 200);
+    assert_eq!(service.confirm(PHONE, &world.code(PHONE).await).await.status, 200);
+    let log = service.stop();
+    assert!(log.contains("stopping at once"), "{log}");
+}
+
 /// The newest message that the inbox has caught for the number.
 async fn caught(service: &Service, phone: &str) -> Value {
     let path = format!("/dev/inbox/messages?wait=30&to={}", phone.replace('+', "%2B"));
