@@ -2,40 +2,29 @@
 //! sense is an error that names the key.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use config::{Environment as Variables, File, FileFormat};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::{Error as _, IntoDeserializer as _};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use time::Date;
-use time::macros::format_description;
-use vestibule_domain::limits::{Quotas, StepQuotas};
-use vestibule_domain::pumping::{CountryNorm, Mode, PumpingGuard};
-use vestibule_domain::quota::Quota;
-use vestibule_domain::spending::{Money, MoneyError};
-use vestibule_domain::{Country, MerchantId};
+use vestibule_domain::Country;
 
+use self::forms::{day, list, listener, networks, without_lines, without_value, word};
+use self::guard::Guard;
+use self::limits::Limits;
+pub(crate) use self::limits::Rate;
+pub(crate) use self::partners::Partner;
+use self::sms::Sms;
+pub(crate) use self::sms::SmsProvider;
+use self::spending::Spending;
 use crate::countries::CountryRules;
-
-mod prices;
-mod spending;
 
 /// The shortest secret of a service that may introspect tokens, in bytes.
 const MIN_SERVICE_SECRET: usize = 16;
-
-/// The shortest secret that a partner signs with, in bytes: as long as what the signature is made with (RFC 2104, section 3).
-const MIN_PARTNER_SECRET: usize = 32;
-
-/// The smallest budget of a country: storage may keep it in parts, of which each must be large enough for what is on its way.
-const MIN_OF_COUNTRY: u32 = 200;
-
-/// The longest name that messages of a partner speak in, in characters.
-const MAX_BRAND: usize = 32;
 
 /// What kind of place this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -59,6 +48,12 @@ pub(crate) enum ConfigError {
     Value { key: &'static str, problem: String },
 }
 
+impl ConfigError {
+    pub(crate) fn of(key: &'static str, problem: impl Into<String>) -> Self {
+        Self::Value { key, problem: problem.into() }
+    }
+}
+
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
         $(#[$doc])*
@@ -75,6 +70,14 @@ macro_rules! section {
         }
     };
 }
+
+mod forms;
+mod guard;
+mod limits;
+mod partners;
+mod prices;
+mod sms;
+mod spending;
 
 section! {
     /// Everything that can be set.
@@ -166,91 +169,6 @@ section! {
 }
 
 section! {
-    /// SMS providers.
-    Sms {
-        #[serde(deserialize_with = "list")]
-        providers: Vec<SmsProvider> = vec![SmsProvider::Inbox],
-        countries: HashMap<String, SmsProviders> = HashMap::new(),
-        twilio: Option<Twilio> = None,
-        webhook: Option<Webhook> = None,
-        smpp: Option<Smpp> = None,
-    }
-}
-
-/// Providers in the order in which they are tried.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct SmsProviders(#[serde(deserialize_with = "list")] pub(crate) Vec<SmsProvider>);
-
-/// A way to send SMS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SmsProvider {
-    Inbox,
-    Twilio,
-    Webhook,
-    Smpp,
-}
-
-impl SmsProvider {
-    const ALL: [Self; 4] = [Self::Inbox, Self::Twilio, Self::Webhook, Self::Smpp];
-
-    /// Its name, which its adapter has too.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbox => "inbox",
-            Self::Twilio => "twilio",
-            Self::Webhook => "webhook",
-            Self::Smpp => "smpp",
-        }
-    }
-}
-
-/// Access to Twilio.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Twilio {
-    #[serde(default = "twilio_url")]
-    pub(crate) base_url: String,
-    pub(crate) account_sid: String,
-    pub(crate) auth_token: SecretString,
-    pub(crate) from: String,
-    /// Whether Twilio can reach `http.public_url`, to tell what becomes of messages.
-    #[serde(default)]
-    pub(crate) callbacks: bool,
-}
-
-fn twilio_url() -> String {
-    vestibule_twilio::DEFAULT_BASE_URL.to_owned()
-}
-
-/// Access to a receiver of webhooks.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Webhook {
-    pub(crate) url: String,
-    /// Several while a secret is changed: all of them sign, any of them is believed.
-    #[serde(deserialize_with = "list")]
-    pub(crate) secrets: Vec<SecretString>,
-}
-
-/// Access to an SMSC.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Smpp {
-    pub(crate) url: SecretString,
-    pub(crate) from: String,
-    pub(crate) from_ton: Option<u8>,
-    pub(crate) from_npi: Option<u8>,
-    #[serde(default)]
-    pub(crate) system_type: String,
-    pub(crate) window: Option<usize>,
-    pub(crate) per_second: Option<NonZeroU32>,
-    pub(crate) enquire_link_seconds: Option<u64>,
-    pub(crate) timeout_seconds: Option<u64>,
-    pub(crate) ca_file: Option<PathBuf>,
-}
-
-section! {
     /// The mail transport.
     Email {
         #[serde(deserialize_with = "word")]
@@ -337,49 +255,6 @@ section! {
     }
 }
 
-/// Somebody whose app people register in.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Partner {
-    pub(crate) name: String,
-    pub(crate) brand: Option<String>,
-    #[serde(default, deserialize_with = "list")]
-    pub(crate) phone_countries: Vec<String>,
-    /// Several while a secret is changed: what is signed with any of them is believed.
-    #[serde(default, deserialize_with = "optional_list")]
-    pub(crate) secrets: Option<Vec<SecretString>>,
-    pub(crate) signup_per_hour: Option<Rate>,
-}
-
-impl Partner {
-    /// The name that its messages speak in.
-    pub(crate) fn brand(&self) -> &str {
-        self.brand.as_deref().unwrap_or(&self.name)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        // Of the characters that cost an SMS no more than a letter, those that names are written with, and none that ends a code's line.
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || " !&'()+,-./ÄÖÑÜÅÆØÉäöñüåæøéèìòùà".contains(c);
-        let brand = self.brand();
-        if brand.trim() != brand
-            || !(1..=MAX_BRAND).contains(&brand.chars().count())
-            || !brand.chars().all(is_plain)
-        {
-            return Err(format!(
-                "its `brand` (else its `name`) must be 1 to {MAX_BRAND} letters, digits and signs that an SMS can carry"
-            ));
-        }
-        // A variable that was left empty by mistake must not mean that nothing need be signed.
-        if self.secrets.as_ref().is_some_and(Vec::is_empty) {
-            return Err("its `secrets` must not be empty: leave them out if it does not sign".to_owned());
-        }
-        if self.secrets.iter().flatten().any(|secret| secret.expose_secret().len() < MIN_PARTNER_SECRET) {
-            return Err(format!("each of its `secrets` must have at least {MIN_PARTNER_SECRET} characters"));
-        }
-        Ok(())
-    }
-}
-
 section! {
     /// Password hashing.
     Hashing {
@@ -387,269 +262,6 @@ section! {
         iterations: u32 = 2,
         threads: Option<usize> = None,
         queue: usize = 256,
-    }
-}
-
-section! {
-    /// Rates.
-    Limits {
-        login_attempts: u32 = 10,
-        login_lock_seconds: u64 = 900,
-        signup_per_phone_per_day: u32 = 10,
-        guesses_per_phone_per_day: u32 = 30,
-        blocks_per_phone_per_day: u32 = 20,
-        mails_per_account_per_day: u32 = 10,
-        signup_per_device_per_hour: Rate = Rate(10),
-        signup_per_ip_per_hour: Rate = Rate(30),
-        signup_per_block_per_hour: Rate = Rate(300),
-        signup_per_hour: Rate = Rate(20_000),
-        resends_per_device_per_hour: Rate = Rate(20),
-        resends_per_ip_per_hour: Rate = Rate(60),
-        resends_per_block_per_hour: Rate = Rate(600),
-        resends_per_hour: Rate = Rate(20_000),
-        wrong_codes_per_device_per_hour: Rate = Rate(30),
-        wrong_codes_per_ip_per_hour: Rate = Rate(60),
-        wrong_codes_per_block_per_hour: Rate = Rate(600),
-        wrong_codes_per_hour: Rate = Rate(1000),
-        wrong_passwords_per_device_per_hour: Rate = Rate(50),
-        wrong_passwords_per_ip_per_hour: Rate = Rate(100),
-        wrong_passwords_per_block_per_hour: Rate = Rate(1000),
-        wrong_passwords_per_hour: Rate = Rate(50_000),
-        resets_per_device_per_hour: Rate = Rate(10),
-        resets_per_ip_per_hour: Rate = Rate(30),
-        resets_per_block_per_hour: Rate = Rate(300),
-        resets_per_hour: Rate = Rate(20_000),
-        mails_per_device_per_hour: Rate = Rate(20),
-        mails_per_ip_per_hour: Rate = Rate(60),
-        mails_per_block_per_hour: Rate = Rate(600),
-        mails_per_hour: Rate = Rate(20_000),
-        keyed_requests_per_device_per_hour: Rate = Rate(300),
-        keyed_requests_per_ip_per_hour: Rate = Rate(1_200),
-        keyed_requests_per_block_per_hour: Rate = Rate(12_000),
-        keyed_requests_per_hour: Rate = Rate(100_000),
-    }
-}
-
-impl Limits {
-    /// The budgets that are not a phone's or an account's own.
-    pub(crate) fn quotas(&self) -> Quotas {
-        let step = |device: Rate, address: Rate, block: Rate, everyone: Rate| StepQuotas {
-            device: device.quota(),
-            address: address.quota(),
-            block: block.quota(),
-            everyone: everyone.quota(),
-        };
-        Quotas {
-            sign_up: step(
-                self.signup_per_device_per_hour,
-                self.signup_per_ip_per_hour,
-                self.signup_per_block_per_hour,
-                self.signup_per_hour,
-            ),
-            resend: step(
-                self.resends_per_device_per_hour,
-                self.resends_per_ip_per_hour,
-                self.resends_per_block_per_hour,
-                self.resends_per_hour,
-            ),
-            code_guess: step(
-                self.wrong_codes_per_device_per_hour,
-                self.wrong_codes_per_ip_per_hour,
-                self.wrong_codes_per_block_per_hour,
-                self.wrong_codes_per_hour,
-            ),
-            password_guess: step(
-                self.wrong_passwords_per_device_per_hour,
-                self.wrong_passwords_per_ip_per_hour,
-                self.wrong_passwords_per_block_per_hour,
-                self.wrong_passwords_per_hour,
-            ),
-            reset: step(
-                self.resets_per_device_per_hour,
-                self.resets_per_ip_per_hour,
-                self.resets_per_block_per_hour,
-                self.resets_per_hour,
-            ),
-            mail: step(
-                self.mails_per_device_per_hour,
-                self.mails_per_ip_per_hour,
-                self.mails_per_block_per_hour,
-                self.mails_per_hour,
-            ),
-            keyed_request: step(
-                self.keyed_requests_per_device_per_hour,
-                self.keyed_requests_per_ip_per_hour,
-                self.keyed_requests_per_block_per_hour,
-                self.keyed_requests_per_hour,
-            ),
-        }
-    }
-}
-
-/// So many in an hour; at most so many that a unit is some milliseconds, as moments are kept to the millisecond.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "u32")]
-pub(crate) struct Rate(u32);
-
-impl TryFrom<u32> for Rate {
-    type Error = &'static str;
-
-    fn try_from(rate: u32) -> Result<Self, Self::Error> {
-        if (1..=1_000_000).contains(&rate) { Ok(Self(rate)) } else { Err("must be 1 to 1000000") }
-    }
-}
-
-impl Rate {
-    pub(crate) const fn quota(self) -> Quota {
-        Quota { burst: self.0, period: Duration::from_hours(1) }
-    }
-}
-
-section! {
-    /// What messages may cost.
-    Spending {
-        currency: String = "USD".to_owned(),
-        per_hour: Option<Amount> = None,
-        per_day: Option<Amount> = None,
-        per_country_per_hour: Option<Amount> = None,
-        per_country_per_day: Option<Amount> = None,
-        countries: HashMap<String, CountrySpending> = HashMap::new(),
-        reserve_percent: u8 = 20,
-        default_price: Amount = Amount(prices::ELSEWHERE),
-        prices: HashMap<String, Amount> = HashMap::new(),
-        providers: HashMap<String, ProviderSpending> = HashMap::new(),
-    }
-}
-
-section! {
-    /// What one provider charges, and may.
-    ProviderSpending {
-        default_price: Option<Amount> = None,
-        prices: HashMap<String, Amount> = HashMap::new(),
-        per_hour: Option<Amount> = None,
-        per_day: Option<Amount> = None,
-    }
-}
-
-section! {
-    /// What messages to one country may cost.
-    CountrySpending {
-        per_hour: Option<Amount> = None,
-        per_day: Option<Amount> = None,
-    }
-}
-
-section! {
-    /// Sign-ups are held back where too few codes come back.
-    Guard {
-        mode: Option<GuardMode> = None,
-        min_confirmed_percent: u8 = CountryNorm::default().confirmed_percent,
-        unconfirmed_per_range: u32 = PumpingGuard::default().unconfirmed_per_range,
-        unconfirmed_per_block: u32 = PumpingGuard::default().unconfirmed_per_block,
-        unconfirmed_per_country: u32 = CountryNorm::default().unconfirmed,
-        forget_hours: u32 = hours(PumpingGuard::default().forget_after),
-        countries: HashMap<String, CountryGuard> = HashMap::new(),
-    }
-}
-
-/// Whole ones.
-fn hours(span: Duration) -> u32 {
-    u32::try_from(span.as_secs() / 3600).unwrap_or(u32::MAX)
-}
-
-/// What becomes of what the guard against pumping finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum GuardMode {
-    Off,
-    Observe,
-    Enforce,
-}
-
-section! {
-    /// What is normal in one country.
-    CountryGuard {
-        min_confirmed_percent: Option<u8> = None,
-        unconfirmed: Option<u32> = None,
-    }
-}
-
-impl Guard {
-    /// The rule. Where no mode is set, sign-ups are refused in production only.
-    pub(crate) fn rule(&self, environment: Environment) -> Result<PumpingGuard, ConfigError> {
-        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
-        for (key, units, least) in [
-            ("guard.unconfirmed_per_range", self.unconfirmed_per_range, 1),
-            ("guard.unconfirmed_per_block", self.unconfirmed_per_block, 1),
-            ("guard.unconfirmed_per_country", self.unconfirmed_per_country, MIN_OF_COUNTRY),
-        ] {
-            if !(least..=1_000_000).contains(&units) {
-                return refuse(key, &format!("must be {least} to 1000000"));
-            }
-        }
-        if !(1..=720).contains(&self.forget_hours) {
-            return refuse("guard.forget_hours", "must be 1 to 720");
-        }
-        if !(1..=100).contains(&self.min_confirmed_percent) {
-            return refuse("guard.min_confirmed_percent", "must be 1 to 100");
-        }
-        let by_default = match environment {
-            Environment::Development => GuardMode::Observe,
-            Environment::Production => GuardMode::Enforce,
-        };
-        let mode = match self.mode.unwrap_or(by_default) {
-            GuardMode::Off => Mode::Off,
-            GuardMode::Observe => Mode::Observe,
-            GuardMode::Enforce => Mode::Enforce,
-        };
-        let norm = CountryNorm {
-            confirmed_percent: self.min_confirmed_percent,
-            unconfirmed: self.unconfirmed_per_country,
-        };
-        let countries = by_country("guard.countries", &self.countries)?;
-        let norms = countries.into_iter().map(|(country, own)| {
-            let CountryGuard { min_confirmed_percent, unconfirmed } = own;
-            let confirmed_percent = min_confirmed_percent.unwrap_or(norm.confirmed_percent);
-            let unconfirmed = unconfirmed.unwrap_or(norm.unconfirmed);
-            if !(1..=100).contains(&confirmed_percent) || !(MIN_OF_COUNTRY..=1_000_000).contains(&unconfirmed) {
-                let problem = format!(
-                    "`{}`: `min_confirmed_percent` must be 1 to 100, `unconfirmed` {MIN_OF_COUNTRY} to 1000000",
-                    country.as_str()
-                );
-                return Err(ConfigError::Value { key: "guard.countries", problem });
-            }
-            Ok((country, CountryNorm { confirmed_percent, unconfirmed }))
-        });
-        Ok(PumpingGuard {
-            mode,
-            norm,
-            countries: norms.collect::<Result<_, _>>()?,
-            unconfirmed_per_range: self.unconfirmed_per_range,
-            unconfirmed_per_block: self.unconfirmed_per_block,
-            forget_after: Duration::from_hours(self.forget_hours.into()),
-        })
-    }
-}
-
-/// Money, as a number or a text: a variable's value is a text.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Amount(Money);
-
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Whole(u64),
-            Decimal(f64),
-            Text(String),
-        }
-        let text = match Written::deserialize(deserializer).map_err(|_| D::Error::custom(MoneyError))? {
-            Written::Whole(number) => number.to_string(),
-            Written::Decimal(number) => number.to_string(),
-            Written::Text(text) => text,
-        };
-        Money::parse(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -705,7 +317,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
+        let refuse = |key, problem: &str| Err(ConfigError::of(key, problem));
         let registration = &self.registration;
         if !(4..=10).contains(&registration.code_length) {
             return refuse("registration.code_length", "must be 4 to 10 digits");
@@ -768,36 +380,23 @@ impl Config {
         {
             let problem =
                 format!("the secret of `{name}` must have at least {MIN_SERVICE_SECRET} characters");
-            return Err(ConfigError::Value { key: "oauth.services", problem });
+            return Err(ConfigError::of("oauth.services", problem));
         }
-        self.check_partners()?;
+        partners::check(&self.partners)?;
+        if self.http.require_merchant && self.partners.is_empty() {
+            return refuse(
+                "http.require_merchant",
+                "is of no use without `partners`: nobody would be let in",
+            );
+        }
         self.check_public_url()?;
-        self.check_providers()?;
+        self.sms.check()?;
+        self.check_email()?;
         self.check_place()
     }
 
-    fn check_partners(&self) -> Result<(), ConfigError> {
-        const KEY: &str = "partners";
-        for (id, partner) in &self.partners {
-            let refuse = |problem| ConfigError::Value { key: KEY, problem: format!("`{id}`: {problem}") };
-            if MerchantId::parse(id).is_none() {
-                return Err(refuse(
-                    "a partner's id is 1 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`".to_owned(),
-                ));
-            }
-            partner.check().map_err(refuse)?;
-            countries("partners: `phone_countries`", &partner.phone_countries)?;
-        }
-        if self.http.require_merchant && self.partners.is_empty() {
-            let problem = "is of no use without `partners`: nobody would be let in".to_owned();
-            return Err(ConfigError::Value { key: "http.require_merchant", problem });
-        }
-        Ok(())
-    }
-
     fn check_public_url(&self) -> Result<(), ConfigError> {
-        let refuse =
-            |problem: &str| Err(ConfigError::Value { key: "http.public_url", problem: problem.to_owned() });
+        let refuse = |problem: &str| Err(ConfigError::of("http.public_url", problem));
         let Some(url) = &self.http.public_url else {
             return if self.environment == Environment::Production {
                 refuse("must be set in production: links in mails begin with it")
@@ -813,22 +412,8 @@ impl Config {
         }
     }
 
-    fn check_providers(&self) -> Result<(), ConfigError> {
-        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
-        once_each("sms.providers", "", &self.sms.providers)?;
-        let orders = self.sms.country_orders()?;
-        for (country, providers) in &orders {
-            once_each("sms.countries", &format!("{country}: "), providers)?;
-        }
-        for (provider, key, is_there) in [
-            (SmsProvider::Twilio, "sms.twilio", self.sms.twilio.is_some()),
-            (SmsProvider::Webhook, "sms.webhook", self.sms.webhook.is_some()),
-            (SmsProvider::Smpp, "sms.smpp", self.sms.smpp.is_some()),
-        ] {
-            if self.sms.uses(provider) && !is_there {
-                return refuse(key, "is needed, since `sms.providers` or `sms.countries` names it");
-            }
-        }
+    fn check_email(&self) -> Result<(), ConfigError> {
+        let refuse = |key, problem: &str| Err(ConfigError::of(key, problem));
         if self.email.transport == EmailTransport::Smtp && self.email.smtp.is_none() {
             return refuse("email.smtp.url", "is needed, since `email.transport` is smtp");
         }
@@ -840,7 +425,7 @@ impl Config {
 
     /// What is for development stays on the developer's machine, and production leaves nothing to chance.
     fn check_place(&self) -> Result<(), ConfigError> {
-        let refuse = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
+        let refuse = |key, problem: &str| Err(ConfigError::of(key, problem));
         if self.uses_inbox() && !self.http.listen.ip().is_loopback() {
             return refuse(
                 "http.listen",
@@ -900,10 +485,7 @@ impl Config {
         let Some(url) = &self.database.url else {
             return Ok(DatabaseKind::Sqlite(self.data_dir.join("vestibule.db")));
         };
-        DatabaseKind::parse(url).ok_or_else(|| ConfigError::Value {
-            key: "database.url",
-            problem: DatabaseKind::FORMS.to_owned(),
-        })
+        DatabaseKind::parse(url).ok_or_else(|| ConfigError::of("database.url", DatabaseKind::FORMS))
     }
 
     pub(crate) fn master_key_file(&self) -> PathBuf {
@@ -915,26 +497,18 @@ impl Config {
     }
 }
 
-impl Sms {
-    /// Whether any list names the provider.
-    pub(crate) fn uses(&self, provider: SmsProvider) -> bool {
-        self.providers.contains(&provider) || self.countries.values().any(|list| list.0.contains(&provider))
-    }
-
-    /// The countries with an order of their own.
-    pub(crate) fn country_orders(&self) -> Result<HashMap<Country, &[SmsProvider]>, ConfigError> {
-        let orders = by_country("sms.countries", &self.countries)?;
-        Ok(orders.into_iter().map(|(country, SmsProviders(order))| (country, order.as_slice())).collect())
-    }
-}
-
-fn once_each(key: &'static str, whose: &str, providers: &[SmsProvider]) -> Result<(), ConfigError> {
-    let refuse = |problem: &str| Err(ConfigError::Value { key, problem: format!("{whose}{problem}") });
-    if providers.is_empty() {
-        return refuse("must name at least one provider");
-    }
-    let twice = |(at, provider)| providers.iter().take(at).any(|earlier| earlier == provider);
-    if providers.iter().enumerate().any(twice) { refuse("names a provider twice") } else { Ok(()) }
+/// Those of the variables that are written almost as a setting is, and are none: with one underscore after `VESTIBULE`. What an orchestrator
+/// tells of a service by that name, and where tests find a database, is not meant for one.
+pub(crate) fn misnamed(variables: impl Iterator<Item = OsString>) -> impl Iterator<Item = String> {
+    variables.filter_map(|name| {
+        let name = name.into_string().ok()?;
+        let rest = name.strip_prefix("VESTIBULE_")?;
+        let is_of_another = rest.starts_with('_')
+            || rest.starts_with("TEST_")
+            || format!("_{rest}").contains("_SERVICE_")
+            || format!("_{rest}_").contains("_PORT_");
+        (!is_of_another).then_some(name)
+    })
 }
 
 /// What stands under the codes of countries.
@@ -948,7 +522,7 @@ fn by_country<'a, T>(
             if found.insert(country, value).is_some() {
                 let problem =
                     format!("{country} stands twice: a variable's name counts as `{code}` in lower case");
-                return Err(ConfigError::Value { key, problem });
+                return Err(ConfigError::of(key, problem));
             }
         }
     }
@@ -958,87 +532,9 @@ fn by_country<'a, T>(
 /// The countries of a list that was checked.
 pub(crate) fn countries(key: &'static str, codes: &[String]) -> Result<Vec<Country>, ConfigError> {
     let parse = |code: &String| {
-        Country::parse(code)
-            .map_err(|_| ConfigError::Value { key, problem: format!("`{code}` is no country code") })
+        Country::parse(code).map_err(|_| ConfigError::of(key, format!("`{code}` is no country code")))
     };
     codes.iter().map(parse).collect()
-}
-
-/// Serde's message without the value that it repeats in some of its sentences.
-fn without_value(message: &str) -> String {
-    let Some(rest) =
-        message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))
-    else {
-        return message.to_owned();
-    };
-    match rest.split_once(", expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "not a valid value".to_owned(),
-    }
-}
-
-/// The parser's message without the lines of the file that it repeats: a secret may stand in them.
-fn without_lines(message: &str) -> String {
-    let is_repeated = |line: &&str| {
-        let mut before = line.splitn(2, '|');
-        let number = before.next().unwrap_or_default().trim();
-        before.next().is_some() && number.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let told = message.lines().filter(|line| !is_repeated(line)).map(str::trim);
-    told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
-}
-
-/// A list, or in a variable its items with commas between them.
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    optional_list(deserializer).map(Option::unwrap_or_default)
-}
-
-fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<T>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Items {
-        Text(String),
-        List(Vec<String>),
-    }
-    let items = match Items::deserialize(deserializer)? {
-        Items::List(items) => items,
-        Items::Text(text) => text.split(',').map(str::to_owned).collect(),
-    };
-    items
-        .iter()
-        .map(|item| item.trim())
-        .filter(|item| !item.is_empty())
-        .map(|item| T::deserialize(item.into_deserializer()))
-        .collect::<Result<Vec<T>, D::Error>>()
-        .map(Some)
-}
-
-/// One word of a few; the refusal names them.
-fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
-}
-
-fn listener<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| D::Error::custom("must be an address and a port, as `127.0.0.1:8080`"))
-}
-
-/// Networks; an address is one of its own.
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {
-    let network = |text: String| {
-        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map_err(|_| D::Error::custom("must be networks or addresses, as `10.0.0.0/8`"))
-    };
-    let texts = optional_list(deserializer)?;
-    texts.map(|texts| texts.into_iter().map(network).collect()).transpose()
-}
-
-fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
-    let format = format_description!("[year]-[month]-[day]");
-    let text = String::deserialize(deserializer)?;
-    Date::parse(text.trim(), format).map_err(|_| D::Error::custom("must be a day, as `2027-01-31`"))
 }
 
 #[cfg(test)]

@@ -20,21 +20,18 @@ impl CountryRules {
     pub(crate) fn of(registration: &Registration) -> Result<Self, ConfigError> {
         let (allowed, blocked) = (&registration.allowed_ip_countries, &registration.blocked_ip_countries);
         if registration.ip_country_database.is_none() && !(allowed.is_empty() && blocked.is_empty()) {
-            return Err(ConfigError::Value {
-                key: "registration.ip_country_database",
-                problem:
-                    "is needed for `registration.allowed_ip_countries` and `registration.blocked_ip_countries`"
-                        .to_owned(),
-            });
+            return Err(ConfigError::of(
+                "registration.ip_country_database",
+                "is needed for `registration.allowed_ip_countries` and `registration.blocked_ip_countries`",
+            ));
         }
         let unknown = match registration.unknown_ip_country {
             UnknownIpCountry::Allow => OfNoCountry::Admitted,
             UnknownIpCountry::Refuse if registration.ip_country_database.is_none() => {
-                return Err(ConfigError::Value {
-                    key: "registration.unknown_ip_country",
-                    problem: "`refuse` needs `registration.ip_country_database`: without it all are unknown"
-                        .to_owned(),
-                });
+                return Err(ConfigError::of(
+                    "registration.unknown_ip_country",
+                    "`refuse` needs `registration.ip_country_database`: without it all are unknown",
+                ));
             }
             UnknownIpCountry::Refuse => OfNoCountry::Refused,
         };
@@ -63,7 +60,7 @@ fn rule(allowed: List<'_>, blocked: List<'_>, of_none: OfNoCountry) -> Result<Co
     let (key, other) = (allowed.0, blocked.0);
     let [allowed, blocked] = [countries(key, allowed.1)?, countries(other, blocked.1)?];
     CountryRule::new(allowed, blocked, of_none)
-        .map_err(|both| ConfigError::Value { key, problem: format!("{both}, see `{other}`") })
+        .map_err(|both| ConfigError::of(key, format!("{both}, see `{other}`")))
 }
 
 /// The file, if there is one, and what lets a running instance take it over when it has changed.

@@ -72,6 +72,12 @@ async fn main() -> ExitCode {
         Ok(logs) => logs,
         Err(error) => return commands::end(Err(error.into())),
     };
+    for variable in config::misnamed(std::env::vars_os().map(|(name, _)| name)) {
+        tracing::warn!(
+            variable,
+            "is not read: settings are written `VESTIBULE__SECTION__KEY`, with two underscores"
+        );
+    }
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&config).await,
         Command::Migrate => commands::migrate(&config).await,

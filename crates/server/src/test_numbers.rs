@@ -15,9 +15,7 @@ const LONGEST: Duration = Duration::from_hours(24 * 400);
 pub(crate) fn test_numbers(config: &Config, now: UtcDateTime) -> Result<TestNumbers, ConfigError> {
     let mut numbers = TestNumbers::default();
     for (number, test) in &config.test_numbers {
-        let refuse = |problem: &str| {
-            Err(ConfigError::Value { key: "test_numbers", problem: format!("`{number}` {problem}") })
-        };
+        let refuse = |problem: &str| Err(ConfigError::of("test_numbers", format!("`{number}` {problem}")));
         let length = usize::from(config.registration.code_length);
         let code = OneTimeCode::parse(test.code.expose_secret());
         let Some(code) = code.filter(|code| code.expose().len() == length) else {
@@ -35,10 +33,9 @@ pub(crate) fn test_numbers(config: &Config, now: UtcDateTime) -> Result<TestNumb
     }
     match config.production_test_numbers.iter().find(|number| !config.test_numbers.contains_key(*number)) {
         None => Ok(numbers),
-        Some(number) => Err(ConfigError::Value {
-            key: "production_test_numbers",
-            problem: format!("`{number}` is none of `test_numbers`"),
-        }),
+        Some(number) => {
+            Err(ConfigError::of("production_test_numbers", format!("`{number}` is none of `test_numbers`")))
+        }
     }
 }
 

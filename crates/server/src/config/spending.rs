@@ -2,10 +2,69 @@
 
 use std::collections::HashMap;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use vestibule_domain::Country;
-use vestibule_domain::spending::{Budget, Ceiling, Money, Prices, ProviderBudget};
+use vestibule_domain::spending::{Budget, Ceiling, Money, MoneyError, Prices, ProviderBudget};
 
-use super::{Amount, ConfigError, ProviderSpending, Sms, SmsProvider, Spending, by_country, prices};
+use super::sms::{Sms, SmsProvider};
+use super::{ConfigError, by_country, prices};
+
+section! {
+    /// What messages may cost.
+    Spending {
+        currency: String = "USD".to_owned(),
+        per_hour: Option<Amount> = None,
+        per_day: Option<Amount> = None,
+        per_country_per_hour: Option<Amount> = None,
+        per_country_per_day: Option<Amount> = None,
+        countries: HashMap<String, CountrySpending> = HashMap::new(),
+        reserve_percent: u8 = 20,
+        default_price: Amount = Amount(prices::ELSEWHERE),
+        prices: HashMap<String, Amount> = HashMap::new(),
+        providers: HashMap<String, ProviderSpending> = HashMap::new(),
+    }
+}
+
+section! {
+    /// What one provider charges, and may.
+    ProviderSpending {
+        default_price: Option<Amount> = None,
+        prices: HashMap<String, Amount> = HashMap::new(),
+        per_hour: Option<Amount> = None,
+        per_day: Option<Amount> = None,
+    }
+}
+
+section! {
+    /// What messages to one country may cost.
+    CountrySpending {
+        per_hour: Option<Amount> = None,
+        per_day: Option<Amount> = None,
+    }
+}
+
+/// Money, as a number or a text: a variable's value is a text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Amount(Money);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Whole(u64),
+            Decimal(f64),
+            Text(String),
+        }
+        let text = match Written::deserialize(deserializer).map_err(|_| D::Error::custom(MoneyError))? {
+            Written::Whole(number) => number.to_string(),
+            Written::Decimal(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        Money::parse(&text).map(Self).map_err(D::Error::custom)
+    }
+}
 
 impl Spending {
     /// The ceilings, and the prices of the providers that are in use.
@@ -47,7 +106,7 @@ impl Spending {
             None => Ok(()),
             Some(name) => {
                 let problem = format!("`{name}` is no provider: they are {}", known.join(", "));
-                Err(ConfigError::Value { key: "spending.providers", problem })
+                Err(ConfigError::of("spending.providers", problem))
             }
         }
     }

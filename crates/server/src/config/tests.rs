@@ -1,5 +1,5 @@
 use vestibule_domain::PhoneNumber;
-use vestibule_domain::spending::{Budget, Ceiling};
+use vestibule_domain::spending::{Budget, Ceiling, Money};
 
 use super::*;
 
@@ -183,7 +183,6 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[spending.providers.inbox]\nper_week = 1", "spending.providers.inbox.per_week"),
         ("[spending.providers.inbox]\nper_day = 'much'", "spending.providers.inbox.per_day"),
         ("[spending.providers.smpp.prices]\nXX = 1", "spending.providers: `prices`: `XX`"),
-        ("[guard]\nmode = 'on'", "guard.mode"),
         ("[guard]\nmin_confirmed_percent = 0", "guard.min_confirmed_percent"),
         ("[guard]\nunconfirmed_per_range = 0", "guard.unconfirmed_per_range"),
         ("[guard]\nunconfirmed_per_country = 199", "guard.unconfirmed_per_country"),
@@ -208,6 +207,25 @@ fn an_error_names_the_key_and_not_a_secret() {
         let error = load(text).expect_err(text);
         assert!(error.contains(key), "{text}: {error}");
         assert!(!error.contains("hush"), "{error}");
+    }
+}
+
+#[test]
+fn a_word_that_is_none_of_a_few_is_told_them() {
+    for (text, told) in [
+        (
+            "[guard]\nmode = 'on'",
+            "guard.mode: unknown variant `on`, expected one of `off`, `observe`, `enforce`",
+        ),
+        ("[guard]\nmode = 5", "guard.mode: unknown variant `5`, expected one of `off`, `observe`, `enforce`"),
+        (
+            "[sms]\nproviders = 'pigeon'",
+            "sms.providers: unknown variant `pigeon`, expected one of `inbox`, `twilio`",
+        ),
+        ("[sms]\nproviders = ['inbox', 'pigeon']", "sms.providers: unknown variant `pigeon`"),
+    ] {
+        let error = load(text).expect_err(text);
+        assert!(error.starts_with(told) && !error.contains(" for key"), "{text}: {error}");
     }
 }
 
@@ -239,4 +257,23 @@ fn production_leaves_nothing_to_chance() {
         let error = load(&text).expect_err(key);
         assert!(error.contains(key), "{key}: {error}");
     }
+}
+
+#[test]
+fn a_variable_with_too_few_underscores_is_noticed_and_none_of_others() {
+    let names = [
+        "VESTIBULE_DATABASE_URL",
+        "VESTIBULE_ENVIRONMENT",
+        "VESTIBULE_REPORT_DAYS",
+        "VESTIBULE__HTTP__LISTEN",
+        "VESTIBULE_TEST_DATABASE_URL",
+        "VESTIBULE_SERVICE_HOST",
+        "VESTIBULE_ADMIN_SERVICE_PORT_HTTP",
+        "VESTIBULE_PORT",
+        "VESTIBULE_HTTP_PORT_8080_TCP_ADDR",
+        "VESTIBULES",
+        "PATH",
+    ];
+    let misnamed: Vec<_> = super::misnamed(names.into_iter().map(Into::into)).collect();
+    assert_eq!(misnamed, names[..3]);
 }
