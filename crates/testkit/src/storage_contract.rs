@@ -116,6 +116,7 @@ macro_rules! storage_contract {
                 an_erased_account_is_not_there_to_be_changed,
                 a_number_stays_used_and_an_address_is_free_again,
                 a_freed_number_is_used_no_more,
+                a_number_that_was_known_by_a_lost_key_is_used_from_the_erasure_on,
                 an_account_without_anything_is_erased,
                 nothing_of_an_erased_account_comes_back,
                 mail_of_another_account_outlives_an_erasure,

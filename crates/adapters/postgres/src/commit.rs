@@ -8,7 +8,7 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{Text, Uuid};
 use diesel::upsert::excluded;
-use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
+use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt as _, TryFutureExt as _};
@@ -194,6 +194,12 @@ fn together(changes: Changes, asked: &Asked) -> Together {
     let mut statement = Together::default();
     if let Some(erasure) = &changes.erase {
         erase(&mut statement, erasure);
+        if changes.freed_number.is_none() {
+            let NumberDigest(digest) = erasure.number;
+            let used =
+                diesel::insert_into(used_numbers::table).values(used_numbers::digest.eq(digest.to_vec()));
+            statement.add(used.on_conflict_do_nothing());
+        }
     }
     if let Some(end) = changes.end_sessions {
         end_sessions(&mut statement, end);
@@ -303,7 +309,8 @@ fn erase(statement: &mut Together, erasure: &Erasure) {
     statement.add(diesel::delete(password_resets::table.filter(password_resets::phone.eq(number.clone()))));
     statement.add(DropMessages { user: user.uuid(), phone: number });
     let origins = (facts::fingerprint.eq(None::<Vec<u8>>), facts::address.eq(None::<String>));
-    statement.add(diesel::update(facts::table.filter(facts::number.eq(digest.to_vec()))).set(origins));
+    let past = facts::number.eq(digest.to_vec()).or(facts::user_id.eq(user.uuid()));
+    statement.add(diesel::update(facts::table.filter(past)).set(origins));
 }
 
 /// Drops what waits for the owner of an account, and what was given up. An address that is not confirmed may be somebody else's.

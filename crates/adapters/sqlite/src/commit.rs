@@ -75,6 +75,9 @@ pub(crate) fn apply(connection: &mut SqliteConnection, changes: Changes) -> Resu
     }
     if let Some(erasure) = &changes.erase {
         erase(connection, erasure)?;
+        diesel::insert_or_ignore_into(used_numbers::table)
+            .values(used_numbers::digest.eq(erasure.number.0.as_slice()))
+            .execute(connection)?;
     }
     if let Some(registration) = changes.registration {
         save_registration(connection, registration)?;
@@ -190,7 +193,8 @@ fn erase(
     let to_confirmed = messages::email.eq(address.filter(|_| is_confirmed));
     let to_owner = messages::phone.eq(number).or(messages::link.eq(link)).or(to_confirmed);
     diesel::delete(messages::table.filter(to_owner)).execute(connection)?;
-    diesel::update(facts::table.filter(facts::number.eq(digest.as_slice())))
+    let past = facts::number.eq(digest.as_slice()).or(facts::user_id.eq(&user));
+    diesel::update(facts::table.filter(past))
         .set((facts::fingerprint.eq(None::<Vec<u8>>), facts::address.eq(None::<String>)))
         .execute(connection)?;
     Ok(())

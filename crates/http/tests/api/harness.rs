@@ -1,9 +1,10 @@
 //! The whole HTTP crate over the fakes, with verbs.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -15,6 +16,8 @@ use actix_web::web::Data;
 use actix_web::{App, Error};
 use serde_json::{Value, json};
 use time::macros::date;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use vestibule_application::{
     Application, Callbacks, Derivation, EMAIL_CONFIRMATION_EVENT, HeldBack, MasterKeys, Partner, Settings,
@@ -289,13 +292,32 @@ impl Backstage {
     }
 }
 
-/// What this thread logs while the second value lives.
+/// What this thread logs, until the second is dropped. One subscriber serves all threads for as long as the process lives: where each test brings one of
+/// its own, what is logged just when another comes or goes may be lost.
 pub(crate) fn logged() -> (Log, impl Drop) {
+    static SUBSCRIBED: Once = Once::new();
+    SUBSCRIBED.call_once(|| {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(|| LOG.with_borrow(Clone::clone).unwrap_or_default())
+            .with_filter(dynamic_filter_fn(|_, _| LOG.with_borrow(Option::is_some)));
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).unwrap();
+    });
     let log = Log::default();
-    let writer = log.clone();
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
-    let logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    (log, logs)
+    LOG.set(Some(log.clone()));
+    (log, Logged)
+}
+
+thread_local! {
+    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+struct Logged;
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        LOG.set(None);
+    }
 }
 
 /// Lines of the log.

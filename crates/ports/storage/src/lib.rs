@@ -186,7 +186,7 @@ pub struct Erasure {
     pub guard: Option<Version>,
     /// Its number.
     pub phone: PhoneNumber,
-    /// The number as facts know it.
+    /// The number as facts know it, and as it counts as used from now on, if it did not: the key that it was known by may have been lost since.
     pub number: NumberDigest,
 }
 
@@ -234,7 +234,7 @@ pub struct Changes {
     pub facts: Vec<Fact>,
     /// An account that goes, with everything that is personal: its passwords and sessions, what is known of its phone, the
     /// [`waiting_messages`](Storage::waiting_messages) of its owner, dead letters included, and the addresses and devices in the facts
-    /// of the number's past; the facts of the same commit are kept as they are. Nothing else that is of the account may be changed
+    /// of its own and its number's past; the facts of the same commit are kept as they are. Nothing else that is of the account may be changed
     /// with it, but that one session may be demanded by ending it; and no message may be sent.
     pub erase: Option<Erasure>,
 }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use vestibule_domain::audit::Fact;
 use vestibule_domain::limits::Charge;
 use vestibule_domain::spending::{Correction, Spend};
 use vestibule_domain::{Account, SessionId, UserId};
@@ -143,7 +144,9 @@ impl State {
         self.guards.remove(phone);
         self.resets.remove(phone);
         self.messages.retain(|queued| !is_for(&queued.message, &account.value));
-        for fact in self.facts.iter_mut().filter(|fact| fact.number == *number) {
+        self.used_numbers.insert(*number);
+        let past = |fact: &&mut Fact| fact.number == *number || fact.user == Some(*user);
+        for fact in self.facts.iter_mut().filter(past) {
             fact.device = None;
             fact.address = None;
         }

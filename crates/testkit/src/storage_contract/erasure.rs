@@ -205,6 +205,16 @@ pub async fn a_number_stays_used_and_an_address_is_free_again<S: Storage>(storag
     assert!(storage.email_confirmed_by_other(&address, user(3)).await.unwrap());
 }
 
+pub async fn a_number_that_was_known_by_a_lost_key_is_used_from_the_erasure_on<S: Storage>(storage: Arc<S>) {
+    everything(&*storage, 1).await;
+    let of_user = FactsOf::User(user(1));
+    let erase = Erasure { number: digest(9), ..erasing(1, Version(1)).erase.unwrap() };
+    storage.commit(Changes { erase: Some(erase), ..Changes::default() }).await.unwrap();
+    assert!(storage.sign_up_state(&phone(1), &digest(9), &[client()]).await.unwrap().number_used);
+    let facts = storage.facts(of_user, 9).await.unwrap();
+    assert!(!facts.is_empty() && facts.iter().all(|fact| *fact == without_origin(fact.clone())), "{facts:?}");
+}
+
 pub async fn a_freed_number_is_used_no_more<S: Storage>(storage: Arc<S>) {
     for number in 1..3 {
         everything(&*storage, number).await;
