@@ -1,7 +1,8 @@
 //! Empties the outbox: claims what is due, sends it, settles it.
 //!
 //! A message leaves at least once. It is leased before it is sent and settled after, so a crash between the two sends it again
-//! when the lease has ended. Where storage is away, what was sent is settled as soon as it is back, before anything is claimed. Each channel has places of its
+//! when the lease has ended. Where storage does not take a settlement, it is offered again until it does, and the message is not sent again meanwhile by whoever
+//! has sent it, though its lease ends and it is claimed once more. Each channel has places of its
 //! own, so that codes do not wait for a mail server that is silent. The wait before another try grows with the message's age; when the next try would come
 //! too late to be of use, the message becomes a dead letter.
 
@@ -201,8 +202,11 @@ impl Dispatcher {
                 // Another instance was faster: don't spin on what is its own.
                 return Ok(Duration::from_millis(10));
             }
+            places.see_to_ended();
+            let leased_until = Instant::now() + lease;
             for message in claimed {
-                let (dispatcher, leased_until) = (Arc::clone(self), Instant::now() + lease);
+                let Some(message) = self.still_to_send(message, leased_until, places) else { continue };
+                let dispatcher = Arc::clone(self);
                 let span = tracing::info_span!(
                     "deliver", message = %message.message.id, kind = message.message.content.kind(), tries = message.tries,
                 );
@@ -213,7 +217,26 @@ impl Dispatcher {
         }
     }
 
-    /// Settles what storage did not take when it was over, before anything new is claimed: an ended lease would be claimed with it, and sent again. What is
+    /// What there is to send of a claimed message: nothing, if it is known here what came of the try before, and only storage could not be told. Then the
+    /// new lease is for telling it. A try that has failed or is in doubt is followed by another, as soon as it would be if storage knew.
+    fn still_to_send(&self, claimed: Claimed, leased_until: Instant, places: &mut Places) -> Option<Claimed> {
+        let (message, now) = (&claimed.message, self.clock.now());
+        let channel = message.recipient.channel();
+        let Some(known) = places.forget(channel, message.id) else { return Some(claimed) };
+        match known.settlement {
+            Settlement::Retry { at, .. } if at <= now => Some(claimed),
+            Settlement::InDoubt { provider, until, .. } if until <= now => {
+                Some(Claimed { doubted: Some(provider.to_owned()), ..claimed })
+            }
+            settlement => {
+                let (message, tries) = (message.id, claimed.tries);
+                places.keep(channel, Tried { message, tries, settlement, leased_until });
+                None
+            }
+        }
+    }
+
+    /// Settles what storage did not take when it was over, before anything new is claimed: an ended lease would be claimed with it. What is
     /// not taken even by a storage that answers is its own trouble, and holds up nothing else.
     async fn settle_unsettled(&self, places: &mut Places) -> Result<(), Unavailable> {
         self.settle_again(places).await;

@@ -163,6 +163,12 @@ impl Stage {
         self.wake.notify_one();
     }
 
+    /// Lets so much time go by, on the clock as well.
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        tokio::time::sleep(time).await;
+    }
+
     /// Waits until everything that was due has been settled. A message on its way is leased, so this is for when none is, or its lease
     /// doesn't matter.
     async fn until_nothing_is_due(&self) {
@@ -289,6 +295,48 @@ async fn a_try_that_storage_never_takes_holds_up_no_other() {
         assert_eq!(stage.next_provider().await, "first");
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_over_is_not_sent_again_however_often_its_lease_ends() {
+    let permanent = Err(SmsError::Permanent { reason: "no such number".to_owned() });
+    let receipt = Ok(SmsReceipt { reference: "x".to_owned(), price: None });
+    for (answer, state) in [(receipt, DeliveryState::Sent), (permanent, DeliveryState::Failed)] {
+        let mut stage = start(vec![vec![answer]], Ok(()));
+        stage.storage.refuse_settlements(u32::MAX);
+        stage.queue_code(1).await;
+        stage.next().await;
+        for _ in 0..4 {
+            stage.pass(Duration::from_secs(25)).await;
+        }
+        assert!(stage.handed.try_recv().is_err(), "{state:?}: handed over again");
+        stage.storage.refuse_settlements(0);
+        stage.pass(Duration::from_secs(2)).await;
+        let (storage, _) = stage.settle().await;
+        assert_eq!(delivery(&storage, 1).await, Some(state), "told for the last lease");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_in_doubt_is_sent_elsewhere_after_the_wait_though_the_doubt_could_not_be_recorded() {
+    let mut stage = start(vec![vec![ambiguous()], vec![]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    stage.queue_code(1).await;
+    assert_eq!(stage.next_provider().await, "first");
+    stage.pass(Duration::from_secs(25)).await;
+    assert!(stage.handed.try_recv().is_err(), "its lease has ended, the wait for its report has not");
+    stage.pass(Duration::from_secs(25)).await;
+    assert_eq!(stage.next_provider().await, "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_try_that_could_not_be_recorded_is_followed_by_another() {
+    let mut stage = start(vec![vec![temporary()]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    stage.queue_code(1).await;
+    stage.next().await;
+    stage.pass(Duration::from_secs(25)).await;
+    assert_eq!(stage.next_provider().await, "first");
 }
 
 #[tokio::test(start_paused = true)]

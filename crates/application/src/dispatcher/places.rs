@@ -42,11 +42,19 @@ impl Places {
         channel: Channel,
         delivery: impl Future<Output = Option<Tried>> + Send + 'static,
     ) {
-        let taken = match channel {
-            Channel::Sms => &mut self.sms,
-            Channel::Mail => &mut self.mail,
-        };
-        taken.in_flight.spawn(delivery);
+        self.of(channel).in_flight.spawn(delivery);
+    }
+
+    /// Has a try that storage did not take keep a place.
+    pub(super) fn keep(&mut self, channel: Channel, tried: Tried) {
+        self.of(channel).unsettled.push(tried);
+    }
+
+    /// Gives up the place of the message's try that storage did not take, if there is one.
+    pub(super) fn forget(&mut self, channel: Channel, message: MessageId) -> Option<Tried> {
+        let unsettled = &mut self.of(channel).unsettled;
+        let at = unsettled.iter().position(|tried| tried.message == message)?;
+        Some(unsettled.remove(at))
     }
 
     /// Sees to the tries that have ended.
@@ -98,6 +106,13 @@ impl Places {
         let mut were_settled = were_settled.into_iter();
         for taken in [&mut self.sms, &mut self.mail] {
             taken.unsettled.retain(|_| were_settled.next() != Some(true));
+        }
+    }
+
+    const fn of(&mut self, channel: Channel) -> &mut Taken {
+        match channel {
+            Channel::Sms => &mut self.sms,
+            Channel::Mail => &mut self.mail,
         }
     }
 }
