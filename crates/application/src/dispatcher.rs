@@ -87,35 +87,69 @@ enum Queue {
     Unknown,
 }
 
-/// What is known of the way to storage.
+/// What is known of the way to storage, which may be read and take no writes. Where nothing is due nothing is written, and that is no silence.
 struct Line {
+    reads: Way,
+    writes: Way,
+    claims_from: Instant,
+}
+
+struct Way {
     heard_at: Instant,
     has_failed: bool,
-    claims_from: Instant,
+}
+
+impl Way {
+    const fn hear(&mut self, now: Instant) {
+        (self.heard_at, self.has_failed) = (now, false);
+    }
+
+    /// Whether it fails, and may have done so since a lease began that has ended.
+    fn is_in_outage(&self) -> bool {
+        self.has_failed && self.heard_at.elapsed() >= OUTAGE
+    }
 }
 
 impl Line {
     fn new() -> Self {
         let now = Instant::now();
-        Self { heard_at: now, has_failed: false, claims_from: now }
+        let way = || Way { heard_at: now, has_failed: false };
+        Self { reads: way(), writes: way(), claims_from: now }
     }
 
-    /// Storage has not answered.
-    fn fail(&mut self) {
-        self.has_failed = true;
-    }
-
-    /// Storage has answered.
-    fn hear(&mut self) {
-        let now = Instant::now();
-        if self.is_in_outage() {
-            self.claims_from = now + OTHERS_FIRST;
+    /// Learns from what came of a read, which tells nothing of writes.
+    fn read<T>(&mut self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
+        if answer.is_ok() {
+            let (now, was_away) = (Instant::now(), self.reads.is_in_outage());
+            self.reads.hear(now);
+            self.let_others_settle(was_away);
+        } else {
+            self.reads.has_failed = true;
         }
-        (self.heard_at, self.has_failed) = (now, false);
+        answer
+    }
+
+    /// Learns from what came of a write.
+    fn write<T>(&mut self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
+        if answer.is_ok() {
+            let (now, was_away) = (Instant::now(), self.is_in_outage());
+            self.reads.hear(now);
+            self.writes.hear(now);
+            self.let_others_settle(was_away);
+        } else {
+            self.writes.has_failed = true;
+        }
+        answer
+    }
+
+    fn let_others_settle(&mut self, was_away: bool) {
+        if was_away {
+            self.claims_from = Instant::now() + OTHERS_FIRST;
+        }
     }
 
     fn is_in_outage(&self) -> bool {
-        self.has_failed && self.heard_at.elapsed() >= OUTAGE
+        self.reads.is_in_outage() || self.writes.is_in_outage()
     }
 
     /// How long nothing is to be claimed.
@@ -126,6 +160,11 @@ impl Line {
     /// Whether something may be claimed without asking first.
     fn may_claim(&self) -> bool {
         !self.is_in_outage() && self.rest().is_zero()
+    }
+
+    /// How many may be claimed. Whether storage takes writes again can only be found out by one; what it claims may have been sent by another instance.
+    fn allows(&self, room: Room) -> Room {
+        if self.is_in_outage() { Room { sms: room.sms.min(1), mail: room.mail.min(1) } } else { room }
     }
 }
 
@@ -139,8 +178,7 @@ impl Dispatcher {
             let mut sleep = match self.start_due(queue, &mut line, &mut places).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
-                    tracing::warn!(%error, "the outbox cannot be read");
-                    line.fail();
+                    tracing::warn!(%error, "the outbox cannot be read or written");
                     STORAGE_PAUSE
                 }
             };
@@ -155,14 +193,14 @@ impl Dispatcher {
                 _ = stop.changed() => Queue::Unknown,
             };
         }
-        self.finish(places).await;
+        self.finish(line, places).await;
     }
 
     /// Lets what is on its way arrive, and settles it as long as its lease lasts.
-    async fn finish(&self, mut places: Places) {
+    async fn finish(&self, mut line: Line, mut places: Places) {
         places.all_ended().await;
         loop {
-            self.settle_again(&mut places).await;
+            self.settle_again(&mut line, &mut places).await;
             let pause_ends = Instant::now() + STORAGE_PAUSE;
             if places.unsettled().all(|tried| tried.leased_until <= pause_ends) {
                 return;
@@ -178,7 +216,7 @@ impl Dispatcher {
         line: &mut Line,
         places: &mut Places,
     ) -> Result<Duration, Unavailable> {
-        self.settle_unsettled(places).await?;
+        self.settle_unsettled(line, places).await?;
         loop {
             let room = places.room();
             if room.is_none() {
@@ -186,8 +224,7 @@ impl Dispatcher {
             }
             let is_asked = queue == Queue::Unknown || !line.may_claim();
             if is_asked {
-                let due = self.outbox.next_due(room).await?;
-                line.hear();
+                let due = line.read(self.outbox.next_due(room).await)?;
                 let wait = due.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
                 let wait = wait.max(line.rest());
                 if !wait.is_zero() {
@@ -196,8 +233,8 @@ impl Dispatcher {
             }
             queue = Queue::Unknown;
             let lease = self.lease();
-            let claimed = self.outbox.claim(room, lease, self.clock.now()).await?;
-            line.hear();
+            let claimed = self.outbox.claim(line.allows(room), lease, self.clock.now()).await;
+            let claimed = line.write(claimed)?;
             if claimed.is_empty() && is_asked {
                 // Another instance was faster: don't spin on what is its own.
                 return Ok(Duration::from_millis(10));
@@ -238,12 +275,12 @@ impl Dispatcher {
 
     /// Settles what storage did not take when it was over, before anything new is claimed: an ended lease would be claimed with it. What is
     /// not taken even by a storage that answers is its own trouble, and holds up nothing else.
-    async fn settle_unsettled(&self, places: &mut Places) -> Result<(), Unavailable> {
-        self.settle_again(places).await;
+    async fn settle_unsettled(&self, line: &mut Line, places: &mut Places) -> Result<(), Unavailable> {
+        self.settle_again(line, places).await;
         if places.has_unsettled() {
             // Storage may have come back in between.
-            self.outbox.next_due(Room::for_each(1)).await?;
-            self.settle_again(places).await;
+            line.read(self.outbox.next_due(Room::for_each(1)).await)?;
+            self.settle_again(line, places).await;
         }
         Ok(())
     }
@@ -255,8 +292,11 @@ impl Dispatcher {
     }
 
     /// Settles once more what storage did not take, all at the same time.
-    async fn settle_again(&self, places: &mut Places) {
+    async fn settle_again(&self, line: &mut Line, places: &mut Places) {
         let settled = join_all(places.unsettled().map(|tried| self.settle(tried))).await;
+        if settled.iter().any(Result::is_ok) {
+            line.write(Ok(())).ok();
+        }
         let refused = settled.iter().filter(|settled| settled.is_err()).count();
         if let Some(error) = settled.iter().find_map(|settled| settled.as_ref().err()) {
             tracing::warn!(%error, refused, "what was sent cannot be recorded yet");
@@ -409,6 +449,12 @@ fn until(now: UtcDateTime, then: UtcDateTime) -> Duration {
 mod tests {
     use super::*;
 
+    const OK: Result<(), Unavailable> = Ok(());
+
+    fn failure() -> Result<(), Unavailable> {
+        Err(Unavailable(String::new()))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn claims_are_held_back_after_an_outage_and_after_nothing_else() {
         let mut line = Line::new();
@@ -416,11 +462,11 @@ mod tests {
             [(false, 60, false), (true, 9, false), (false, 60, false), (true, 10, true)]
         {
             if fails {
-                line.fail();
+                line.read(failure()).unwrap_err();
             }
             tokio::time::advance(Duration::from_secs(seconds)).await;
             assert_eq!(line.may_claim(), !rests, "{fails}, {seconds} s");
-            line.hear();
+            line.read(OK).unwrap();
             assert_eq!(
                 line.rest(),
                 if rests { OTHERS_FIRST } else { Duration::ZERO },
@@ -429,5 +475,22 @@ mod tests {
         }
         tokio::time::advance(OTHERS_FIRST).await;
         assert!(line.may_claim());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_does_not_tell_that_storage_takes_writes() {
+        let mut line = Line::new();
+        // A failure between writes that succeed is no outage.
+        for (seconds, rests) in [(9, false), (10, true)] {
+            line.write(failure()).unwrap_err();
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            line.read(OK).unwrap();
+            assert_eq!((line.may_claim(), line.rest()), (!rests, Duration::ZERO), "{seconds} s");
+            let most = if rests { 1 } else { 9 };
+            assert_eq!(line.allows(Room::for_each(9)), Room::for_each(most), "{seconds} s");
+            line.write(OK).unwrap();
+            assert_eq!(line.rest(), if rests { OTHERS_FIRST } else { Duration::ZERO }, "{seconds} s");
+            assert_eq!(line.allows(Room::for_each(9)), Room::for_each(9), "{seconds} s");
+        }
     }
 }

@@ -273,16 +273,49 @@ async fn after_an_outage_an_instance_lets_the_others_settle_first() {
     assert_eq!((late, storage.next_due(Room::for_each(1)).await.unwrap()), (0, None));
 }
 
+/// How many messages are sent again by another instance, which looks so long after the one that has sent them, when storage takes writes again.
+async fn sent_again_after_an_outage_of_writes(looks_later_by: Duration) -> usize {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    for number in 1..=3 {
+        stage.queue_code(number).await;
+        assert_eq!(stage.next_provider().await, "first");
+    }
+    stage.storage.take_no_writes();
+    stage.storage.refuse_settlements(0);
+    tokio::time::sleep(looks_later_by).await;
+    let other = tokio::spawn(Arc::clone(&stage.dispatcher).run(stage.stop.subscribe()));
+    stage.pass(Duration::from_millis(60_500)).await;
+    stage.storage.bring_up();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (storage, late) = stage.settle().await;
+    other.await.unwrap();
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
+    late
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_of_writes_an_instance_lets_the_others_settle_before_it_claims_many() {
+    assert_eq!(sent_again_after_an_outage_of_writes(Duration::from_millis(100)).await, 0);
+    assert_eq!(
+        sent_again_after_an_outage_of_writes(Duration::from_millis(900)).await,
+        1,
+        "the one that it asks with"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_no_lease_has_ended_in_holds_up_nothing() {
     let mut stage = start(vec![vec![]], Ok(()));
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // It has looked all the time, and had nothing to write.
+    tokio::time::sleep(Duration::from_millis(60_100)).await;
     stage.storage.take_down();
     tokio::time::sleep(Duration::from_secs(6)).await;
     stage.storage.bring_up();
     stage.queue_code(1).await;
+    stage.queue_code(2).await;
     let begun = tokio::time::Instant::now();
-    assert_eq!(stage.next_provider().await, "first");
+    assert_eq!([stage.next_provider().await, stage.next_provider().await], ["first", "first"]);
     assert!(begun.elapsed() <= Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 

@@ -41,6 +41,7 @@ pub struct InMemoryStorage {
 #[derive(Clone, Default)]
 struct State {
     down: bool,
+    takes_no_writes: bool,
     settlements_to_refuse: u32,
     registrations: HashMap<PhoneNumber, Loaded<Registration>>,
     accounts: HashMap<UserId, Loaded<Account>>,
@@ -69,9 +70,15 @@ impl InMemoryStorage {
         self.lock().down = true;
     }
 
+    /// From now on it can be read and not written, as when a disk is full.
+    pub fn take_no_writes(&self) {
+        self.lock().takes_no_writes = true;
+    }
+
     /// It answers again, with everything that it held.
     pub fn bring_up(&self) {
-        self.lock().down = false;
+        let mut state = self.lock();
+        (state.down, state.takes_no_writes) = (false, false);
     }
 
     /// The next settlements are not answered, as when a database goes away while a message is on its way.
@@ -86,6 +93,15 @@ impl InMemoryStorage {
     fn up(&self) -> Result<MutexGuard<'_, State>, Unavailable> {
         let state = self.lock();
         if state.down { Err(Unavailable("taken down by a test".to_owned())) } else { Ok(state) }
+    }
+
+    fn writable(&self) -> Result<MutexGuard<'_, State>, Unavailable> {
+        let state = self.up()?;
+        if state.takes_no_writes {
+            Err(Unavailable("made read-only by a test".to_owned()))
+        } else {
+            Ok(state)
+        }
     }
 }
 
@@ -201,7 +217,7 @@ impl Storage for InMemoryStorage {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let queues = !changes.messages.is_empty();
         let mut next = state.clone();
         next.apply(changes)?;
@@ -248,7 +264,7 @@ impl Storage for InMemoryStorage {
     }
 
     async fn record_held_codes(&self, held: &[(Uuid, HeldCodes)]) -> Result<(), Unavailable> {
-        self.up()?.held_codes.extend(held);
+        self.writable()?.held_codes.extend(held);
         Ok(())
     }
 
@@ -276,7 +292,7 @@ impl Storage for InMemoryStorage {
         signature: &SignatureDigest,
         forget_at: UtcDateTime,
     ) -> Result<bool, Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let is_new = !state.signatures.contains_key(signature);
         state.signatures.entry(*signature).or_insert(forget_at);
         Ok(is_new)
@@ -289,15 +305,15 @@ impl Storage for InMemoryStorage {
     }
 
     async fn keep_key_mark(&self, mark: &KeyMark) -> Result<KeyMark, Unavailable> {
-        Ok(*self.up()?.key_mark.get_or_insert(*mark))
+        Ok(*self.writable()?.key_mark.get_or_insert(*mark))
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
-        Ok(self.up()?.sweep(sweep))
+        Ok(self.writable()?.sweep(sweep))
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {
-        self.up().map(|_| ())
+        self.writable().map(|_| ())
     }
 }
 

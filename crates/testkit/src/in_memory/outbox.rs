@@ -42,7 +42,7 @@ impl Outbox for InMemoryStorage {
         lease: Duration,
         now: UtcDateTime,
     ) -> Result<Vec<Claimed>, Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let mut due: Vec<_> = state
             .messages
             .iter_mut()
@@ -65,7 +65,7 @@ impl Outbox for InMemoryStorage {
         tries: u32,
         settlement: Settlement,
     ) -> Result<Option<SentCode>, Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         if let Some(left) = state.settlements_to_refuse.checked_sub(1) {
             state.settlements_to_refuse = left;
             return Err(Unavailable("refused by a test".to_owned()));
@@ -112,7 +112,7 @@ impl Outbox for InMemoryStorage {
     }
 
     async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let State { messages, deliveries, .. } = &mut *state;
         let known = deliveries.iter_mut().find(|left| match &report.message {
             Reported::Message(id) => left.id == *id,
