@@ -40,8 +40,11 @@ const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
 /// hear of it behind a pooler.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 
-/// How long it waits when storage does not answer.
+/// How long it waits when storage does not answer, or takes no settlement.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many are settled at once where storage takes settlements again: commits need connections too.
+const SETTLED_AT_ONCE: usize = 8;
 
 /// A silence of storage in which a lease may have ended: none is shorter than twice as long.
 const OUTAGE: Duration = PROVIDER_PATIENCE;
@@ -132,14 +135,19 @@ impl Line {
     /// Learns from what came of a write.
     fn write<T>(&mut self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
         if answer.is_ok() {
-            let (now, was_away) = (Instant::now(), self.is_in_outage());
-            self.reads.hear(now);
-            self.writes.hear(now);
-            self.let_others_settle(was_away);
+            self.written();
         } else {
             self.writes.has_failed = true;
         }
         answer
+    }
+
+    /// Storage has taken a write.
+    fn written(&mut self) {
+        let (now, was_away) = (Instant::now(), self.is_in_outage());
+        self.reads.hear(now);
+        self.writes.hear(now);
+        self.let_others_settle(was_away);
     }
 
     fn let_others_settle(&mut self, was_away: bool) {
@@ -171,7 +179,7 @@ impl Line {
 impl Dispatcher {
     /// Runs until `stop` turns true; then finishes what is on its way and returns.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut places = Places::default();
+        let mut places = Places::new();
         let (mut queue, mut line) = (Queue::Unknown, Line::new());
         while !*stop.borrow() {
             places.see_to_ended();
@@ -182,8 +190,8 @@ impl Dispatcher {
                     STORAGE_PAUSE
                 }
             };
-            if places.has_unsettled() {
-                sleep = sleep.min(STORAGE_PAUSE);
+            if let Some(pause) = places.pause() {
+                sleep = sleep.min(pause);
             }
             queue = tokio::select! {
                 () = self.outbox.queued() => Queue::HasMore,
@@ -199,13 +207,13 @@ impl Dispatcher {
     /// Lets what is on its way arrive, and settles it as long as its lease lasts.
     async fn finish(&self, mut line: Line, mut places: Places) {
         places.all_ended().await;
-        loop {
+        while let Some(pause) = places.pause() {
+            let last_chance = Instant::now() + pause;
+            tokio::time::sleep_until(last_chance).await;
             self.settle_again(&mut line, &mut places).await;
-            let pause_ends = Instant::now() + STORAGE_PAUSE;
-            if places.unsettled().all(|tried| tried.leased_until <= pause_ends) {
+            if places.unsettled.iter().all(|tried| tried.leased_until <= last_chance + STORAGE_PAUSE) {
                 return;
             }
-            tokio::time::sleep_until(pause_ends).await;
         }
     }
 
@@ -216,7 +224,7 @@ impl Dispatcher {
         line: &mut Line,
         places: &mut Places,
     ) -> Result<Duration, Unavailable> {
-        self.settle_unsettled(line, places).await?;
+        self.settle_again(line, places).await;
         loop {
             let room = places.room();
             if room.is_none() {
@@ -258,31 +266,18 @@ impl Dispatcher {
     /// new lease is for telling it. A try that has failed or is in doubt is followed by another, as soon as it would be if storage knew.
     fn still_to_send(&self, claimed: Claimed, leased_until: Instant, places: &mut Places) -> Option<Claimed> {
         let (message, now) = (&claimed.message, self.clock.now());
-        let channel = message.recipient.channel();
-        let Some(known) = places.forget(channel, message.id) else { return Some(claimed) };
+        let Some(known) = places.forget(message.id) else { return Some(claimed) };
         match known.settlement {
             Settlement::Retry { at, .. } if at <= now => Some(claimed),
             Settlement::InDoubt { provider, until, .. } if until <= now => {
                 Some(Claimed { doubted: Some(provider.to_owned()), ..claimed })
             }
             settlement => {
-                let (message, tries) = (message.id, claimed.tries);
-                places.keep(channel, Tried { message, tries, settlement, leased_until });
+                let tries = claimed.tries;
+                places.unsettled.push_back(Tried { tries, settlement, leased_until, ..known });
                 None
             }
         }
-    }
-
-    /// Settles what storage did not take when it was over, before anything new is claimed: an ended lease would be claimed with it. What is
-    /// not taken even by a storage that answers is its own trouble, and holds up nothing else.
-    async fn settle_unsettled(&self, line: &mut Line, places: &mut Places) -> Result<(), Unavailable> {
-        self.settle_again(line, places).await;
-        if places.has_unsettled() {
-            // Storage may have come back in between.
-            line.read(self.outbox.next_due(Room::for_each(1)).await)?;
-            self.settle_again(line, places).await;
-        }
-        Ok(())
     }
 
     /// Longer than all providers together may take that can be tried, so that nobody sends a message that is still on its way; and no
@@ -291,17 +286,37 @@ impl Dispatcher {
         self.senders.sms.patience(self.clock.now()).max(PROVIDER_PATIENCE) + PROVIDER_PATIENCE
     }
 
-    /// Settles once more what storage did not take, all at the same time.
+    /// Settles what storage did not take when it was over: one, and then the others, if it was taken. What is refused comes last the next time: it may be
+    /// its own trouble, which is to hold up nothing else, and which tells nothing of storage.
     async fn settle_again(&self, line: &mut Line, places: &mut Places) {
-        let settled = join_all(places.unsettled().map(|tried| self.settle(tried))).await;
-        if settled.iter().any(Result::is_ok) {
-            line.write(Ok(())).ok();
+        if places.pause().is_none_or(|pause| !pause.is_zero()) {
+            return;
         }
-        let refused = settled.iter().filter(|settled| settled.is_err()).count();
-        if let Some(error) = settled.iter().find_map(|settled| settled.as_ref().err()) {
-            tracing::warn!(%error, refused, "what was sent cannot be recorded yet");
+        let (mut left, mut at_once) = (places.unsettled.len(), 1);
+        while left > 0 {
+            let next: Vec<_> = places.unsettled.drain(..at_once.min(left)).collect();
+            left -= next.len();
+            let settled = join_all(next.iter().map(|tried| self.settle(tried))).await;
+            let (mut refused, mut takes_none) = (None, true);
+            for (tried, settled) in next.into_iter().zip(settled) {
+                match settled {
+                    Ok(()) => takes_none = false,
+                    Err(error) => {
+                        places.unsettled.push_back(tried);
+                        refused = Some(error);
+                    }
+                }
+            }
+            if let Some(error) = refused {
+                places.settles_from = Instant::now() + STORAGE_PAUSE;
+                tracing::warn!(%error, left = places.unsettled.len(), "what was sent cannot be recorded yet");
+            }
+            if takes_none {
+                return;
+            }
+            line.written();
+            at_once = SETTLED_AT_ONCE;
         }
-        places.free(settled.iter().map(Result::is_ok));
     }
 
     /// One try of one message, settled; or the try, if storage does not take it.
@@ -319,7 +334,8 @@ impl Dispatcher {
             self.settlement(&message, outcome)
         };
         let is_due_again = matches!(settlement, Settlement::Retry { .. } | Settlement::InDoubt { .. });
-        let tried = Tried { message: message.id, tries, settlement, leased_until };
+        let channel = message.recipient.channel();
+        let tried = Tried { channel, message: message.id, tries, settlement, leased_until };
         if let Err(error) = self.settle(&tried).await {
             tracing::warn!(%error, "a try could not be recorded");
             return Some(tried);
@@ -332,8 +348,8 @@ impl Dispatcher {
 
     /// Records what came of a try, unless the message has been claimed again since.
     async fn settle(&self, tried: &Tried) -> Result<(), Unavailable> {
-        let Tried { message, tries, settlement, leased_until: _ } = tried;
-        if let Some(unsent) = self.outbox.settle(*message, *tries, settlement.clone()).await? {
+        let settled = self.outbox.settle(tried.message, tried.tries, tried.settlement.clone());
+        if let Some(unsent) = settled.await? {
             self.unsent_codes.return_units(&unsent, self.clock.now()).await;
         }
         Ok(())

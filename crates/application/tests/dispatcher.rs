@@ -331,6 +331,43 @@ async fn a_try_that_storage_never_takes_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cannot_be_settled_is_offered_to_storage_one_by_one() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    for number in 1..=40 {
+        stage.queue_code(number).await;
+        stage.next().await;
+    }
+    let before = stage.storage.refused_settlements();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stage.wake.notify_one();
+    }
+    let offered = stage.storage.refused_settlements() - before;
+    assert!((9..=11).contains(&offered), "{offered} in ten seconds");
+    stage.storage.refuse_settlements(0);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for number in 1..=40 {
+        assert_eq!(delivery(&stage.storage, number).await, Some(DeliveryState::Sent), "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_that_storage_never_takes_holds_up_no_other() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.never_settle(MessageId::new(Uuid::from_u128(1)));
+    stage.storage.refuse_settlements(3);
+    for number in 1..=3 {
+        stage.queue_code(number).await;
+        stage.next().await;
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for (number, state) in [(1, DeliveryState::Queued), (2, DeliveryState::Sent), (3, DeliveryState::Sent)] {
+        assert_eq!(delivery(&stage.storage, number).await, Some(state), "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_over_is_not_sent_again_however_often_its_lease_ends() {
     let permanent = Err(SmsError::Permanent { reason: "no such number".to_owned() });
     let receipt = Ok(SmsReceipt { reference: "x".to_owned(), price: None });

@@ -19,8 +19,8 @@ use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::spending::{Money, Purse, Spent, Window};
 use vestibule_domain::{
-    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber, Recipient,
-    RefreshTokenHash, Session, SessionId, UserId,
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, MessageId, PhoneNumber,
+    Recipient, RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, KeyEvidence, KeyMark, Level, Loaded, NewPassword,
@@ -43,6 +43,8 @@ struct State {
     down: bool,
     takes_no_writes: bool,
     settlements_to_refuse: u32,
+    settlements_never_taken: Option<MessageId>,
+    refused_settlements: u32,
     registrations: HashMap<PhoneNumber, Loaded<Registration>>,
     accounts: HashMap<UserId, Loaded<Account>>,
     passwords: Vec<NewPassword>,
@@ -84,6 +86,16 @@ impl InMemoryStorage {
     /// The next settlements are not answered, as when a database goes away while a message is on its way.
     pub fn refuse_settlements(&self, count: u32) {
         self.lock().settlements_to_refuse = count;
+    }
+
+    /// No settlement of this message is ever taken, as where its record breaks a rule.
+    pub fn never_settle(&self, message: MessageId) {
+        self.lock().settlements_never_taken = Some(message);
+    }
+
+    /// How many settlements were refused.
+    pub fn refused_settlements(&self) -> u32 {
+        self.lock().refused_settlements
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -66,8 +66,9 @@ impl Outbox for InMemoryStorage {
         settlement: Settlement,
     ) -> Result<Option<SentCode>, Unavailable> {
         let mut state = self.writable()?;
-        if let Some(left) = state.settlements_to_refuse.checked_sub(1) {
-            state.settlements_to_refuse = left;
+        if state.settlements_to_refuse > 0 || state.settlements_never_taken == Some(id) {
+            state.settlements_to_refuse = state.settlements_to_refuse.saturating_sub(1);
+            state.refused_settlements += 1;
             return Err(Unavailable("refused by a test".to_owned()));
         }
         let leased =
