@@ -152,7 +152,7 @@ impl Providers {
         let mut waits = HashMap::new();
         for provider in first.into_iter().chain(last) {
             let name = provider.name();
-            let payment = match self.admit(provider, sms, audience, clock.now()).await {
+            let payment = match self.admit(provider, sms, audience, clock).await {
                 Ok(payment) => payment,
                 Err(NotNow { why, until }) => {
                     closed.push(format!("{name}: {why}"));
@@ -204,20 +204,22 @@ impl Providers {
         provider: &Provider,
         sms: &Sms,
         audience: Audience,
-        now: UtcDateTime,
+        clock: &dyn Clock,
     ) -> Result<Option<Payment>, NotNow> {
-        let not_now = |why| NotNow { why, until: provider.ready_at(now) };
+        let not_now = |why, now| NotNow { why, until: provider.ready_at(now) };
+        let now = clock.now();
         if let Some(why) = provider.objection(now) {
-            return Err(not_now(why));
+            return Err(not_now(why, now));
         }
         let payment = match &self.payments {
             Some(payments) => Some(payments.pay(provider.name(), &sms.to, audience, now).await?),
             None => None,
         };
-        // Another message may have been its probe meanwhile.
+        // Others may have failed meanwhile, or one been its probe. A moment from before would look to it like one of a clock that was set back.
+        let now = clock.now();
         if let Err(why) = provider.admit(now) {
             self.take_back(payment).await;
-            return Err(not_now(why));
+            return Err(not_now(why, now));
         }
         Ok(payment)
     }
@@ -271,9 +273,11 @@ fn named(answer: &Result<SmsReceipt, SmsError>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use time::macros::utc_datetime;
+    use uuid::Uuid;
+    use vestibule_domain::MessageId;
     use vestibule_domain::spending::{Ceiling, ProviderBudget};
     use vestibule_port_sms::MockSmsSender;
-    use vestibule_testkit::InMemoryStorage;
+    use vestibule_testkit::{InMemoryStorage, ManualClock};
 
     use super::provider::LONGEST_PAUSE;
     use super::*;
@@ -339,5 +343,34 @@ mod tests {
         assert_eq!(providers.patience(NOW).as_secs(), 30);
         throttle(&providers.default[0], 31);
         assert_eq!(providers.patience(NOW).as_secs(), 10);
+    }
+
+    /// A message to somebody in Britain, or in Germany.
+    fn sms(phone: &str) -> Sms {
+        let to = PhoneNumber::parse(phone).unwrap();
+        Sms { id: MessageId::new(Uuid::nil()), to, text: String::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_comes_to_rest_while_it_is_paid_is_not_tried() {
+        let ceiling = Ceiling { hour: None, day: Some(Money::from_micros(9)) };
+        let limited = ProviderBudget { ceiling, ..ProviderBudget::default() };
+        let budget = Budget { providers: HashMap::from([("a".to_owned(), limited)]), ..Budget::default() };
+        let storage = Arc::new(InMemoryStorage::default());
+        storage.slow_commits_down(Duration::from_secs(2));
+        let providers = Providers::new(senders(["a"]), HashMap::new()).paid(storage, budget);
+        let (clock, message) = (ManualClock::at(NOW), sms("+447871234567"));
+        let comes_to_rest = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            clock.advance(Duration::from_secs(1));
+            for _ in 0..5 {
+                let failure = Err(SmsError::Temporary { reason: String::new() });
+                providers.default[0].learn(&failure, clock.now());
+            }
+        };
+        let sent = providers.send(&message, Audience::Customer, None, &clock);
+        let (sent, ()) = tokio::join!(sent, comes_to_rest);
+        let (reason, ready_at) = ("a: it rests after failures".to_owned(), NOW + Duration::from_secs(31));
+        assert_eq!(sent, Try::Postponed { reason, ready_at });
     }
 }

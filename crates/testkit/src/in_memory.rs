@@ -6,6 +6,7 @@ mod sweep;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
@@ -42,6 +43,7 @@ pub struct InMemoryStorage {
 struct State {
     down: bool,
     takes_no_writes: bool,
+    commits_take: Duration,
     settlements_to_refuse: u32,
     settlements_never_taken: Option<MessageId>,
     refused_settlements: u32,
@@ -81,6 +83,11 @@ impl InMemoryStorage {
     pub fn bring_up(&self) {
         let mut state = self.lock();
         (state.down, state.takes_no_writes) = (false, false);
+    }
+
+    /// From now on commits take so long.
+    pub fn slow_commits_down(&self, to: Duration) {
+        self.lock().commits_take = to;
     }
 
     /// The next settlements are not answered, as when a database goes away while a message is on its way.
@@ -229,6 +236,10 @@ impl Storage for InMemoryStorage {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
+        let lasting = self.lock().commits_take;
+        if !lasting.is_zero() {
+            tokio::time::sleep(lasting).await;
+        }
         let mut state = self.writable()?;
         let queues = !changes.messages.is_empty();
         let mut next = state.clone();
