@@ -295,8 +295,12 @@ mod tests {
     }
 
     fn throttle(provider: &Provider, seconds: u64) {
+        throttle_at(NOW, provider, seconds);
+    }
+
+    fn throttle_at(now: UtcDateTime, provider: &Provider, seconds: u64) {
         let retry_after = Some(Duration::from_secs(seconds));
-        provider.learn(&Err(SmsError::Throttled { retry_after, reason: String::new() }), NOW);
+        provider.learn(&Err(SmsError::Throttled { retry_after, reason: String::new() }), now);
     }
 
     #[test]
@@ -323,6 +327,21 @@ mod tests {
             assert_eq!(provider.ready_at(NOW), NOW + LONGEST_PAUSE);
         }
         assert_eq!(seconds(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_prolong_a_pause() {
+        let providers = Providers::new(senders(["a"]), HashMap::new());
+        let provider = &providers.default[0];
+        throttle(provider, 60);
+        throttle(provider, 30);
+        assert_eq!(provider.ready_at(NOW), NOW + Duration::from_mins(1), "the longest counts");
+        for earlier in [NOW - Duration::from_hours(1), NOW - Duration::from_mins(2)] {
+            assert_eq!((provider.ready_at(earlier), provider.objection(earlier)), (earlier, None));
+            throttle_at(earlier, provider, 5);
+            assert_eq!(provider.ready_at(earlier), earlier + Duration::from_secs(5));
+            throttle(provider, 60);
+        }
     }
 
     #[test]
