@@ -210,7 +210,7 @@ impl Stage {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_sent_is_recorded_when_storage_comes_back() {
     let mut stage = start(vec![vec![]], Ok(()));
     stage.storage.refuse_settlements(2);
@@ -224,7 +224,7 @@ async fn what_was_sent_is_recorded_when_storage_comes_back() {
     };
     tokio::time::timeout(Duration::from_secs(10), recorded).await.unwrap();
     // The lease has ended, and nobody sends it again.
-    stage.advance(Duration::from_mins(1));
+    stage.pass(Duration::from_mins(1)).await;
     let (_, late) = stage.settle().await;
     assert_eq!(late, 0);
 }
@@ -772,13 +772,13 @@ async fn a_throttled_provider_gets_nothing_until_the_moment_that_it_named() {
     assert_eq!(stage.settle().await.1, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_message_in_doubt_is_not_billed_twice_where_its_report_comes() {
     let mut stage = start(vec![vec![ambiguous()], vec![]], Ok(()));
     stage.queue_code(1).await;
     assert_eq!(stage.next_provider().await, "first");
     stage.report("first", 1, Delivery::Delivered).await;
-    stage.advance(Duration::from_mins(1));
+    stage.pass(Duration::from_mins(1)).await;
     let (storage, late) = stage.settle().await;
     assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
     assert_eq!(delivery(&storage, 1).await, Some(DeliveryState::Delivered));
@@ -904,12 +904,14 @@ async fn a_mail_refused_for_good_is_a_dead_letter() {
     assert_eq!((dead.len(), dead[0].reason.as_str()), (1, "reply 550"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_outbox_that_is_down_is_read_again_when_it_is_up() {
     let mut stage = start(vec![vec![]], Ok(()));
     stage.queue_code(1).await;
     stage.next().await;
     stage.storage.take_down();
+    // It has looked at least once.
+    tokio::time::sleep(Duration::from_secs(6)).await;
     stage.storage.bring_up();
     stage.queue_code(2).await;
     assert!(stage.next().await.starts_with("first: "));
