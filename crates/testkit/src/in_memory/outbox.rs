@@ -84,8 +84,10 @@ impl Outbox for InMemoryStorage {
             state.correct(&correction);
         }
         if let Settlement::Sent { cost: Some(cost), .. } = settlement {
+            let is_first_bill = state.messages.get(at_index).is_some_and(Queued::is_untaken);
             let codes = state.sent_codes.iter_mut().map(|(sent, _)| sent).filter(|sent| sent.message == id);
-            codes.filter_map(|sent| sent.price.as_mut()).for_each(|price| *price = cost);
+            let prices = codes.filter_map(|sent| sent.price.as_mut());
+            prices.filter(|price| is_first_bill || cost > **price).for_each(|price| *price = cost);
         }
         let State { messages, deliveries, .. } = &mut *state;
         if let Settlement::Sent { .. } | Settlement::Expired { .. } = settlement {
