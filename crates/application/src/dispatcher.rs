@@ -1,7 +1,8 @@
 //! Empties the outbox: claims what is due, sends it, settles it.
 //!
 //! A message leaves at least once. It is leased before it is sent and settled after, so a crash between the two sends it again
-//! when the lease has ended. Where storage is away, what was sent is settled as soon as it is back, before anything is claimed. Each channel has places of its
+//! when the lease has ended. Where storage does not take a settlement, it is offered again until it does, and the message is not sent again meanwhile by whoever
+//! has sent it, though its lease ends and it is claimed once more. Each channel has places of its
 //! own, so that codes do not wait for a mail server that is silent. The wait before another try grows with the message's age; when the next try would come
 //! too late to be of use, the message becomes a dead letter.
 
@@ -26,11 +27,15 @@ use crate::{Derivation, UnsentCodes, Wording};
 
 mod places;
 
+pub(crate) use places::PLACES;
 use places::{Places, Tried};
 
 /// The first wait after a failure, and the longest.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_mins(5);
+
+/// How long a message waits at most, for its age alone, that a provider could take sooner: many that wait for the same one are not to ask for it all the time.
+const POSTPONED_AT_MOST: Duration = Duration::from_secs(5);
 
 /// How long the report of a message in doubt is waited for before it is sent again, which may make a second copy.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
@@ -39,8 +44,11 @@ const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
 /// hear of it behind a pooler.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 
-/// How long it waits when storage does not answer.
+/// How long it waits when storage does not answer, or takes no settlement.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many are settled at once where storage takes settlements again: commits need connections too.
+const SETTLED_AT_ONCE: usize = 8;
 
 /// A silence of storage in which a lease may have ended: none is shorter than twice as long.
 const OUTAGE: Duration = PROVIDER_PATIENCE;
@@ -86,35 +94,74 @@ enum Queue {
     Unknown,
 }
 
-/// What is known of the way to storage.
+/// What is known of the way to storage, which may be read and take no writes. Where nothing is due nothing is written, and that is no silence.
 struct Line {
+    reads: Way,
+    writes: Way,
+    claims_from: Instant,
+}
+
+struct Way {
     heard_at: Instant,
     has_failed: bool,
-    claims_from: Instant,
+}
+
+impl Way {
+    const fn hear(&mut self, now: Instant) {
+        (self.heard_at, self.has_failed) = (now, false);
+    }
+
+    /// Whether it fails, and may have done so since a lease began that has ended.
+    fn is_in_outage(&self) -> bool {
+        self.has_failed && self.heard_at.elapsed() >= OUTAGE
+    }
 }
 
 impl Line {
     fn new() -> Self {
         let now = Instant::now();
-        Self { heard_at: now, has_failed: false, claims_from: now }
+        let way = || Way { heard_at: now, has_failed: false };
+        Self { reads: way(), writes: way(), claims_from: now }
     }
 
-    /// Storage has not answered.
-    fn fail(&mut self) {
-        self.has_failed = true;
-    }
-
-    /// Storage has answered.
-    fn hear(&mut self) {
-        let now = Instant::now();
-        if self.is_in_outage() {
-            self.claims_from = now + OTHERS_FIRST;
+    /// Learns from what came of a read, which tells nothing of writes.
+    fn read<T>(&mut self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
+        if answer.is_ok() {
+            let (now, was_away) = (Instant::now(), self.reads.is_in_outage());
+            self.reads.hear(now);
+            self.let_others_settle(was_away);
+        } else {
+            self.reads.has_failed = true;
         }
-        (self.heard_at, self.has_failed) = (now, false);
+        answer
+    }
+
+    /// Learns from what came of a write.
+    fn write<T>(&mut self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
+        if answer.is_ok() {
+            self.written();
+        } else {
+            self.writes.has_failed = true;
+        }
+        answer
+    }
+
+    /// Storage has taken a write.
+    fn written(&mut self) {
+        let (now, was_away) = (Instant::now(), self.is_in_outage());
+        self.reads.hear(now);
+        self.writes.hear(now);
+        self.let_others_settle(was_away);
+    }
+
+    fn let_others_settle(&mut self, was_away: bool) {
+        if was_away {
+            self.claims_from = Instant::now() + OTHERS_FIRST;
+        }
     }
 
     fn is_in_outage(&self) -> bool {
-        self.has_failed && self.heard_at.elapsed() >= OUTAGE
+        self.reads.is_in_outage() || self.writes.is_in_outage()
     }
 
     /// How long nothing is to be claimed.
@@ -126,25 +173,29 @@ impl Line {
     fn may_claim(&self) -> bool {
         !self.is_in_outage() && self.rest().is_zero()
     }
+
+    /// How many may be claimed. Whether storage takes writes again can only be found out by one; what it claims may have been sent by another instance.
+    fn allows(&self, room: Room) -> Room {
+        if self.is_in_outage() { Room { sms: room.sms.min(1), mail: room.mail.min(1) } } else { room }
+    }
 }
 
 impl Dispatcher {
     /// Runs until `stop` turns true; then finishes what is on its way and returns.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut places = Places::default();
+        let mut places = Places::new();
         let (mut queue, mut line) = (Queue::Unknown, Line::new());
         while !*stop.borrow() {
             places.see_to_ended();
             let mut sleep = match self.start_due(queue, &mut line, &mut places).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
-                    tracing::warn!(%error, "the outbox cannot be read");
-                    line.fail();
+                    tracing::warn!(%error, "the outbox cannot be read or written");
                     STORAGE_PAUSE
                 }
             };
-            if places.has_unsettled() {
-                sleep = sleep.min(STORAGE_PAUSE);
+            if let Some(pause) = places.pause() {
+                sleep = sleep.min(pause);
             }
             queue = tokio::select! {
                 () = self.outbox.queued() => Queue::HasMore,
@@ -154,19 +205,19 @@ impl Dispatcher {
                 _ = stop.changed() => Queue::Unknown,
             };
         }
-        self.finish(places).await;
+        self.finish(line, places).await;
     }
 
     /// Lets what is on its way arrive, and settles it as long as its lease lasts.
-    async fn finish(&self, mut places: Places) {
+    async fn finish(&self, mut line: Line, mut places: Places) {
         places.all_ended().await;
-        loop {
-            self.settle_again(&mut places).await;
-            let pause_ends = Instant::now() + STORAGE_PAUSE;
-            if places.unsettled().all(|tried| tried.leased_until <= pause_ends) {
+        while let Some(pause) = places.pause() {
+            let last_chance = Instant::now() + pause;
+            tokio::time::sleep_until(last_chance).await;
+            self.settle_again(&mut line, &mut places).await;
+            if places.unsettled.iter().all(|tried| tried.leased_until <= last_chance + STORAGE_PAUSE) {
                 return;
             }
-            tokio::time::sleep_until(pause_ends).await;
         }
     }
 
@@ -177,7 +228,7 @@ impl Dispatcher {
         line: &mut Line,
         places: &mut Places,
     ) -> Result<Duration, Unavailable> {
-        self.settle_unsettled(places).await?;
+        self.settle_again(line, places).await;
         loop {
             let room = places.room();
             if room.is_none() {
@@ -185,8 +236,7 @@ impl Dispatcher {
             }
             let is_asked = queue == Queue::Unknown || !line.may_claim();
             if is_asked {
-                let due = self.outbox.next_due(room).await?;
-                line.hear();
+                let due = line.read(self.outbox.next_due(room).await)?;
                 let wait = due.map_or(MAX_SLEEP, |due| until(self.clock.now(), due));
                 let wait = wait.max(line.rest());
                 if !wait.is_zero() {
@@ -195,14 +245,17 @@ impl Dispatcher {
             }
             queue = Queue::Unknown;
             let lease = self.lease();
-            let claimed = self.outbox.claim(room, lease, self.clock.now()).await?;
-            line.hear();
+            let claimed = self.outbox.claim(line.allows(room), lease, self.clock.now()).await;
+            let claimed = line.write(claimed)?;
             if claimed.is_empty() && is_asked {
                 // Another instance was faster: don't spin on what is its own.
                 return Ok(Duration::from_millis(10));
             }
+            places.see_to_ended();
+            let leased_until = Instant::now() + lease;
             for message in claimed {
-                let (dispatcher, leased_until) = (Arc::clone(self), Instant::now() + lease);
+                let Some(message) = self.still_to_send(message, leased_until, places) else { continue };
+                let dispatcher = Arc::clone(self);
                 let span = tracing::info_span!(
                     "deliver", message = %message.message.id, kind = message.message.content.kind(), tries = message.tries,
                 );
@@ -213,16 +266,22 @@ impl Dispatcher {
         }
     }
 
-    /// Settles what storage did not take when it was over, before anything new is claimed: an ended lease would be claimed with it, and sent again. What is
-    /// not taken even by a storage that answers is its own trouble, and holds up nothing else.
-    async fn settle_unsettled(&self, places: &mut Places) -> Result<(), Unavailable> {
-        self.settle_again(places).await;
-        if places.has_unsettled() {
-            // Storage may have come back in between.
-            self.outbox.next_due(Room::for_each(1)).await?;
-            self.settle_again(places).await;
+    /// What there is to send of a claimed message: nothing, if it is known here what came of the try before, and only storage could not be told. Then the
+    /// new lease is for telling it. A try that has failed or is in doubt is followed by another, as soon as it would be if storage knew.
+    fn still_to_send(&self, claimed: Claimed, leased_until: Instant, places: &mut Places) -> Option<Claimed> {
+        let (message, now) = (&claimed.message, self.clock.now());
+        let Some(known) = places.forget(message.id) else { return Some(claimed) };
+        match known.settlement {
+            Settlement::Retry { at, .. } if at <= now => Some(claimed),
+            Settlement::InDoubt { provider, until, .. } if until <= now => {
+                Some(Claimed { doubted: Some(provider.to_owned()), ..claimed })
+            }
+            settlement => {
+                let tries = claimed.tries;
+                places.unsettled.push_back(Tried { tries, settlement, leased_until, ..known });
+                None
+            }
         }
-        Ok(())
     }
 
     /// Longer than all providers together may take that can be tried, so that nobody sends a message that is still on its way; and no
@@ -231,14 +290,37 @@ impl Dispatcher {
         self.senders.sms.patience(self.clock.now()).max(PROVIDER_PATIENCE) + PROVIDER_PATIENCE
     }
 
-    /// Settles once more what storage did not take, all at the same time.
-    async fn settle_again(&self, places: &mut Places) {
-        let settled = join_all(places.unsettled().map(|tried| self.settle(tried))).await;
-        let refused = settled.iter().filter(|settled| settled.is_err()).count();
-        if let Some(error) = settled.iter().find_map(|settled| settled.as_ref().err()) {
-            tracing::warn!(%error, refused, "what was sent cannot be recorded yet");
+    /// Settles what storage did not take when it was over: one, and then the others, if it was taken. What is refused comes last the next time: it may be
+    /// its own trouble, which is to hold up nothing else, and which tells nothing of storage.
+    async fn settle_again(&self, line: &mut Line, places: &mut Places) {
+        if places.pause().is_none_or(|pause| !pause.is_zero()) {
+            return;
         }
-        places.free(settled.iter().map(Result::is_ok));
+        let (mut left, mut at_once) = (places.unsettled.len(), 1);
+        while left > 0 {
+            let next: Vec<_> = places.unsettled.drain(..at_once.min(left)).collect();
+            left -= next.len();
+            let settled = join_all(next.iter().map(|tried| self.settle(tried))).await;
+            let (mut refused, mut takes_none) = (None, true);
+            for (tried, settled) in next.into_iter().zip(settled) {
+                match settled {
+                    Ok(()) => takes_none = false,
+                    Err(error) => {
+                        places.unsettled.push_back(tried);
+                        refused = Some(error);
+                    }
+                }
+            }
+            if let Some(error) = refused {
+                places.settles_from = Instant::now() + STORAGE_PAUSE;
+                tracing::warn!(%error, left = places.unsettled.len(), "what was sent cannot be recorded yet");
+            }
+            if takes_none {
+                return;
+            }
+            line.written();
+            at_once = SETTLED_AT_ONCE;
+        }
     }
 
     /// One try of one message, settled; or the try, if storage does not take it.
@@ -256,7 +338,8 @@ impl Dispatcher {
             self.settlement(&message, outcome)
         };
         let is_due_again = matches!(settlement, Settlement::Retry { .. } | Settlement::InDoubt { .. });
-        let tried = Tried { message: message.id, tries, settlement, leased_until };
+        let channel = message.recipient.channel();
+        let tried = Tried { channel, message: message.id, tries, settlement, leased_until };
         if let Err(error) = self.settle(&tried).await {
             tracing::warn!(%error, "a try could not be recorded");
             return Some(tried);
@@ -269,8 +352,8 @@ impl Dispatcher {
 
     /// Records what came of a try, unless the message has been claimed again since.
     async fn settle(&self, tried: &Tried) -> Result<(), Unavailable> {
-        let Tried { message, tries, settlement, leased_until: _ } = tried;
-        if let Some(unsent) = self.outbox.settle(*message, *tries, settlement.clone()).await? {
+        let settled = self.outbox.settle(tried.message, tried.tries, tried.settlement.clone());
+        if let Some(unsent) = settled.await? {
             self.unsent_codes.return_units(&unsent, self.clock.now()).await;
         }
         Ok(())
@@ -344,7 +427,10 @@ impl Dispatcher {
                 Settlement::Retry { at, reason }
             }
             Try::Postponed { reason, ready_at } => {
-                let Some(at) = in_time([ready_at, self.paced(message)], message) else {
+                let now = self.clock.now();
+                let wait = self.back_off(message.queued_at, now);
+                let soonest = now + wait.min(POSTPONED_AT_MOST);
+                let Some(at) = in_time([ready_at.max(soonest), ready_at, now + wait], message) else {
                     tracing::error!(reason, "dead letter: no provider can be tried in time");
                     came_to(message, None, "dead");
                     return Settlement::Dead { reason };
@@ -372,9 +458,9 @@ impl Dispatcher {
     }
 }
 
-/// The first of the moments at which the message is still of use. The later one takes no notice of what this instance knows of the
+/// The first of the moments at which the message is still of use. The last one takes no notice of what this instance knows of the
 /// providers: another instance may find one that works.
-fn in_time(moments: [UtcDateTime; 2], message: &Message) -> Option<UtcDateTime> {
+fn in_time<const N: usize>(moments: [UtcDateTime; N], message: &Message) -> Option<UtcDateTime> {
     moments.into_iter().find(|at| *at < message.expires_at)
 }
 
@@ -386,6 +472,12 @@ fn until(now: UtcDateTime, then: UtcDateTime) -> Duration {
 mod tests {
     use super::*;
 
+    const OK: Result<(), Unavailable> = Ok(());
+
+    fn failure() -> Result<(), Unavailable> {
+        Err(Unavailable(String::new()))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn claims_are_held_back_after_an_outage_and_after_nothing_else() {
         let mut line = Line::new();
@@ -393,11 +485,11 @@ mod tests {
             [(false, 60, false), (true, 9, false), (false, 60, false), (true, 10, true)]
         {
             if fails {
-                line.fail();
+                line.read(failure()).unwrap_err();
             }
             tokio::time::advance(Duration::from_secs(seconds)).await;
             assert_eq!(line.may_claim(), !rests, "{fails}, {seconds} s");
-            line.hear();
+            line.read(OK).unwrap();
             assert_eq!(
                 line.rest(),
                 if rests { OTHERS_FIRST } else { Duration::ZERO },
@@ -406,5 +498,22 @@ mod tests {
         }
         tokio::time::advance(OTHERS_FIRST).await;
         assert!(line.may_claim());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_does_not_tell_that_storage_takes_writes() {
+        let mut line = Line::new();
+        // A failure between writes that succeed is no outage.
+        for (seconds, rests) in [(9, false), (10, true)] {
+            line.write(failure()).unwrap_err();
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            line.read(OK).unwrap();
+            assert_eq!((line.may_claim(), line.rest()), (!rests, Duration::ZERO), "{seconds} s");
+            let most = if rests { 1 } else { 9 };
+            assert_eq!(line.allows(Room::for_each(9)), Room::for_each(most), "{seconds} s");
+            line.write(OK).unwrap();
+            assert_eq!(line.rest(), if rests { OTHERS_FIRST } else { Duration::ZERO }, "{seconds} s");
+            assert_eq!(line.allows(Room::for_each(9)), Room::for_each(9), "{seconds} s");
+        }
     }
 }

@@ -163,6 +163,12 @@ impl Stage {
         self.wake.notify_one();
     }
 
+    /// Lets so much time go by, on the clock as well.
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        tokio::time::sleep(time).await;
+    }
+
     /// Waits until everything that was due has been settled. A message on its way is leased, so this is for when none is, or its lease
     /// doesn't matter.
     async fn until_nothing_is_due(&self) {
@@ -204,7 +210,7 @@ impl Stage {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_sent_is_recorded_when_storage_comes_back() {
     let mut stage = start(vec![vec![]], Ok(()));
     stage.storage.refuse_settlements(2);
@@ -218,7 +224,7 @@ async fn what_was_sent_is_recorded_when_storage_comes_back() {
     };
     tokio::time::timeout(Duration::from_secs(10), recorded).await.unwrap();
     // The lease has ended, and nobody sends it again.
-    stage.advance(Duration::from_mins(1));
+    stage.pass(Duration::from_mins(1)).await;
     let (_, late) = stage.settle().await;
     assert_eq!(late, 0);
 }
@@ -267,16 +273,49 @@ async fn after_an_outage_an_instance_lets_the_others_settle_first() {
     assert_eq!((late, storage.next_due(Room::for_each(1)).await.unwrap()), (0, None));
 }
 
+/// How many messages are sent again by another instance, which looks so long after the one that has sent them, when storage takes writes again.
+async fn sent_again_after_an_outage_of_writes(looks_later_by: Duration) -> usize {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    for number in 1..=3 {
+        stage.queue_code(number).await;
+        assert_eq!(stage.next_provider().await, "first");
+    }
+    stage.storage.take_no_writes();
+    stage.storage.refuse_settlements(0);
+    tokio::time::sleep(looks_later_by).await;
+    let other = tokio::spawn(Arc::clone(&stage.dispatcher).run(stage.stop.subscribe()));
+    stage.pass(Duration::from_millis(60_500)).await;
+    stage.storage.bring_up();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (storage, late) = stage.settle().await;
+    other.await.unwrap();
+    assert_eq!(storage.next_due(Room::for_each(1)).await.unwrap(), None);
+    late
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_of_writes_an_instance_lets_the_others_settle_before_it_claims_many() {
+    assert_eq!(sent_again_after_an_outage_of_writes(Duration::from_millis(100)).await, 0);
+    assert_eq!(
+        sent_again_after_an_outage_of_writes(Duration::from_millis(900)).await,
+        1,
+        "the one that it asks with"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_no_lease_has_ended_in_holds_up_nothing() {
     let mut stage = start(vec![vec![]], Ok(()));
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // It has looked all the time, and had nothing to write.
+    tokio::time::sleep(Duration::from_millis(60_100)).await;
     stage.storage.take_down();
     tokio::time::sleep(Duration::from_secs(6)).await;
     stage.storage.bring_up();
     stage.queue_code(1).await;
+    stage.queue_code(2).await;
     let begun = tokio::time::Instant::now();
-    assert_eq!(stage.next_provider().await, "first");
+    assert_eq!([stage.next_provider().await, stage.next_provider().await], ["first", "first"]);
     assert!(begun.elapsed() <= Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
@@ -289,6 +328,85 @@ async fn a_try_that_storage_never_takes_holds_up_no_other() {
         assert_eq!(stage.next_provider().await, "first");
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_settled_is_offered_to_storage_one_by_one() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    for number in 1..=40 {
+        stage.queue_code(number).await;
+        stage.next().await;
+    }
+    let before = stage.storage.refused_settlements();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stage.wake.notify_one();
+    }
+    let offered = stage.storage.refused_settlements() - before;
+    assert!((9..=11).contains(&offered), "{offered} in ten seconds");
+    stage.storage.refuse_settlements(0);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for number in 1..=40 {
+        assert_eq!(delivery(&stage.storage, number).await, Some(DeliveryState::Sent), "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_that_storage_never_takes_holds_up_no_other() {
+    let mut stage = start(vec![vec![]], Ok(()));
+    stage.storage.never_settle(MessageId::new(Uuid::from_u128(1)));
+    stage.storage.refuse_settlements(3);
+    for number in 1..=3 {
+        stage.queue_code(number).await;
+        stage.next().await;
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for (number, state) in [(1, DeliveryState::Queued), (2, DeliveryState::Sent), (3, DeliveryState::Sent)] {
+        assert_eq!(delivery(&stage.storage, number).await, Some(state), "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_over_is_not_sent_again_however_often_its_lease_ends() {
+    let permanent = Err(SmsError::Permanent { reason: "no such number".to_owned() });
+    let receipt = Ok(SmsReceipt { reference: "x".to_owned(), price: None });
+    for (answer, state) in [(receipt, DeliveryState::Sent), (permanent, DeliveryState::Failed)] {
+        let mut stage = start(vec![vec![answer]], Ok(()));
+        stage.storage.refuse_settlements(u32::MAX);
+        stage.queue_code(1).await;
+        stage.next().await;
+        for _ in 0..4 {
+            stage.pass(Duration::from_secs(25)).await;
+        }
+        assert!(stage.handed.try_recv().is_err(), "{state:?}: handed over again");
+        stage.storage.refuse_settlements(0);
+        stage.pass(Duration::from_secs(2)).await;
+        let (storage, _) = stage.settle().await;
+        assert_eq!(delivery(&storage, 1).await, Some(state), "told for the last lease");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_in_doubt_is_sent_elsewhere_after_the_wait_though_the_doubt_could_not_be_recorded() {
+    let mut stage = start(vec![vec![ambiguous()], vec![]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    stage.queue_code(1).await;
+    assert_eq!(stage.next_provider().await, "first");
+    stage.pass(Duration::from_secs(25)).await;
+    assert!(stage.handed.try_recv().is_err(), "its lease has ended, the wait for its report has not");
+    stage.pass(Duration::from_secs(25)).await;
+    assert_eq!(stage.next_provider().await, "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_try_that_could_not_be_recorded_is_followed_by_another() {
+    let mut stage = start(vec![vec![temporary()]], Ok(()));
+    stage.storage.refuse_settlements(u32::MAX);
+    stage.queue_code(1).await;
+    stage.next().await;
+    stage.pass(Duration::from_secs(25)).await;
+    assert_eq!(stage.next_provider().await, "first");
 }
 
 #[tokio::test(start_paused = true)]
@@ -654,13 +772,13 @@ async fn a_throttled_provider_gets_nothing_until_the_moment_that_it_named() {
     assert_eq!(stage.settle().await.1, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_message_in_doubt_is_not_billed_twice_where_its_report_comes() {
     let mut stage = start(vec![vec![ambiguous()], vec![]], Ok(()));
     stage.queue_code(1).await;
     assert_eq!(stage.next_provider().await, "first");
     stage.report("first", 1, Delivery::Delivered).await;
-    stage.advance(Duration::from_mins(1));
+    stage.pass(Duration::from_mins(1)).await;
     let (storage, late) = stage.settle().await;
     assert_eq!((storage.next_due(Room::for_each(1)).await.unwrap(), late), (None, 0));
     assert_eq!(delivery(&storage, 1).await, Some(DeliveryState::Delivered));
@@ -743,6 +861,20 @@ async fn while_every_provider_rests_a_message_waits_for_the_first_that_may_be_tr
 }
 
 #[tokio::test]
+async fn what_waits_for_a_provider_for_long_asks_it_less_often() {
+    let mut stage = start(vec![vec![throttled(1)]], Ok(()));
+    stage.queue_code(2).await;
+    stage.next().await;
+    stage.queue_aged(Duration::from_mins(4)).await;
+    stage.until_nothing_is_due().await;
+    let now = stage.clock.now();
+    let (storage, late) = stage.settle().await;
+    let lease = Duration::from_secs(1);
+    let due_at = async |after| storage.claim(Room::for_each(9), lease, now + after).await.unwrap().len();
+    assert_eq!((late, due_at(Duration::from_secs(2)).await, due_at(Duration::from_secs(5)).await), (0, 1, 2));
+}
+
+#[tokio::test]
 async fn no_provider_is_a_reason_for_a_dead_letter_only_when_the_message_would_come_too_late() {
     let mut stage = start(vec![vec![throttled(3600)]], Ok(()));
     stage.queue_code(2).await;
@@ -772,12 +904,14 @@ async fn a_mail_refused_for_good_is_a_dead_letter() {
     assert_eq!((dead.len(), dead[0].reason.as_str()), (1, "reply 550"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_outbox_that_is_down_is_read_again_when_it_is_up() {
     let mut stage = start(vec![vec![]], Ok(()));
     stage.queue_code(1).await;
     stage.next().await;
     stage.storage.take_down();
+    // It has looked at least once.
+    tokio::time::sleep(Duration::from_secs(6)).await;
     stage.storage.bring_up();
     stage.queue_code(2).await;
     assert!(stage.next().await.starts_with("first: "));

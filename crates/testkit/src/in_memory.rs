@@ -6,6 +6,7 @@ mod sweep;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use time::UtcDateTime;
@@ -19,8 +20,8 @@ use vestibule_domain::registration::Registration;
 use vestibule_domain::sign_in::SignInGuard;
 use vestibule_domain::spending::{Money, Purse, Spent, Window};
 use vestibule_domain::{
-    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, PhoneNumber, Recipient,
-    RefreshTokenHash, Session, SessionId, UserId,
+    Account, AttemptId, DeliveryState, EmailAddress, EmailVerificationId, Message, MessageId, PhoneNumber,
+    Recipient, RefreshTokenHash, Session, SessionId, UserId,
 };
 use vestibule_port_storage::{
     Budgets, Changes, CommitError, Credentials, FactsOf, KeyEvidence, KeyMark, Level, Loaded, NewPassword,
@@ -41,7 +42,11 @@ pub struct InMemoryStorage {
 #[derive(Clone, Default)]
 struct State {
     down: bool,
+    takes_no_writes: bool,
+    commits_take: Duration,
     settlements_to_refuse: u32,
+    settlements_never_taken: Option<MessageId>,
+    refused_settlements: u32,
     registrations: HashMap<PhoneNumber, Loaded<Registration>>,
     accounts: HashMap<UserId, Loaded<Account>>,
     passwords: Vec<NewPassword>,
@@ -69,14 +74,35 @@ impl InMemoryStorage {
         self.lock().down = true;
     }
 
+    /// From now on it can be read and not written, as when a disk is full.
+    pub fn take_no_writes(&self) {
+        self.lock().takes_no_writes = true;
+    }
+
     /// It answers again, with everything that it held.
     pub fn bring_up(&self) {
-        self.lock().down = false;
+        let mut state = self.lock();
+        (state.down, state.takes_no_writes) = (false, false);
+    }
+
+    /// From now on commits take so long.
+    pub fn slow_commits_down(&self, to: Duration) {
+        self.lock().commits_take = to;
     }
 
     /// The next settlements are not answered, as when a database goes away while a message is on its way.
     pub fn refuse_settlements(&self, count: u32) {
         self.lock().settlements_to_refuse = count;
+    }
+
+    /// No settlement of this message is ever taken, as where its record breaks a rule.
+    pub fn never_settle(&self, message: MessageId) {
+        self.lock().settlements_never_taken = Some(message);
+    }
+
+    /// How many settlements were refused.
+    pub fn refused_settlements(&self) -> u32 {
+        self.lock().refused_settlements
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -86,6 +112,15 @@ impl InMemoryStorage {
     fn up(&self) -> Result<MutexGuard<'_, State>, Unavailable> {
         let state = self.lock();
         if state.down { Err(Unavailable("taken down by a test".to_owned())) } else { Ok(state) }
+    }
+
+    fn writable(&self) -> Result<MutexGuard<'_, State>, Unavailable> {
+        let state = self.up()?;
+        if state.takes_no_writes {
+            Err(Unavailable("made read-only by a test".to_owned()))
+        } else {
+            Ok(state)
+        }
     }
 }
 
@@ -201,7 +236,11 @@ impl Storage for InMemoryStorage {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
-        let mut state = self.up()?;
+        let lasting = self.lock().commits_take;
+        if !lasting.is_zero() {
+            tokio::time::sleep(lasting).await;
+        }
+        let mut state = self.writable()?;
         let queues = !changes.messages.is_empty();
         let mut next = state.clone();
         next.apply(changes)?;
@@ -248,7 +287,7 @@ impl Storage for InMemoryStorage {
     }
 
     async fn record_held_codes(&self, held: &[(Uuid, HeldCodes)]) -> Result<(), Unavailable> {
-        self.up()?.held_codes.extend(held);
+        self.writable()?.held_codes.extend(held);
         Ok(())
     }
 
@@ -276,7 +315,7 @@ impl Storage for InMemoryStorage {
         signature: &SignatureDigest,
         forget_at: UtcDateTime,
     ) -> Result<bool, Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let is_new = !state.signatures.contains_key(signature);
         state.signatures.entry(*signature).or_insert(forget_at);
         Ok(is_new)
@@ -289,15 +328,15 @@ impl Storage for InMemoryStorage {
     }
 
     async fn keep_key_mark(&self, mark: &KeyMark) -> Result<KeyMark, Unavailable> {
-        Ok(*self.up()?.key_mark.get_or_insert(*mark))
+        Ok(*self.writable()?.key_mark.get_or_insert(*mark))
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<usize, Unavailable> {
-        Ok(self.up()?.sweep(sweep))
+        Ok(self.writable()?.sweep(sweep))
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {
-        self.up().map(|_| ())
+        self.writable().map(|_| ())
     }
 }
 

@@ -67,8 +67,8 @@ const LEAVE: &str = "
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
     SELECT id, kind, attempt, masked, $3, $4, 'sent', tries, queued_at, $5 FROM gone";
 
-/// Moves a leased message to the record as sent, for another cost than was spent for it: less only if every try before is known to have failed. Its code's
-/// record shows the cost too, unless that was never to be sent.
+/// Moves a leased message to the record as sent, for another cost than was spent for it: less only if every try before is known to have failed. So does the
+/// record of its code show the cost, unless that was never to be sent.
 const LEAVE_AT_COST: &str = "
     WITH gone AS (DELETE FROM messages WHERE id = $1 AND tries = $2 AND NOT dead RETURNING *),
     wrong AS MATERIALIZED (
@@ -80,7 +80,8 @@ const LEAVE_AT_COST: &str = "
     corrected AS (UPDATE spending SET amount = greatest(spending.amount - wrong.amount, 0) + $6 FROM wrong
       WHERE spending.purse = wrong.purse AND spending.span = wrong.span AND spending.start = wrong.start),
     priced AS (UPDATE sent_codes SET price = $6 FROM gone
-      WHERE sent_codes.at = gone.queued_at AND sent_codes.message = gone.id AND sent_codes.price <> $6)
+      WHERE sent_codes.at = gone.queued_at AND sent_codes.message = gone.id
+        AND (sent_codes.price < $6 OR (sent_codes.price > $6 AND sent_codes.tries = $2 - 1)))
     INSERT INTO deliveries (id, kind, attempt, recipient, provider, reference, state, tries, queued_at, changed_at)
     SELECT id, kind, attempt, masked, $3, $4, 'sent', tries, queued_at, $5 FROM gone";
 

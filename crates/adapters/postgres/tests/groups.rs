@@ -1,4 +1,4 @@
-//! Commits that come at once are written in one transaction, and none of them suffers by it.
+//! Commits that come at once are written in one transaction, and none of them suffers by it, nor whoever waits for what they queue.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
@@ -8,12 +8,17 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use time::UtcDateTime;
 use time::macros::utc_datetime;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 use uuid::Uuid;
 use vestibule_domain::limits::{Limit, Scope, Step, Tally};
 use vestibule_domain::quota::Quota;
-use vestibule_domain::{Account, ClientAddress, Origin, PhoneNumber, Session, SessionId, UserId};
-use vestibule_port_storage::{Changes, CommitError, Save, Storage as _};
+use vestibule_domain::spending::{Money, Purse, Spend, Unsent, Window};
+use vestibule_domain::{
+    Account, AttemptId, ClientAddress, Content, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
+    Session, SessionId, UserId,
+};
+use vestibule_port_storage::{Changes, CommitError, Outbox as _, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
 
@@ -59,6 +64,33 @@ fn session(number: u32, of: u32) -> Changes {
     Changes { session: Some(Save::new(Session::open(id, user(of), origin(), NOW))), ..Changes::default() }
 }
 
+/// A message to somebody.
+fn message(number: u32) -> Changes {
+    let id = Uuid::from_u128(u128::from(number));
+    let message = Message {
+        id: MessageId::new(id),
+        recipient: Recipient::Phone(PhoneNumber::restore("+447871234567").unwrap()),
+        content: Content::SignUpCode { attempt: AttemptId::new(id), generation: 0 },
+        voice: Locale::new("en").into(),
+        queued_at: NOW,
+        expires_at: NOW + Duration::from_mins(10),
+    };
+    Changes { messages: vec![message], ..Changes::default() }
+}
+
+/// What a message costs, which no group spends.
+fn price() -> Spend {
+    Spend {
+        purse: Purse::All,
+        window: Window::Day,
+        start: UtcDateTime::UNIX_EPOCH,
+        amount: Money::from_micros(1),
+        unsent: Unsent::Returned,
+        ceiling: Money::from_micros(1000),
+        rest: Duration::ZERO,
+    }
+}
+
 async fn commit_all(
     storage: &Postgres,
     all: impl IntoIterator<Item = Changes>,
@@ -76,6 +108,27 @@ async fn commits_at_once_share_a_transaction() {
     assert_eq!(commit_all(&storage, (0..MANY).map(account)).await, vec![Ok(()); 40]);
     assert_eq!(number(&client, "count(*) FROM accounts").await, 40);
     assert_eq!(number(&client, "count(DISTINCT xmin::text) FROM accounts").await, 1);
+}
+
+#[tokio::test]
+async fn a_commit_wakes_who_waits_for_messages_in_whatever_way_it_is_written() {
+    let (_database, storage, client) = open().await;
+    // It listens now, and may have missed something.
+    timeout(Duration::from_secs(10), storage.queued()).await.unwrap();
+    let paid = Changes { spends: vec![price()], ..message(MANY) };
+    let together = (1..MANY).map(message).collect();
+    for (way, changes) in
+        [("alone", vec![message(0)]), ("in a group", together), ("never in a group", vec![paid])]
+    {
+        let early = timeout(Duration::from_millis(100), storage.queued()).await;
+        early.expect_err("woken without cause");
+        let (outcomes, woken) =
+            tokio::join!(commit_all(&storage, changes), timeout(Duration::from_secs(2), storage.queued()));
+        assert!(outcomes.iter().all(Result::is_ok), "{way}: {outcomes:?}");
+        woken.unwrap_or_else(|_| panic!("{way}: nobody was woken"));
+    }
+    assert_eq!(number(&client, "count(*) FROM messages").await, 41);
+    assert_eq!(number(&client, "count(DISTINCT xmin::text) FROM messages").await, 3);
 }
 
 #[tokio::test]

@@ -97,11 +97,12 @@ const CORRECT: &str = "
         AND (reservations.amount < ?3 OR (reservations.amount > ?3 AND reservations.tries = ?2 - 1))) AS reserved
     WHERE spending.purse = reserved.purse AND spending.span = reserved.span AND spending.start = reserved.start";
 
-/// Shows what it cost on the record of its code, unless that was never to be sent.
+/// Shows what it cost on the record of its code, by the same rule, unless that was never to be sent.
 const PRICE: &str = "
     UPDATE sent_codes SET price = ?3 FROM messages
     WHERE messages.id = ?1 AND messages.tries = ?2 AND NOT messages.dead
-      AND sent_codes.at = messages.queued_at AND sent_codes.message = messages.id AND sent_codes.price <> ?3";
+      AND sent_codes.at = messages.queued_at AND sent_codes.message = messages.id
+      AND (sent_codes.price < ?3 OR (sent_codes.price > ?3 AND sent_codes.tries = ?2 - 1))";
 
 /// Notes that the leased try has failed as well.
 const KNOWN_TO_HAVE_FAILED: &str = "

@@ -106,7 +106,7 @@ impl Breaker {
 }
 
 /// When so long a time from `since` is over; at once, if the clock was set back and nobody knows.
-fn end(since: UtcDateTime, lasting: Duration, now: UtcDateTime) -> UtcDateTime {
+pub(super) fn end(since: UtcDateTime, lasting: Duration, now: UtcDateTime) -> UtcDateTime {
     if now < since { now } else { now.max(since + lasting) }
 }
 

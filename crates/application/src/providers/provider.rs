@@ -2,10 +2,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::UtcDateTime;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use vestibule_metrics::{GaugeHandle, PROVIDER_BREAKER_OPEN};
 use vestibule_port_sms::{SmsError, SmsReceipt, SmsSender};
 
-use super::breaker::{Breaker, Change};
+use super::breaker::{Breaker, Change, end};
 
 /// How long a provider gets nothing that asks for fewer requests and does not say for how long; and at most, whatever it says: a page of maintenance that
 /// names an hour may be gone in a minute, and codes are of no use later.
@@ -21,20 +22,32 @@ const RESTS: &str = "it rests after failures";
 /// A provider, and what this process knows of its health.
 pub(super) struct Provider {
     pub(super) sender: Arc<dyn SmsSender>,
+    /// For as many messages as it may have on their way.
+    places: Semaphore,
     health: Mutex<Health>,
     is_open: GaugeHandle,
 }
 
 struct Health {
     breaker: Breaker,
-    paused_until: Option<UtcDateTime>,
+    /// Since when it has asked to be left alone, and for how long.
+    pause: Option<(UtcDateTime, Duration)>,
+}
+
+impl Health {
+    /// When the pause ends that it has asked for; not before `now`.
+    fn pause_ends(&self, now: UtcDateTime) -> UtcDateTime {
+        self.pause.map_or(now, |(since, lasting)| end(since, lasting, now))
+    }
 }
 
 impl Provider {
-    pub(super) fn new(sender: Arc<dyn SmsSender>) -> Self {
+    /// One that may have so many messages on their way.
+    pub(super) fn new(sender: Arc<dyn SmsSender>, at_once: usize) -> Self {
         let is_open = PROVIDER_BREAKER_OPEN.of([sender.name().into()]);
         is_open.set(0);
-        Self { sender, health: Mutex::new(Health { breaker: Breaker::new(), paused_until: None }), is_open }
+        let health = Mutex::new(Health { breaker: Breaker::new(), pause: None });
+        Self { sender, places: Semaphore::new(at_once), health, is_open }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -44,13 +57,18 @@ impl Provider {
     /// When it may be tried; not before `now`.
     pub(super) fn ready_at(&self, now: UtcDateTime) -> UtcDateTime {
         let health = self.health();
-        health.breaker.ready_at(now).max(health.paused_until.unwrap_or(now))
+        health.breaker.ready_at(now).max(health.pause_ends(now))
+    }
+
+    /// A place for a message on its way, if there is one left.
+    pub(super) fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.try_acquire().ok()
     }
 
     /// Why it may not be tried now, if it may not.
     pub(super) fn objection(&self, now: UtcDateTime) -> Option<&'static str> {
         let health = self.health();
-        if health.paused_until.is_some_and(|until| now < until) {
+        if health.pause_ends(now) > now {
             return Some("it has asked for fewer requests");
         }
         (health.breaker.ready_at(now) > now).then_some(RESTS)
@@ -73,12 +91,14 @@ impl Provider {
             Err(SmsError::Temporary { .. } | SmsError::Ambiguous { .. }) => health.breaker.fail(now),
             Err(SmsError::Throttled { retry_after, .. }) => {
                 let pause = retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
-                let until = now + pause;
-                if pause >= LONG_PAUSE && health.paused_until.is_none_or(|until| until <= now) {
+                let earlier_ends = health.pause_ends(now);
+                if pause >= LONG_PAUSE && earlier_ends <= now {
                     let (provider, seconds) = (self.name(), pause.as_secs());
                     tracing::warn!(provider, seconds, "the provider asks to be left alone for a while");
                 }
-                health.paused_until = Some(health.paused_until.map_or(until, |earlier| earlier.max(until)));
+                if now + pause > earlier_ends {
+                    health.pause = Some((now, pause));
+                }
                 health.breaker.succeed()
             }
         };

@@ -15,7 +15,7 @@ pub(super) struct Kept {
 #[async_trait]
 impl Answers for InMemoryStorage {
     async fn begin(&self, execution: &Execution, charges: &[Charge]) -> Result<Beginning, BeginError> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let known = state.answers.get(&execution.request);
         if let Some(known) = known.filter(|known| known.execution.forget_at > execution.now) {
             if known.execution.payload != execution.payload {
@@ -36,7 +36,7 @@ impl Answers for InMemoryStorage {
     }
 
     async fn keep_answer(&self, execution: &Execution, sealed: Vec<u8>) -> Result<(), Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let known = state.answers.get_mut(&execution.request);
         if let Some(known) = known.filter(|known| known.execution.id == execution.id) {
             known.sealed.get_or_insert(sealed);
@@ -45,7 +45,7 @@ impl Answers for InMemoryStorage {
     }
 
     async fn forget_request(&self, request: &RequestDigest, execution: Uuid) -> Result<(), Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         if state.answers.get(request).is_some_and(|known| known.execution.id == execution) {
             state.answers.remove(request);
         }

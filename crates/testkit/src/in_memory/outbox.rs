@@ -42,7 +42,7 @@ impl Outbox for InMemoryStorage {
         lease: Duration,
         now: UtcDateTime,
     ) -> Result<Vec<Claimed>, Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let mut due: Vec<_> = state
             .messages
             .iter_mut()
@@ -65,9 +65,10 @@ impl Outbox for InMemoryStorage {
         tries: u32,
         settlement: Settlement,
     ) -> Result<Option<SentCode>, Unavailable> {
-        let mut state = self.up()?;
-        if let Some(left) = state.settlements_to_refuse.checked_sub(1) {
-            state.settlements_to_refuse = left;
+        let mut state = self.writable()?;
+        if state.settlements_to_refuse > 0 || state.settlements_never_taken == Some(id) {
+            state.settlements_to_refuse = state.settlements_to_refuse.saturating_sub(1);
+            state.refused_settlements += 1;
             return Err(Unavailable("refused by a test".to_owned()));
         }
         let leased =
@@ -83,8 +84,10 @@ impl Outbox for InMemoryStorage {
             state.correct(&correction);
         }
         if let Settlement::Sent { cost: Some(cost), .. } = settlement {
+            let is_first_bill = state.messages.get(at_index).is_some_and(Queued::is_untaken);
             let codes = state.sent_codes.iter_mut().map(|(sent, _)| sent).filter(|sent| sent.message == id);
-            codes.filter_map(|sent| sent.price.as_mut()).for_each(|price| *price = cost);
+            let prices = codes.filter_map(|sent| sent.price.as_mut());
+            prices.filter(|price| is_first_bill || cost > **price).for_each(|price| *price = cost);
         }
         let State { messages, deliveries, .. } = &mut *state;
         if let Settlement::Sent { .. } | Settlement::Expired { .. } = settlement {
@@ -112,7 +115,7 @@ impl Outbox for InMemoryStorage {
     }
 
     async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
-        let mut state = self.up()?;
+        let mut state = self.writable()?;
         let State { messages, deliveries, .. } = &mut *state;
         let known = deliveries.iter_mut().rev().find(|left| match &report.message {
             Reported::Message(id) => left.id == *id,

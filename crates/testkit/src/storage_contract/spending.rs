@@ -368,7 +368,8 @@ pub async fn a_sent_code_shows_what_it_cost<S: Storage + Outbox>(storage: Arc<S>
         let (part, range_unit) = (Part::Shared, Unit::Taken);
         SentCode { message, attempt, traffic, price, part, range_unit, at: NOW }
     };
-    for (number, price) in [(1, Some(3)), (2, Some(3)), (3, None), (4, Some(3))] {
+    for number in 1..=7 {
+        let price = (number != 3).then_some(3);
         let sent_code = Some(code(number, price));
         let messages = vec![message(number, NOW)];
         storage.commit(Changes { messages, sent_code, ..Changes::default() }).await.unwrap();
@@ -379,10 +380,21 @@ pub async fn a_sent_code_shows_what_it_cost<S: Storage + Outbox>(storage: Arc<S>
     }
     // Somebody else has the message now.
     storage.settle(MessageId::new(id(4)), 7, sent_for(1)).await.unwrap();
+    let reason = String::new;
+    let in_doubt = || Settlement::InDoubt { provider: "b", until: NOW, reason: reason() };
+    let failed = Settlement::Retry { at: NOW, reason: reason() };
+    for (number, settlement) in [(5, in_doubt()), (6, in_doubt()), (7, failed)] {
+        storage.settle(MessageId::new(id(number)), 1, settlement).await.unwrap();
+    }
+    assert_eq!(storage.claim(Room::for_each(9), Duration::from_secs(1), NOW).await.unwrap().len(), 3);
+    // Whoever left it in doubt may have billed it too.
+    for (number, cost) in [(5, 1), (6, 9), (7, 1)] {
+        storage.settle(MessageId::new(id(number)), 2, sent_for(cost)).await.unwrap();
+    }
     let page = Page { since: NOW, after: None, limit: 9 };
     let codes = storage.sent_codes(page).await.unwrap();
     let prices: Vec<_> = codes.iter().map(|code| code.sent.price.map(Money::micros)).collect();
-    assert_eq!(prices, [Some(1), Some(3), None, Some(3)]);
+    assert_eq!(prices, [Some(1), Some(3), None, Some(3), Some(3), Some(9), Some(1)]);
 }
 
 pub async fn a_sweep_forgets_past_windows<S: Storage>(storage: Arc<S>) {
