@@ -86,6 +86,24 @@ impl ArchiveTarget for Postgres {
         };
         self.writes.lend_for(IMPORT_PATIENCE, import).await
     }
+
+    async fn finish(&self, mark: Option<KeyMark>) -> Result<(), ImportError> {
+        let unfinished = key_mark::table.filter(key_mark::mark.eq(KeyMark::OF_AN_UNFINISHED_COPY.0.to_vec()));
+        let finish = async |connection: &mut AsyncPgConnection| {
+            let finished = match mark {
+                Some(KeyMark(mark)) => {
+                    let update = diesel::update(unfinished).set(key_mark::mark.eq(mark.to_vec()));
+                    update.execute(connection).await
+                }
+                None => diesel::delete(unfinished).execute(connection).await,
+            };
+            match finished.map_err(|error| unavailable(&error))? {
+                0 => Err(ImportError::Conflict),
+                _ => Ok(()),
+            }
+        };
+        self.writes.lend_for(IMPORT_PATIENCE, finish).await
+    }
 }
 
 /// Loads a page of rows, from the first after the key on.

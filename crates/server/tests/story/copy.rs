@@ -117,12 +117,16 @@ async fn people_go_on_where_they_were_before_the_move() {
 async fn fill(path: &Path, numbers: u16) {
     let storage = Arc::new(Sqlite::open(path, 1, Migrate::Yes).unwrap());
     archive_contract::commit(&*storage).await;
+    use_numbers(&storage, numbers).await;
+}
+
+async fn use_numbers(storage: &Arc<Sqlite>, numbers: u16) {
     let commits: Vec<_> = (0..numbers)
         .map(|number| {
             let [high, low] = number.to_be_bytes();
             let mut digest = [0; 32];
             (digest[0], digest[1]) = (high, low);
-            let storage = Arc::clone(&storage);
+            let storage = Arc::clone(storage);
             let changes = Changes { used_number: Some(NumberDigest(digest)), ..Changes::default() };
             tokio::spawn(async move { storage.commit(changes).await })
         })
@@ -132,14 +136,10 @@ async fn fill(path: &Path, numbers: u16) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
-    let directory = tempfile::tempdir().unwrap();
-    fill(&directory.path().join("a.db"), 1500).await;
-    let before = kept(directory.path());
-    let target = empty_database().await;
+/// Begins to copy, and kills that; how many used numbers have arrived.
+async fn interrupt(directory: &Path, file: &str, target: &TestDatabase) -> u64 {
     let arrived = async || target.tamper("UPDATE used_numbers SET digest = digest").await.unwrap_or_default();
-    let mut first = copying(directory.path(), "a.db", &target.url);
+    let mut first = copying(directory, file, &target.url);
     let mut first = first.args(["--page", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while arrived().await < 5 {
         assert!(first.try_wait().unwrap().is_none(), "it has ended");
@@ -147,7 +147,16 @@ async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
     }
     first.kill().unwrap();
     first.wait().unwrap();
-    assert!(arrived().await < 1502, "it was complete already");
+    arrived().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&directory.path().join("a.db"), 1500).await;
+    let before = kept(directory.path());
+    let target = empty_database().await;
+    assert!(interrupt(directory.path(), "a.db", &target).await < 1502, "it was complete already");
 
     let out = copy(directory.path(), "a.db", &target.url);
     assert!(out.contains("used_numbers: 1502 copied and equal\n"), "{out}");
@@ -157,6 +166,39 @@ async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
     target.tamper("UPDATE messages SET tries = 9 WHERE dead").await.unwrap();
     let found = refused(directory.path(), "a.db", &target.url);
     assert!(found.contains("record 3 of `messages`"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_copy_is_not_served() {
+    let world = World::new(Database::Sqlite).await;
+    drop(world.start());
+    let file = "data/vestibule.db";
+    let storage = Arc::new(Sqlite::open(&world.directory.path().join(file), 1, Migrate::No).unwrap());
+    use_numbers(&storage, 1500).await;
+    drop(storage);
+    let target = empty_database().await;
+    let moved = world.with("DATABASE__URL", &target.url);
+    let directory = moved.directory.path();
+    assert!(interrupt(directory, file, &target).await < 1500, "it was complete already");
+
+    for key_is_lost in ["false", "true"] {
+        // One that serves although it should not is ended.
+        let mut serve = Command::new("timeout");
+        serve.args(["15", env!("CARGO_BIN_EXE_vestibule")]).current_dir(directory);
+        serve.envs(moved.variables.iter().map(|(name, value)| (name, value)));
+        serve.env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0").env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0");
+        serve.env("VESTIBULE__SECRETS__NUMBERS_KEY_IS_LOST", key_is_lost);
+        let output = serve.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let sentence =
+            "vestibule: database.url: a copy into this database is not complete: run `vestibule copy` again";
+        assert_eq!(said(&output).lines().last(), Some(sentence), "{}", said(&output));
+    }
+
+    assert!(copy(directory, file, &target.url).contains("key_mark: 1 copied and equal\n"));
+    drop(moved.start());
+    // Nobody has signed up; but it was served.
+    assert!(copy(directory, file, &target.url).contains("used_numbers: 1500 copied and equal\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
