@@ -63,6 +63,15 @@ pub enum CopyInstallationError {
         /// Which record of the table, counted from 1 in the order of the keys.
         record: u64,
     },
+    /// The target holds what only a service writes, and no copy.
+    #[error(
+        "a service runs on the target, or has run there: `{table}` is not empty; stop it, then name an empty database, or empty this one and \
+         copy again"
+    )]
+    Used {
+        /// What is not empty: its name in the database.
+        table: &'static str,
+    },
     /// Somebody has written to the source meanwhile.
     #[error("the source has changed while it was copied: stop the service, empty the target, and copy again")]
     Changed,
@@ -101,6 +110,7 @@ pub async fn copy_installation(
     page: usize,
     report: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<Vec<(Table, u64)>, CopyInstallationError> {
+    refuse_used(target).await?;
     let ours = mark_of(source).await.map_err(CopyInstallationError::Source)?;
     let theirs = mark_of(target).await.map_err(CopyInstallationError::Target)?;
     let mut tables = Vec::with_capacity(Table::ALL.len());
@@ -130,6 +140,7 @@ pub async fn copy_installation(
     if source.has_changed().await.map_err(CopyInstallationError::Source)? {
         return Err(CopyInstallationError::Changed);
     }
+    refuse_used(target).await?;
     if stage != Stage::Complete {
         target.finish(ours).await.map_err(|error| not_written(Table::KeyMark, error))?;
         report(of_mark(marks));
@@ -174,6 +185,13 @@ impl Stage {
             Some((table, _, held)) => served(*table, held.records + 1),
             None => Ok(Self::Complete),
         }
+    }
+}
+
+async fn refuse_used(target: &dyn ArchiveTarget) -> Result<(), CopyInstallationError> {
+    match target.trace_of_service().await.map_err(CopyInstallationError::Target)? {
+        Some(table) => Err(CopyInstallationError::Used { table }),
+        None => Ok(()),
     }
 }
 

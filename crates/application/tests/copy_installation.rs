@@ -83,6 +83,24 @@ async fn a_target_that_was_served_already_is_no_beginning_of_a_copy() {
 }
 
 #[tokio::test]
+async fn what_only_a_service_writes_stops_a_copy_at_its_beginning_and_at_its_end() {
+    let used = Err(CopyInstallationError::Used { table: "sent_codes" });
+    let target = InMemoryArchive::default();
+    target.serve();
+    assert_eq!(copy(&source(), &target).await, used);
+    assert_eq!(export_all(&target, 10).await, []);
+
+    let target = InMemoryArchive::default();
+    let mut serve = |progress: CopyProgress| {
+        if progress.phase == CopyPhase::Checking && progress.table == Table::Facts {
+            target.serve();
+        }
+    };
+    assert_eq!(copy_installation(&source(), &target, 100, &mut serve).await, used);
+    assert_eq!(export_all(&target, 10).await[..1], [UNFINISHED]);
+}
+
+#[tokio::test]
 async fn a_copy_that_is_not_equal_or_of_a_source_that_changes_stays_unfinished() {
     let target = InMemoryArchive::default();
     let touched = source();

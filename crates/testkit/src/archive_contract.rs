@@ -61,6 +61,7 @@ macro_rules! archive_target_contract {
             an_unfinished_copy_is_finished_with_a_mark,
             an_unfinished_copy_is_finished_without_a_mark,
             of_16_that_finish_a_copy_one_succeeds,
+            what_was_imported_is_no_trace_of_a_service,
         );
     };
     (@stamp $open:path: $($clause:ident),* $(,)?) => {
@@ -550,4 +551,10 @@ pub async fn of_16_that_finish_a_copy_one_succeeds<A: ArchiveTarget + 'static>(a
     }
     assert_eq!(succeeded.len(), 1, "{succeeded:?}");
     assert_eq!(export_all(&*archive, 10).await, succeeded);
+}
+
+pub async fn what_was_imported_is_no_trace_of_a_service<A: ArchiveTarget>(archive: Arc<A>) {
+    assert_eq!(archive.trace_of_service().await.unwrap(), None);
+    archive.import(records()).await.unwrap();
+    assert_eq!(archive.trace_of_service().await.unwrap(), None);
 }

@@ -15,6 +15,7 @@ struct State {
     /// In the order of tables, and of keys within a table.
     records: Vec<Record>,
     writes_left: Option<usize>,
+    served: bool,
     changed: bool,
 }
 
@@ -49,6 +50,11 @@ impl InMemoryArchive {
     /// Takes note of what is there as unchanged.
     pub fn settle(&self) {
         self.lock().changed = false;
+    }
+
+    /// Holds, from now on, what a service leaves behind that is not moved.
+    pub fn serve(&self) {
+        self.lock().served = true;
     }
 
     /// Takes so many more writes, then none: as if it had gone down.
@@ -119,6 +125,10 @@ impl ArchiveTarget for InMemoryArchive {
             state.records.iter().position(|record| *record == unfinished).ok_or(ImportError::Conflict)?;
         state.records.splice(place..=place, mark.map(Record::KeyMark));
         Ok(())
+    }
+
+    async fn trace_of_service(&self) -> Result<Option<&'static str>, Unavailable> {
+        Ok(self.lock().served.then_some("sent_codes"))
     }
 }
 

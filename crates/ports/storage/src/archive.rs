@@ -274,4 +274,7 @@ pub trait ArchiveTarget: Archive {
     /// - MUST answer [`ImportError::Conflict`] and change nothing when another mark is kept, or none; of several callers exactly one
     ///   MUST succeed.
     async fn finish(&self, mark: Option<KeyMark>) -> Result<(), ImportError>;
+
+    /// The name of a table that is not empty although only who serves from here writes to it: it is of none of [`Table::ALL`].
+    async fn trace_of_service(&self) -> Result<Option<&'static str>, Unavailable>;
 }

@@ -202,6 +202,28 @@ async fn half_a_copy_is_not_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_was_ever_served_is_refused() {
+    let world = World::new(Database::Sqlite).await;
+    let service = world.start();
+    assert_eq!(service.sign_up(PHONE).await.status, 200);
+    service.kill();
+    let target = empty_database().await;
+    let moved = world.with("DATABASE__URL", &target.url);
+    let directory = moved.directory.path();
+    drop(moved.start());
+    let with_a_mark = refused(directory, "data/vestibule.db", &target.url);
+    assert!(with_a_mark.contains("a service has run on it, if only once"), "{with_a_mark}");
+
+    // Of what it wrote, only what is not copied is left.
+    target.tamper("DELETE FROM key_mark").await.unwrap();
+    target.tamper("INSERT INTO accepted_signatures VALUES (sha256(''), now())").await.unwrap();
+    let with_a_trace = refused(directory, "data/vestibule.db", &target.url);
+    assert!(with_a_trace.contains("`accepted_signatures` is not empty"), "{with_a_trace}");
+    target.tamper("DELETE FROM accepted_signatures").await.unwrap();
+    copy(directory, "data/vestibule.db", &target.url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_makes_no_sense_is_refused_with_a_sentence() {
     let directory = tempfile::tempdir().unwrap();
     fill(&directory.path().join("a.db"), 0).await;
