@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::{ExposeSecret as _, SecretString};
 use vestibule_application::{CopyPhase, CopyProgress, copy_installation};
-use vestibule_postgres::Postgres;
+use vestibule_postgres::{Migrate, OpenError as OnPostgres, Postgres};
 use vestibule_sqlite::SqliteArchive;
 
 use crate::config::{Config, DatabaseKind};
@@ -41,7 +41,8 @@ pub(crate) async fn copy(config: &Config, arguments: &Copy) -> anyhow::Result<()
     };
     let source =
         SqliteArchive::open(&from).with_context(|| format!("--from: cannot read {}", from.display()))?;
-    let target = Postgres::open(to.expose_secret(), POOL_SIZE, vestibule_postgres::Migrate::Yes).await;
+    let target = Postgres::open(to.expose_secret(), POOL_SIZE, Migrate::IfNone).await;
+    let target = target.map_err(not_a_target);
     let target = target.context(if arguments.to.is_some() { "--to" } else { "database.url" })?;
     let mut display = Display::new();
     let mut show = |progress| display.show(progress);
@@ -56,6 +57,19 @@ pub(crate) async fn copy(config: &Config, arguments: &Copy) -> anyhow::Result<()
         "The copy is complete. Copy the key files too: codes, links and used numbers depend on them."
     )?;
     Ok(())
+}
+
+/// Tables of another version are somebody's, and stay as they are.
+fn not_a_target(error: OnPostgres) -> anyhow::Error {
+    match error {
+        OnPostgres::Outdated => anyhow::anyhow!(
+            "its tables are of an older version, and were left as they are: name an empty database, or empty this one and copy again"
+        ),
+        OnPostgres::Newer => anyhow::anyhow!(
+            "its tables are of a newer version: copy with that version, or name an empty database"
+        ),
+        other => other.into(),
+    }
 }
 
 /// A bar on a terminal; elsewhere a line for each table.

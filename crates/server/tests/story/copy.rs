@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_port_storage::{Changes, NumberDigest, Storage as _};
+use vestibule_postgres::Postgres;
 use vestibule_sqlite::{Migrate, Sqlite};
 use vestibule_testkit::archive_contract;
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
@@ -221,6 +222,28 @@ async fn a_target_that_was_ever_served_is_refused() {
     assert!(with_a_trace.contains("`accepted_signatures` is not empty"), "{with_a_trace}");
     target.tamper("DELETE FROM accepted_signatures").await.unwrap();
     copy(directory, "data/vestibule.db", &target.url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_of_another_version_is_refused_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&directory.path().join("a.db"), 0).await;
+    let target = empty_database().await;
+    drop(Postgres::open(&target.url, 1, vestibule_postgres::Migrate::Yes).await.unwrap());
+    let newest = "DELETE FROM __diesel_schema_migrations WHERE version > '20261130150000'";
+    target.tamper("DROP TABLE key_mark").await.unwrap();
+    target.tamper("DROP DOMAIN only_one").await.unwrap();
+    assert_eq!(target.tamper(newest).await.unwrap(), 1);
+    let before = target.dump().await.unwrap();
+    let older = refused(directory.path(), "a.db", &target.url);
+    assert!(older.starts_with("database.url: its tables are of an older version"), "{older}");
+    assert!(older.contains("name an empty database"), "{older}");
+    assert_eq!(target.dump().await.unwrap(), before);
+
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')";
+    target.tamper(newer).await.unwrap();
+    let newer = refused(directory.path(), "a.db", &target.url);
+    assert!(newer.starts_with("database.url: its tables are of a newer version"), "{newer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
