@@ -247,6 +247,27 @@ async fn a_target_of_another_version_is_refused_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_of_another_version_is_refused_with_the_command_that_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path, 0).await;
+    let older =
+        "DROP TABLE key_mark; DELETE FROM __diesel_schema_migrations WHERE version > '20261130150000'";
+    vestibule_testkit::sqlite::execute(&path, older).unwrap();
+    let target = empty_database().await;
+    let refusal = refused(directory.path(), "a.db", &target.url);
+    let advice = "run `VESTIBULE__DATABASE__URL=sqlite://a.db vestibule migrate`";
+    assert!(refusal.starts_with("--from: the tables of a.db are not up to date"), "{refusal}");
+    assert!(refusal.contains(advice), "{refusal}");
+    // As it says.
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    migrate.arg("migrate").current_dir(directory.path()).env("VESTIBULE__DATABASE__URL", "sqlite://a.db");
+    let migrated = migrate.output().unwrap();
+    assert!(migrated.status.success(), "{}", said(&migrated));
+    copy(directory.path(), "a.db", &target.url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_makes_no_sense_is_refused_with_a_sentence() {
     let directory = tempfile::tempdir().unwrap();
     fill(&directory.path().join("a.db"), 0).await;
