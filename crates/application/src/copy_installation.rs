@@ -3,11 +3,14 @@
 //! Records go in the order of their keys, a page in each transaction, so what a run that was interrupted has left behind is the
 //! beginning of every table. A later run looks that through, finds it equal to the source's, and goes on after it. Whatever else the target
 //! holds is somebody's own, and stops the copy before anything is written. At the end both are read once more, side by side.
+//!
+//! Nobody serves half of an installation: before its first record the target gets [`KeyMark::OF_AN_UNFINISHED_COPY`], under which no database
+//! is used. The source's own mark, or none where it has none, replaces that when everything was found equal.
 
-use vestibule_port_storage::Unavailable;
 use vestibule_port_storage::archive::{
     Archive, ArchiveSource, ArchiveTarget, ImportError, Key, Record, Table,
 };
+use vestibule_port_storage::{KeyMark, Unavailable};
 
 /// What a copy is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,27 @@ pub enum CopyInstallationError {
         /// Which record of the table, counted from 1 in the order of the keys.
         record: u64,
     },
+    /// The target has a mark as if it were complete, or records without one, and is not complete.
+    #[error(
+        "the target is not empty, and no copy is under way there: record {} of `{}` is missing; a service has run on it, if only once, or the \
+         source has changed since it was copied. Name an empty database, or empty this one and copy again",
+        .record, .table.as_str()
+    )]
+    Served {
+        /// Where something is missing.
+        table: Table,
+        /// Which record of the table, counted from 1 in the order of the keys.
+        record: u64,
+    },
+    /// The target holds what only a service writes, and no copy.
+    #[error(
+        "a service runs on the target, or has run there: `{table}` is not empty; stop it, then name an empty database, or empty this one and \
+         copy again"
+    )]
+    Used {
+        /// What is not empty: its name in the database.
+        table: &'static str,
+    },
     /// Somebody has written to the source meanwhile.
     #[error("the source has changed while it was copied: stop the service, empty the target, and copy again")]
     Changed,
@@ -86,12 +110,24 @@ pub async fn copy_installation(
     page: usize,
     report: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<Vec<(Table, u64)>, CopyInstallationError> {
+    refuse_used(target).await?;
+    let ours = mark_of(source).await.map_err(CopyInstallationError::Source)?;
+    let theirs = mark_of(target).await.map_err(CopyInstallationError::Target)?;
     let mut tables = Vec::with_capacity(Table::ALL.len());
-    for table in Table::ALL {
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::KeyMark) {
         let total = source.count(table).await.map_err(CopyInstallationError::Source)?;
         let mut step = |phase, done| report(CopyProgress { phase, table, done, total });
         let held = held(source, target, table, page, &mut step).await?;
         tables.push((table, total, held));
+    }
+    let marks = u64::from(ours.is_some());
+    let of_mark =
+        |done| CopyProgress { phase: CopyPhase::Copying, table: Table::KeyMark, done, total: marks };
+    let stage = Stage::of(ours, theirs, &tables)?;
+    if stage == Stage::Empty {
+        report(of_mark(0));
+        let unfinished = Record::KeyMark(KeyMark::OF_AN_UNFINISHED_COPY);
+        target.import(vec![unfinished]).await.map_err(|error| not_written(Table::KeyMark, error))?;
     }
     for (table, total, held) in &tables {
         let mut step = |phase, done| report(CopyProgress { phase, table: *table, done, total: *total });
@@ -104,7 +140,13 @@ pub async fn copy_installation(
     if source.has_changed().await.map_err(CopyInstallationError::Source)? {
         return Err(CopyInstallationError::Changed);
     }
-    Ok(tables.into_iter().map(|(table, total, _)| (table, total)).collect())
+    refuse_used(target).await?;
+    if stage != Stage::Complete {
+        target.finish(ours).await.map_err(|error| not_written(Table::KeyMark, error))?;
+        report(of_mark(marks));
+    }
+    let tables = tables.into_iter().map(|(table, total, _)| (table, total));
+    Ok([(Table::KeyMark, marks)].into_iter().chain(tables).collect())
 }
 
 type Step<'a> = &'a mut (dyn FnMut(CopyPhase, u64) + Send);
@@ -113,6 +155,49 @@ type Step<'a> = &'a mut (dyn FnMut(CopyPhase, u64) + Send);
 struct Held {
     records: u64,
     last: Option<Key>,
+}
+
+/// How far the target has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Empty,
+    Unfinished,
+    Complete,
+}
+
+impl Stage {
+    fn of(
+        ours: Option<KeyMark>,
+        theirs: Option<KeyMark>,
+        tables: &[(Table, u64, Held)],
+    ) -> Result<Self, CopyInstallationError> {
+        let served = |table, record| Err(CopyInstallationError::Served { table, record });
+        match theirs {
+            Some(KeyMark::OF_AN_UNFINISHED_COPY) => return Ok(Self::Unfinished),
+            Some(_) if theirs != ours => {
+                return Err(CopyInstallationError::Foreign { table: Table::KeyMark, record: 1 });
+            }
+            None if tables.iter().all(|(_, _, held)| held.records == 0) => return Ok(Self::Empty),
+            None if ours.is_some() => return served(Table::KeyMark, 1),
+            Some(_) | None => {}
+        }
+        match tables.iter().find(|(_, total, held)| held.records < *total) {
+            Some((table, _, held)) => served(*table, held.records + 1),
+            None => Ok(Self::Complete),
+        }
+    }
+}
+
+async fn refuse_used(target: &dyn ArchiveTarget) -> Result<(), CopyInstallationError> {
+    match target.trace_of_service().await.map_err(CopyInstallationError::Target)? {
+        Some(table) => Err(CopyInstallationError::Used { table }),
+        None => Ok(()),
+    }
+}
+
+async fn mark_of<A: Archive + ?Sized>(archive: &A) -> Result<Option<KeyMark>, Unavailable> {
+    let kept = read(archive, Table::KeyMark, None, 1).await?.pop();
+    Ok(kept.and_then(|record| if let Record::KeyMark(mark) = record { Some(mark) } else { None }))
 }
 
 async fn held(
@@ -158,11 +243,15 @@ async fn copy(
         }
         done += length(&records);
         last = records.last().map(Record::key);
-        target.import(records).await.map_err(|error| match error {
-            ImportError::Conflict => CopyInstallationError::Rivalled { table },
-            ImportError::Unavailable(unavailable) => CopyInstallationError::Target(unavailable),
-        })?;
+        target.import(records).await.map_err(|error| not_written(table, error))?;
         step(CopyPhase::Copying, done);
+    }
+}
+
+fn not_written(table: Table, error: ImportError) -> CopyInstallationError {
+    match error {
+        ImportError::Conflict => CopyInstallationError::Rivalled { table },
+        ImportError::Unavailable(unavailable) => CopyInstallationError::Target(unavailable),
     }
 }
 

@@ -11,6 +11,9 @@ pub enum RecogniseKeysError {
     /// It was used under another key.
     #[error("the used numbers in the database are known by another key")]
     Foreign,
+    /// It holds the beginning of an installation that is being copied into it.
+    #[error("a copy into this database is not complete: run `vestibule copy` again")]
+    Unfinished,
     /// Storage does not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -46,7 +49,21 @@ impl Application {
         self.compare_mark(&kept)
     }
 
+    /// Whether the database is whole. For who has lost the key that it was used under, so that there is nothing to compare.
+    ///
+    /// # Errors
+    /// [`RecogniseKeysError`]
+    pub async fn recognise_whole(&self) -> Result<(), RecogniseKeysError> {
+        match self.storage.key_evidence().await?.mark {
+            Some(KeyMark::OF_AN_UNFINISHED_COPY) => Err(RecogniseKeysError::Unfinished),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn compare_mark(&self, kept: &KeyMark) -> Result<(), RecogniseKeysError> {
+        if *kept == KeyMark::OF_AN_UNFINISHED_COPY {
+            return Err(RecogniseKeysError::Unfinished);
+        }
         let is_ours = bool::from(kept.0.ct_eq(&self.derivation.key_mark().0));
         is_ours.then_some(()).ok_or(RecogniseKeysError::Foreign)
     }

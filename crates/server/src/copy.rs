@@ -1,14 +1,15 @@
 //! `vestibule copy`: moves a whole installation from SQLite to Postgres.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::{ExposeSecret as _, SecretString};
 use vestibule_application::{CopyPhase, CopyProgress, copy_installation};
-use vestibule_postgres::Postgres;
-use vestibule_sqlite::SqliteArchive;
+use vestibule_postgres::{Migrate, OpenError as OnPostgres, Postgres};
+use vestibule_sqlite::{OpenError as OnSqlite, SqliteArchive};
 
 use crate::config::{Config, DatabaseKind};
 
@@ -39,9 +40,9 @@ pub(crate) async fn copy(config: &Config, arguments: &Copy) -> anyhow::Result<()
             "it copies from `sqlite://` and a path to `postgres://user:password@host:port/database`"
         );
     };
-    let source =
-        SqliteArchive::open(&from).with_context(|| format!("--from: cannot read {}", from.display()))?;
-    let target = Postgres::open(to.expose_secret(), POOL_SIZE, vestibule_postgres::Migrate::Yes).await;
+    let source = SqliteArchive::open(&from).map_err(|error| not_a_source(&from, error))?;
+    let target = Postgres::open(to.expose_secret(), POOL_SIZE, Migrate::IfNone).await;
+    let target = target.map_err(not_a_target);
     let target = target.context(if arguments.to.is_some() { "--to" } else { "database.url" })?;
     let mut display = Display::new();
     let mut show = |progress| display.show(progress);
@@ -56,6 +57,30 @@ pub(crate) async fn copy(config: &Config, arguments: &Copy) -> anyhow::Result<()
         "The copy is complete. Copy the key files too: codes, links and used numbers depend on them."
     )?;
     Ok(())
+}
+
+/// The configured database is not the source: `vestibule migrate` alone would change the target.
+fn not_a_source(path: &Path, error: OnSqlite) -> anyhow::Error {
+    let path = path.display();
+    match error {
+        OnSqlite::Outdated => anyhow::anyhow!(
+            "--from: the tables of {path} are not up to date: run `VESTIBULE__DATABASE__URL=sqlite://{path} vestibule migrate`, then copy again"
+        ),
+        other => anyhow::Error::new(other).context(format!("--from: cannot read {path}")),
+    }
+}
+
+/// Tables of another version are somebody's, and stay as they are.
+fn not_a_target(error: OnPostgres) -> anyhow::Error {
+    match error {
+        OnPostgres::Outdated => anyhow::anyhow!(
+            "its tables are of an older version, and were left as they are: name an empty database, or empty this one and copy again"
+        ),
+        OnPostgres::Newer => anyhow::anyhow!(
+            "its tables are of a newer version: copy with that version, or name an empty database"
+        ),
+        other => other.into(),
+    }
 }
 
 /// A bar on a terminal; elsewhere a line for each table.

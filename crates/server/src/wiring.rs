@@ -122,12 +122,13 @@ async fn use_cases_for(config: &Config, purpose: Purpose) -> anyhow::Result<UseC
         told_of_spending: ToldOfSpending::default(),
     };
     // Tables that are behind don't tell yet what they were used under.
-    if behind.is_none() && !config.secrets.numbers_key_is_lost {
+    if behind.is_none() {
         let recognised = match purpose {
+            _ if config.secrets.numbers_key_is_lost => application.recognise_whole().await,
             Purpose::Serve => application.bind_keys().await,
             Purpose::Use | Purpose::Look => application.recognise_keys().await,
         };
-        recognised.map_err(|error| foreign(config, error))?;
+        recognised.map_err(|error| unrecognised(config, error))?;
     }
     Ok(UseCases { application, outbox, look, follow_keys, follow_countries, behind })
 }
@@ -266,13 +267,14 @@ fn derivation(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Derivati
     Ok(Derivation::new(&keys, config.registration.code_length))
 }
 
-fn foreign(config: &Config, error: RecogniseKeysError) -> anyhow::Error {
+fn unrecognised(config: &Config, error: RecogniseKeysError) -> anyhow::Error {
     match error {
         RecogniseKeysError::Foreign => anyhow::anyhow!(
             "secrets.master_key_file: {} is not the key of this database: {error}. Put back the file that the database was used with, or \
              name another database in `database.url`",
             config.master_key_file().display()
         ),
+        RecogniseKeysError::Unfinished => anyhow::Error::new(error).context("database.url"),
         RecogniseKeysError::Unavailable(unavailable) => anyhow::Error::new(unavailable).context("database"),
     }
 }

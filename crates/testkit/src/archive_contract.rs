@@ -58,6 +58,10 @@ macro_rules! archive_target_contract {
             pages_follow_each_other_in_the_order_of_keys,
             a_record_that_is_there_already_is_a_conflict,
             a_page_is_whole_or_not_at_all,
+            an_unfinished_copy_is_finished_with_a_mark,
+            an_unfinished_copy_is_finished_without_a_mark,
+            of_16_that_finish_a_copy_one_succeeds,
+            what_was_imported_is_no_trace_of_a_service,
         );
     };
     (@stamp $open:path: $($clause:ident),* $(,)?) => {
@@ -505,4 +509,52 @@ pub async fn a_page_is_whole_or_not_at_all<A: ArchiveTarget>(archive: Arc<A>) {
     archive.import(vec![last.clone()]).await.unwrap();
     assert_eq!(archive.import(records()).await, Err(ImportError::Conflict));
     assert_eq!(export_all(&*archive, 10).await, [last]);
+}
+
+const UNFINISHED: Record = Record::KeyMark(KeyMark::OF_AN_UNFINISHED_COPY);
+
+pub async fn an_unfinished_copy_is_finished_with_a_mark<A: ArchiveTarget>(archive: Arc<A>) {
+    let mark = KeyMark([3; 32]);
+    assert_eq!(archive.finish(Some(mark)).await, Err(ImportError::Conflict));
+    archive.import(vec![UNFINISHED]).await.unwrap();
+    assert_eq!(archive.import(vec![Record::KeyMark(mark)]).await, Err(ImportError::Conflict));
+    assert_eq!(export_all(&*archive, 10).await, [UNFINISHED]);
+    archive.finish(Some(mark)).await.unwrap();
+    for another in [Some(KeyMark([4; 32])), Some(mark), None] {
+        assert_eq!(archive.finish(another).await, Err(ImportError::Conflict));
+    }
+    assert_eq!(export_all(&*archive, 10).await, [Record::KeyMark(mark)]);
+}
+
+pub async fn an_unfinished_copy_is_finished_without_a_mark<A: ArchiveTarget>(archive: Arc<A>) {
+    let last = records().pop().unwrap();
+    archive.import(vec![UNFINISHED, last.clone()]).await.unwrap();
+    archive.finish(None).await.unwrap();
+    assert_eq!(archive.finish(None).await, Err(ImportError::Conflict));
+    assert_eq!(export_all(&*archive, 10).await, [last]);
+}
+
+pub async fn of_16_that_finish_a_copy_one_succeeds<A: ArchiveTarget + 'static>(archive: Arc<A>) {
+    archive.import(vec![UNFINISHED]).await.unwrap();
+    let finishing: Vec<_> = (1..=16)
+        .map(|number| {
+            let archive = Arc::clone(&archive);
+            tokio::spawn(async move { (number, archive.finish(Some(KeyMark([number; 32]))).await) })
+        })
+        .collect();
+    let mut succeeded = Vec::new();
+    for finishing in finishing {
+        match finishing.await.unwrap() {
+            (number, Ok(())) => succeeded.push(Record::KeyMark(KeyMark([number; 32]))),
+            (_, refused) => assert_eq!(refused, Err(ImportError::Conflict)),
+        }
+    }
+    assert_eq!(succeeded.len(), 1, "{succeeded:?}");
+    assert_eq!(export_all(&*archive, 10).await, succeeded);
+}
+
+pub async fn what_was_imported_is_no_trace_of_a_service<A: ArchiveTarget>(archive: Arc<A>) {
+    assert_eq!(archive.trace_of_service().await.unwrap(), None);
+    archive.import(records()).await.unwrap();
+    assert_eq!(archive.trace_of_service().await.unwrap(), None);
 }

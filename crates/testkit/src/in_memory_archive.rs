@@ -1,10 +1,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use vestibule_port_storage::Unavailable;
 use vestibule_port_storage::archive::{
     Archive, ArchiveSource, ArchiveTarget, ImportError, Key, Record, Table,
 };
+use vestibule_port_storage::{KeyMark, Unavailable};
 
 /// An archive in memory. It passes the same contract as the databases, and can be changed and interrupted.
 #[derive(Default)]
@@ -14,8 +14,20 @@ pub struct InMemoryArchive(Mutex<State>);
 struct State {
     /// In the order of tables, and of keys within a table.
     records: Vec<Record>,
-    imports_left: Option<usize>,
+    writes_left: Option<usize>,
+    served: bool,
     changed: bool,
+}
+
+impl State {
+    fn take_write(&mut self) -> Result<(), Unavailable> {
+        match &mut self.writes_left {
+            Some(0) => return Err(Unavailable("taken down by a test".to_owned())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 impl InMemoryArchive {
@@ -40,14 +52,19 @@ impl InMemoryArchive {
         self.lock().changed = false;
     }
 
-    /// Takes so many more pages, then none: as if it had gone down.
-    pub fn fail_after(&self, imports: usize) {
-        self.lock().imports_left = Some(imports);
+    /// Holds, from now on, what a service leaves behind that is not moved.
+    pub fn serve(&self) {
+        self.lock().served = true;
     }
 
-    /// Takes pages again.
+    /// Takes so many more writes, then none: as if it had gone down.
+    pub fn fail_after(&self, writes: usize) {
+        self.lock().writes_left = Some(writes);
+    }
+
+    /// Takes writes again.
     pub fn recover(&self) {
-        self.lock().imports_left = None;
+        self.lock().writes_left = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -87,11 +104,7 @@ impl ArchiveSource for InMemoryArchive {
 impl ArchiveTarget for InMemoryArchive {
     async fn import(&self, records: Vec<Record>) -> Result<(), ImportError> {
         let mut state = self.lock();
-        match &mut state.imports_left {
-            Some(0) => return Err(Unavailable("taken down by a test".to_owned()).into()),
-            Some(left) => *left -= 1,
-            None => {}
-        }
+        state.take_write()?;
         let mut next = state.records.clone();
         for record in records {
             if next.iter().any(|other| other.key() == record.key()) {
@@ -102,6 +115,20 @@ impl ArchiveTarget for InMemoryArchive {
         next.sort_by_key(place);
         state.records = next;
         Ok(())
+    }
+
+    async fn finish(&self, mark: Option<KeyMark>) -> Result<(), ImportError> {
+        let mut state = self.lock();
+        state.take_write()?;
+        let unfinished = Record::KeyMark(KeyMark::OF_AN_UNFINISHED_COPY);
+        let place =
+            state.records.iter().position(|record| *record == unfinished).ok_or(ImportError::Conflict)?;
+        state.records.splice(place..=place, mark.map(Record::KeyMark));
+        Ok(())
+    }
+
+    async fn trace_of_service(&self) -> Result<Option<&'static str>, Unavailable> {
+        Ok(self.lock().served.then_some("sent_codes"))
     }
 }
 

@@ -145,6 +145,7 @@ macro_rules! storage_contract {
             keys {
                 the_first_mark_is_kept,
                 of_32_marks_one_is_kept_and_all_are_told_it,
+                the_mark_of_an_unfinished_copy_is_kept_like_any_other,
                 evidence_names_an_account_while_there_is_one,
             }
             signatures {

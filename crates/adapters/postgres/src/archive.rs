@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::dsl::sql;
+use diesel::dsl::{exists, sql};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{Bool, Text};
 use diesel::{
@@ -21,8 +21,9 @@ use crate::rows::{
     RegistrationRow, ResetRow, SessionRow, Unreadable, digest, moment, stamp,
 };
 use crate::schema::{
-    accounts, attempts, deliveries, facts, key_mark, limits, messages, password_resets, passwords,
-    refresh_tokens, registrations, sessions, sign_in_guards, used_numbers,
+    accepted_signatures, accounts, attempts, deliveries, facts, held_codes, kept_answers, key_mark, limits,
+    messages, password_resets, passwords, refresh_tokens, registrations, reservations, sent_codes, sessions,
+    sign_in_guards, spending, used_numbers,
 };
 use crate::{Failure, Postgres};
 
@@ -85,6 +86,42 @@ impl ArchiveTarget for Postgres {
             })
         };
         self.writes.lend_for(IMPORT_PATIENCE, import).await
+    }
+
+    async fn finish(&self, mark: Option<KeyMark>) -> Result<(), ImportError> {
+        let unfinished = key_mark::table.filter(key_mark::mark.eq(KeyMark::OF_AN_UNFINISHED_COPY.0.to_vec()));
+        let finish = async |connection: &mut AsyncPgConnection| {
+            let finished = match mark {
+                Some(KeyMark(mark)) => {
+                    let update = diesel::update(unfinished).set(key_mark::mark.eq(mark.to_vec()));
+                    update.execute(connection).await
+                }
+                None => diesel::delete(unfinished).execute(connection).await,
+            };
+            match finished.map_err(|error| unavailable(&error))? {
+                0 => Err(ImportError::Conflict),
+                _ => Ok(()),
+            }
+        };
+        self.writes.lend_for(IMPORT_PATIENCE, finish).await
+    }
+
+    async fn trace_of_service(&self) -> Result<Option<&'static str>, Unavailable> {
+        macro_rules! first_in_use {
+            ($connection:ident: $($table:ident),*) => {
+                $(
+                    let is_used = diesel::select(exists($table::table.select($table::all_columns))).get_result(&mut &*$connection);
+                    if is_used.await? {
+                        return Ok(Some(stringify!($table)));
+                    }
+                )*
+            };
+        }
+        self.read(async |connection| {
+            first_in_use!(connection: kept_answers, accepted_signatures, spending, reservations, sent_codes, held_codes);
+            Ok(None)
+        })
+        .await
     }
 }
 

@@ -151,11 +151,13 @@ pub enum OpenError {
     Newer,
 }
 
-/// What to do with tables that are older than this version needs.
+/// What to do with tables that are older than this version needs, or not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Migrate {
     /// Bring them up to date. Several instances may do so at once: one does, the others wait.
     Yes,
+    /// Make them where there are none, and refuse older ones: somebody else may use those.
+    IfNone,
     /// Refuse to open.
     No,
     /// Leave them as they are, and open all the same: for who is content to look at everything else.
@@ -585,7 +587,7 @@ impl Storage for Postgres {
         match self.write(tables).await {
             // During an upgrade the old version serves on while a newer one has migrated.
             Ok(Tables::Current | Tables::Newer) => Ok(()),
-            Ok(Tables::Older) => Err(Unavailable(OpenError::Outdated.to_string())),
+            Ok(Tables::Older | Tables::None) => Err(Unavailable(OpenError::Outdated.to_string())),
             Err(_) if self.writes.are_all_lent() => Ok(()),
             Err(unavailable) => Err(unavailable),
         }

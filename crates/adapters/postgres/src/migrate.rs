@@ -1,5 +1,6 @@
 //! Brings the tables up to date, by one instance at a time.
 
+use std::slice;
 use std::time::Duration;
 
 use diesel::QueryDsl as _;
@@ -52,6 +53,8 @@ diesel::define_sql_function! {
 pub(crate) enum Tables {
     Current,
     Older,
+    /// There are none.
+    None,
     Newer,
 }
 
@@ -59,7 +62,7 @@ pub(crate) enum Tables {
 pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), OpenError> {
     let connection = connect_unlimited(address).await?;
     check_server(&connection).await?;
-    if migrate == Migrate::Yes {
+    if matches!(migrate, Migrate::Yes | Migrate::IfNone) {
         // The lock belongs to a transaction that stays open beside the migrations: a session's lock would not survive a pooler.
         // It may take long, whatever limits the server or a pooler has set.
         let mut guard = connect_unlimited(address).await?;
@@ -68,14 +71,16 @@ pub(crate) async fn prepare(address: &Address, migrate: Migrate) -> Result<(), O
              SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})"
         );
         guard.batch_execute(&lock).await.map_err(|error| OpenError::Migration(error.to_string()))?;
-        if tables(&connection).await.map_err(failed)? == Tables::Older {
-            run_pending(address).await?;
+        match tables(&connection).await.map_err(failed)? {
+            Tables::Older if migrate == Migrate::IfNone => {}
+            Tables::Older | Tables::None => run_pending(address).await?,
+            Tables::Current | Tables::Newer => {}
         }
     }
     match tables(&connection).await.map_err(failed)? {
-        Tables::Older if migrate != Migrate::Leave => Err(OpenError::Outdated),
+        Tables::Older | Tables::None if migrate != Migrate::Leave => Err(OpenError::Outdated),
         Tables::Newer => Err(OpenError::Newer),
-        Tables::Current | Tables::Older => Ok(()),
+        Tables::Current | Tables::Older | Tables::None => Ok(()),
     }
 }
 
@@ -87,26 +92,31 @@ async fn run_pending(address: &Address) -> Result<(), OpenError> {
     let applied = client.query("SELECT version FROM __diesel_schema_migrations", &[]).await;
     let applied = applied.map_err(|error| told(&error))?;
     let applied: Vec<String> = applied.iter().map(|row| row.get("version")).collect();
-    for (name, statements) in MIGRATIONS {
-        if !applied.contains(&version(name)) {
-            run(&client, name, statements).await?;
+    if applied.is_empty() {
+        // All at once: who is interrupted leaves none behind, and not some that look like those of an older version.
+        return run(&client, MIGRATIONS).await;
+    }
+    for migration in MIGRATIONS {
+        if !applied.contains(&version(migration.0)) {
+            run(&client, slice::from_ref(migration)).await?;
         }
     }
     Ok(())
 }
 
-/// Runs a migration as one transaction. One that waits for a table would make everybody wait behind it who wants to use that: so it waits
+/// Runs migrations as one transaction. One that waits for a table would make everybody wait behind it who wants to use that: so it waits
 /// a little, and comes back later.
-async fn run(client: &Client, name: &str, statements: &str) -> Result<(), OpenError> {
+async fn run(client: &Client, migrations: &[(&str, &str)]) -> Result<(), OpenError> {
+    let statements: String = migrations.iter().map(with_its_row).collect();
     let transaction = format!(
         "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '2s';
-         {statements}
-         INSERT INTO __diesel_schema_migrations (version) VALUES ('{}'); COMMIT",
-        version(name)
+         {statements} COMMIT"
     );
     for tries_left in (0..LOCK_TRIES).rev() {
         let Err(error) = client.batch_execute(&transaction).await else {
-            tracing::info!(migration = name, "the tables are changed");
+            for (migration, _) in migrations {
+                tracing::info!(migration, "the tables are changed");
+            }
             break;
         };
         // If this fails, so does the next try.
@@ -115,10 +125,19 @@ async fn run(client: &Client, name: &str, statements: &str) -> Result<(), OpenEr
         if tries_left == 0 || !error.code().is_some_and(|code| in_the_way.contains(code)) {
             return Err(told(&error));
         }
-        tracing::info!(migration = name, "somebody uses the tables, a backup perhaps: migrating later");
+        tracing::info!("somebody uses the tables, a backup perhaps: migrating later");
         tokio::time::sleep(LOCK_PAUSE).await;
     }
     Ok(())
+}
+
+/// A migration's statements, and that it was applied.
+fn with_its_row((name, statements): &(&str, &str)) -> String {
+    format!(
+        "{statements}
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('{}');",
+        version(name)
+    )
 }
 
 /// A migration's version, as diesel reads it from its name.
@@ -150,6 +169,8 @@ pub(crate) async fn tables(connection: &AsyncPgConnection) -> Result<Tables, Err
     };
     Ok(if applied.iter().any(|version| !known.contains(version)) {
         Tables::Newer
+    } else if applied.is_empty() {
+        Tables::None
     } else if known.iter().any(|version| !applied.contains(version)) {
         Tables::Older
     } else {

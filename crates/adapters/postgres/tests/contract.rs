@@ -13,7 +13,7 @@ use vestibule_domain::{
     Account, ClientAddress, Content, Country, Locale, Message, MessageId, Origin, PhoneNumber, Recipient,
     RefreshTokenHash, Session, SessionId, UserId,
 };
-use vestibule_port_storage::archive::Table;
+use vestibule_port_storage::archive::{ArchiveTarget as _, Table};
 use vestibule_port_storage::{Budgets, Changes, Outbox as _, Room, Save, Storage as _};
 use vestibule_postgres::{Migrate, Postgres};
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
@@ -38,6 +38,24 @@ async fn read(storage: &Arc<Postgres>, _: &TestDatabase) -> Arc<Postgres> {
 
 archive_contract!(open, read);
 archive_target_contract!(open);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_leaves_traces() {
+    for (table, row) in [
+        ("kept_answers", "sha256(''), sha256(''), id, now(), NULL, now()"),
+        ("accepted_signatures", "sha256(''), now()"),
+        ("spending", "'all', 'hour', now(), 1"),
+        ("reservations", "id, 'all', 'hour', now(), 1, 0"),
+        ("sent_codes", "id, id, now(), 'GB', '44787', '192.0.2.0', 1"),
+        ("held_codes", "id, now(), 'GB', '44787', '192.0.2.0', 'code', 'slowed', true, 1, 1"),
+    ] {
+        let (storage, database) = open().await;
+        storage.import(archive_contract::records()).await.unwrap();
+        let insert = format!("INSERT INTO {table} SELECT {row} FROM messages ORDER BY id LIMIT 1");
+        assert_eq!(database.tamper(&insert).await.unwrap(), 1);
+        assert_eq!(storage.trace_of_service().await.unwrap(), Some(table));
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_first_versions_have_written_is_read() {

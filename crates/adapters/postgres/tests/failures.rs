@@ -396,6 +396,18 @@ async fn what_the_server_says_at_the_start_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_are_made_all_at_once() {
+    let (server, name) = database().await;
+    let client = server.client(&name).await.unwrap();
+    // Somebody else's table, of the name of one that is made late.
+    client.batch_execute("CREATE TABLE key_mark ()").await.unwrap();
+    let refusal = Postgres::open(&server.url(&name), 1, Migrate::Yes).await.map(drop).unwrap_err();
+    assert!(matches!(refusal, OpenError::Migration(_)), "{refusal}");
+    let made = "pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '%migrations'";
+    assert_eq!(count(&client, made).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_migration_waits_for_a_table_that_is_in_use() {
     let (server, name) = database().await;
     let url = server.url(&name);

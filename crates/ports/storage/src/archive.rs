@@ -268,4 +268,13 @@ pub trait ArchiveTarget: Archive {
     /// - MUST keep every record so that [`Archive::export`] returns it as it was given.
     /// - MUST answer [`ImportError::Conflict`] when a record of the same key is there, whatever it holds.
     async fn import(&self, records: Vec<Record>) -> Result<(), ImportError>;
+
+    /// Puts the mark, or none, in the place of [`KeyMark::OF_AN_UNFINISHED_COPY`], durably.
+    ///
+    /// - MUST answer [`ImportError::Conflict`] and change nothing when another mark is kept, or none; of several callers exactly one
+    ///   MUST succeed.
+    async fn finish(&self, mark: Option<KeyMark>) -> Result<(), ImportError>;
+
+    /// The name of a table that is not empty although only who serves from here writes to it: it is of none of [`Table::ALL`].
+    async fn trace_of_service(&self) -> Result<Option<&'static str>, Unavailable>;
 }

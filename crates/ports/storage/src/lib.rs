@@ -247,6 +247,11 @@ pub struct SignatureDigest(pub [u8; 32]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyMark(pub [u8; 32]);
 
+impl KeyMark {
+    /// No key's: kept while an installation is copied into here, so that nobody serves half of it.
+    pub const OF_AN_UNFINISHED_COPY: Self = Self([0; 32]);
+}
+
 /// What tells under which key storage was used so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEvidence {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_port_storage::{Changes, NumberDigest, Storage as _};
+use vestibule_postgres::Postgres;
 use vestibule_sqlite::{Migrate, Sqlite};
 use vestibule_testkit::archive_contract;
 use vestibule_testkit::postgres::{TestDatabase, TestDatabases};
@@ -117,12 +118,16 @@ async fn people_go_on_where_they_were_before_the_move() {
 async fn fill(path: &Path, numbers: u16) {
     let storage = Arc::new(Sqlite::open(path, 1, Migrate::Yes).unwrap());
     archive_contract::commit(&*storage).await;
+    use_numbers(&storage, numbers).await;
+}
+
+async fn use_numbers(storage: &Arc<Sqlite>, numbers: u16) {
     let commits: Vec<_> = (0..numbers)
         .map(|number| {
             let [high, low] = number.to_be_bytes();
             let mut digest = [0; 32];
             (digest[0], digest[1]) = (high, low);
-            let storage = Arc::clone(&storage);
+            let storage = Arc::clone(storage);
             let changes = Changes { used_number: Some(NumberDigest(digest)), ..Changes::default() };
             tokio::spawn(async move { storage.commit(changes).await })
         })
@@ -132,14 +137,10 @@ async fn fill(path: &Path, numbers: u16) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
-    let directory = tempfile::tempdir().unwrap();
-    fill(&directory.path().join("a.db"), 1500).await;
-    let before = kept(directory.path());
-    let target = empty_database().await;
+/// Begins to copy, and kills that; how many used numbers have arrived.
+async fn interrupt(directory: &Path, file: &str, target: &TestDatabase) -> u64 {
     let arrived = async || target.tamper("UPDATE used_numbers SET digest = digest").await.unwrap_or_default();
-    let mut first = copying(directory.path(), "a.db", &target.url);
+    let mut first = copying(directory, file, &target.url);
     let mut first = first.args(["--page", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while arrived().await < 5 {
         assert!(first.try_wait().unwrap().is_none(), "it has ended");
@@ -147,7 +148,16 @@ async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
     }
     first.kill().unwrap();
     first.wait().unwrap();
-    assert!(arrived().await < 1502, "it was complete already");
+    arrived().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&directory.path().join("a.db"), 1500).await;
+    let before = kept(directory.path());
+    let target = empty_database().await;
+    assert!(interrupt(directory.path(), "a.db", &target).await < 1502, "it was complete already");
 
     let out = copy(directory.path(), "a.db", &target.url);
     assert!(out.contains("used_numbers: 1502 copied and equal\n"), "{out}");
@@ -157,6 +167,104 @@ async fn a_copy_that_was_killed_goes_on_and_what_was_altered_is_found() {
     target.tamper("UPDATE messages SET tries = 9 WHERE dead").await.unwrap();
     let found = refused(directory.path(), "a.db", &target.url);
     assert!(found.contains("record 3 of `messages`"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_copy_is_not_served() {
+    let world = World::new(Database::Sqlite).await;
+    drop(world.start());
+    let file = "data/vestibule.db";
+    let storage = Arc::new(Sqlite::open(&world.directory.path().join(file), 1, Migrate::No).unwrap());
+    use_numbers(&storage, 1500).await;
+    drop(storage);
+    let target = empty_database().await;
+    let moved = world.with("DATABASE__URL", &target.url);
+    let directory = moved.directory.path();
+    assert!(interrupt(directory, file, &target).await < 1500, "it was complete already");
+
+    for key_is_lost in ["false", "true"] {
+        // One that serves although it should not is ended.
+        let mut serve = Command::new("timeout");
+        serve.args(["15", env!("CARGO_BIN_EXE_vestibule")]).current_dir(directory);
+        serve.envs(moved.variables.iter().map(|(name, value)| (name, value)));
+        serve.env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0").env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0");
+        serve.env("VESTIBULE__SECRETS__NUMBERS_KEY_IS_LOST", key_is_lost);
+        let output = serve.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let sentence =
+            "vestibule: database.url: a copy into this database is not complete: run `vestibule copy` again";
+        assert_eq!(said(&output).lines().last(), Some(sentence), "{}", said(&output));
+    }
+
+    assert!(copy(directory, file, &target.url).contains("key_mark: 1 copied and equal\n"));
+    drop(moved.start());
+    // Nobody has signed up; but it was served.
+    assert!(copy(directory, file, &target.url).contains("used_numbers: 1500 copied and equal\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_was_ever_served_is_refused() {
+    let world = World::new(Database::Sqlite).await;
+    let service = world.start();
+    assert_eq!(service.sign_up(PHONE).await.status, 200);
+    service.kill();
+    let target = empty_database().await;
+    let moved = world.with("DATABASE__URL", &target.url);
+    let directory = moved.directory.path();
+    drop(moved.start());
+    let with_a_mark = refused(directory, "data/vestibule.db", &target.url);
+    assert!(with_a_mark.contains("a service has run on it, if only once"), "{with_a_mark}");
+
+    // Of what it wrote, only what is not copied is left.
+    target.tamper("DELETE FROM key_mark").await.unwrap();
+    target.tamper("INSERT INTO accepted_signatures VALUES (sha256(''), now())").await.unwrap();
+    let with_a_trace = refused(directory, "data/vestibule.db", &target.url);
+    assert!(with_a_trace.contains("`accepted_signatures` is not empty"), "{with_a_trace}");
+    target.tamper("DELETE FROM accepted_signatures").await.unwrap();
+    copy(directory, "data/vestibule.db", &target.url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_of_another_version_is_refused_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&directory.path().join("a.db"), 0).await;
+    let target = empty_database().await;
+    drop(Postgres::open(&target.url, 1, vestibule_postgres::Migrate::Yes).await.unwrap());
+    let newest = "DELETE FROM __diesel_schema_migrations WHERE version > '20261130150000'";
+    target.tamper("DROP TABLE key_mark").await.unwrap();
+    target.tamper("DROP DOMAIN only_one").await.unwrap();
+    assert_eq!(target.tamper(newest).await.unwrap(), 1);
+    let before = target.dump().await.unwrap();
+    let older = refused(directory.path(), "a.db", &target.url);
+    assert!(older.starts_with("database.url: its tables are of an older version"), "{older}");
+    assert!(older.contains("name an empty database"), "{older}");
+    assert_eq!(target.dump().await.unwrap(), before);
+
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')";
+    target.tamper(newer).await.unwrap();
+    let newer = refused(directory.path(), "a.db", &target.url);
+    assert!(newer.starts_with("database.url: its tables are of a newer version"), "{newer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_of_another_version_is_refused_with_the_command_that_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path, 0).await;
+    let older =
+        "DROP TABLE key_mark; DELETE FROM __diesel_schema_migrations WHERE version > '20261130150000'";
+    vestibule_testkit::sqlite::execute(&path, older).unwrap();
+    let target = empty_database().await;
+    let refusal = refused(directory.path(), "a.db", &target.url);
+    let advice = "run `VESTIBULE__DATABASE__URL=sqlite://a.db vestibule migrate`";
+    assert!(refusal.starts_with("--from: the tables of a.db are not up to date"), "{refusal}");
+    assert!(refusal.contains(advice), "{refusal}");
+    // As it says.
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    migrate.arg("migrate").current_dir(directory.path()).env("VESTIBULE__DATABASE__URL", "sqlite://a.db");
+    let migrated = migrate.output().unwrap();
+    assert!(migrated.status.success(), "{}", said(&migrated));
+    copy(directory.path(), "a.db", &target.url);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,11 @@ use super::{PHONE, live};
 
 /// Every command that uses the database refuses it, and says which setting is at fault and what to do.
 fn assert_foreign(world: &World) {
+    let key = "secrets.master_key_file: data/master.key is not the key of this database: ";
+    assert_refused(world, key, "Put back the file that the database was used with");
+}
+
+fn assert_refused(world: &World, fault: &str, advice: &str) {
     for command in [
         "serve",
         "check",
@@ -26,9 +31,8 @@ fn assert_foreign(world: &World) {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{command}: {said}");
         let last = said.lines().last().unwrap();
-        let key = "vestibule: secrets.master_key_file: data/master.key is not the key of this database: ";
-        assert!(last.starts_with(key), "{command}: {said}");
-        assert!(last.contains("Put back the file that the database was used with"), "{command}: {said}");
+        assert!(last.starts_with(&format!("vestibule: {fault}")), "{command}: {said}");
+        assert!(last.contains(advice), "{command}: {said}");
     }
 }
 
@@ -79,4 +83,22 @@ async fn a_database_is_used_under_its_own_key_only(#[case] database: Database) {
     let rotated = own.replace("active = ", "previous = ");
     fs::write(&path, format!("active = \"{}\"\n{rotated}", "5a".repeat(32))).unwrap();
     assert!(world.command(&["check"]).contains("database: ok\n"));
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite, "zeroblob(32)")]
+#[case::postgres(Database::Postgres, "decode(repeat('00', 32), 'hex')")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_a_copy_has_not_filled_is_not_used(
+    #[case] database: Database,
+    #[case] nobodys: &str,
+) {
+    let mut world =
+        World::new(database).await.with("HTTP__LISTEN", "127.0.0.1:0").with("ADMIN__LISTEN", "127.0.0.1:0");
+    drop(world.start());
+    world.tamper(&format!("UPDATE key_mark SET mark = {nobodys}")).await;
+    let sentence = "a copy into this database is not complete: run `vestibule copy` again";
+    assert_refused(&world, "database.url: ", sentence);
+    world = world.with("SECRETS__NUMBERS_KEY_IS_LOST", "true");
+    assert_refused(&world, "database.url: ", sentence);
 }

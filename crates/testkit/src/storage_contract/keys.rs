@@ -36,6 +36,15 @@ pub async fn of_32_marks_one_is_kept_and_all_are_told_it<S: Storage + 'static>(s
     assert!(told.contains(&kept.0));
 }
 
+pub async fn the_mark_of_an_unfinished_copy_is_kept_like_any_other<S: Storage>(storage: Arc<S>) {
+    let unfinished = KeyMark::OF_AN_UNFINISHED_COPY;
+    for asked in [unfinished, mark(7)] {
+        assert_eq!(storage.keep_key_mark(&asked).await.unwrap(), unfinished);
+    }
+    let evidence = storage.key_evidence().await.unwrap();
+    assert_eq!(evidence, KeyEvidence { mark: Some(unfinished), phone: None });
+}
+
 pub async fn evidence_names_an_account_while_there_is_one<S: Storage>(storage: Arc<S>) {
     let account = Account::open(user(1), phone(1), origin(), NOW);
     let opening = Changes { account: Some(Save::new(account)), ..Changes::default() };
