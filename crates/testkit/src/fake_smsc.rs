@@ -68,6 +68,8 @@ pub enum SmscBehaviour {
     Accept,
     /// Accepts it and gives it this id.
     AcceptAs(String),
+    /// Accepts it, and answers with this body.
+    AcceptWith(Vec<u8>),
     /// Accepts it, and answers when it is released.
     Hold,
     /// Refuses it with a status, without a body.

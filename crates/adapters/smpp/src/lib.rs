@@ -7,13 +7,14 @@
 //!
 //! A text goes in the GSM default alphabet if that has all of its characters, or else in UCS-2; a long one in parts,
 //! each of them a submission, joined by the handset. A receipt is asked for with the first part only: its id is the
-//! message's reference, and nobody would know the others.
+//! message's reference, and nobody would know the others. Where the SMSC gives no id our own is the reference.
 //!
 //! Not here: whether and when a message is tried again, what a report changes, messages that somebody sends to
 //! us (they are acknowledged and dropped), more than one link. Every instance of the service binds for itself, so
 //! the account must allow as many binds; a receipt may come to any of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +53,8 @@ pub struct Smpp {
     orders: mpsc::Sender<Order>,
     state: watch::Receiver<State>,
     stop: watch::Sender<bool>,
+    /// That messages are given no id: it is told once.
+    has_warned: AtomicBool,
 }
 
 /// The session is not bound.
@@ -74,7 +77,7 @@ impl Smpp {
         let (stop, stopped) = watch::channel(false);
         let (changes, state) = watch::channel(State::NotBound("the session has just begun".to_owned()));
         tokio::spawn(session::run(Arc::clone(&account), reports, waiting, changes, Stop(stopped)));
-        Ok(Self { account, orders, state, stop })
+        Ok(Self { account, orders, state, stop, has_warned: AtomicBool::new(false) })
     }
 
     /// Waits until the session is bound, at most for so long. Messages are refused before.
@@ -98,7 +101,7 @@ impl Smpp {
 
     /// Has one part submitted and waits for its answer. It is submitted in the first half of the time or not at
     /// all, so that there is time for an answer.
-    async fn submit(&self, part: Part<'_>, answer_by: Instant) -> Result<String, SmsError> {
+    async fn submit(&self, part: Part<'_>, answer_by: Instant) -> Result<Option<String>, SmsError> {
         let pdu = pdu::submit(&self.account, part)
             .map_err(|_| permanent("the number or the text does not fit into a submission"))?;
         let now = Instant::now();
@@ -158,9 +161,11 @@ impl SmsSender for Smpp {
                 }
             }
         }
-        first
-            .map(|reference| SmsReceipt { reference, price: None })
-            .ok_or_else(|| permanent("the text is empty"))
+        let id = first.ok_or_else(|| permanent("the text is empty"))?;
+        if id.is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the SMSC accepts messages without a usable id: no receipt will find them");
+        }
+        Ok(SmsReceipt { reference: id.unwrap_or_else(|| sms.id.to_string()), price: None })
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) struct Order {
     pub(crate) answer_by: Instant,
     /// Whether it is decided if it is sent.
     pub(crate) claim: Claim,
-    /// Takes the id that the SMSC gave it.
-    pub(crate) reply: oneshot::Sender<Result<String, SmsError>>,
+    /// Takes the id that the SMSC gave it, if it gave it one.
+    pub(crate) reply: oneshot::Sender<Result<Option<String>, SmsError>>,
 }
 
 impl Order {
@@ -112,7 +112,7 @@ pub(crate) struct Link<'a> {
 
 struct Unanswered {
     until: Instant,
-    reply: oneshot::Sender<Result<String, SmsError>>,
+    reply: oneshot::Sender<Result<Option<String>, SmsError>>,
 }
 
 /// A report that was given to be recorded.
@@ -303,7 +303,7 @@ impl<'a> Link<'a> {
         self.enquiry_until = None;
         let (command, sequence) = (frame.command, frame.sequence);
         match command {
-            CommandId::SubmitSmResp | CommandId::GenericNack => self.answered(frame),
+            CommandId::SubmitSmResp | CommandId::GenericNack => self.answered(&frame),
             CommandId::DeliverSm | CommandId::DataSm => self.delivered(frame),
             CommandId::EnquireLink => self.outbound.push(statuses::ROK, sequence, Pdu::EnquireLinkResp),
             CommandId::Unbind => {
@@ -320,9 +320,9 @@ impl<'a> Link<'a> {
     }
 
     /// An answer that comes too late, or to something else, finds nobody.
-    fn answered(&mut self, frame: Frame) {
+    fn answered(&mut self, frame: &Frame) {
         let Some(unanswered) = self.unanswered.remove(&frame.sequence) else { return };
-        let _ = unanswered.reply.send(accepted_id(frame));
+        let _ = unanswered.reply.send(answer(frame));
     }
 
     fn delivered(&mut self, frame: Frame) {
@@ -387,19 +387,13 @@ impl<'a> Link<'a> {
     }
 }
 
-/// What the answer to a submission says.
-fn accepted_id(frame: Frame) -> Result<String, SmsError> {
+/// What the answer to a submission says. Accepted is accepted, whatever its id looks like.
+fn answer(frame: &Frame) -> Result<Option<String>, SmsError> {
     match (frame.command, frame.status) {
-        (CommandId::SubmitSmResp, statuses::ROK) => {}
-        (_, status) => return Err(statuses::refusal(status)),
-    }
-    match frame.body() {
-        Some(Pdu::SubmitSmResp(accepted)) if receipt::is_id(accepted.message_id().as_str()) => {
-            Ok(accepted.message_id().as_str().to_owned())
+        (CommandId::SubmitSmResp, statuses::ROK) => {
+            Ok(frame.accepted_id().filter(|id| receipt::is_id(id)).map(str::to_owned))
         }
-        _ => Err(SmsError::Ambiguous {
-            reason: "the SMSC accepted the message without giving it an id".to_owned(),
-        }),
+        (_, status) => Err(statuses::refusal(status)),
     }
 }
 

@@ -266,12 +266,40 @@ async fn refusals_are_sorted(#[case] status: u32, #[case] kind: &str, #[case] re
 }
 
 #[rstest]
-#[case("")]
-#[case("1\n2")]
+#[case::empty(b"\0")]
+#[case::none(b"")]
+#[case::odd(b"1\n2\0")]
+#[case::no_text(b"\xff\0")]
+#[case::too_long(&[b'7'; 70])]
 #[tokio::test]
-async fn an_id_that_is_none_leaves_the_message_in_doubt(#[case] id: &str) {
-    let error = outcome(SmscBehaviour::AcceptAs(id.to_owned())).await;
-    assert!(matches!(error, SmsError::Ambiguous { .. }), "{error}");
+async fn an_acceptance_without_an_id_is_referred_to_by_our_own(#[case] body: &[u8]) {
+    let (smsc, smpp) = pair().await;
+    smsc.set_behaviour(SmscBehaviour::AcceptWith(body.to_vec()));
+    let long = sms_of(&"123456 ".repeat(50));
+    for message in [&sms(), &long] {
+        let receipt = smpp.send(message).await.unwrap();
+        assert_eq!(receipt, SmsReceipt { reference: message.id.to_string(), price: None });
+    }
+    assert_eq!(smsc.parts().len(), 4);
+}
+
+#[rstest]
+#[case::no_end(b"a-7")]
+#[case::more_after_it(b"a-7\0\x04\x2b\0\xff1")]
+#[tokio::test]
+async fn an_id_is_read_however_the_answer_ends(#[case] body: &[u8]) {
+    let (smsc, smpp) = pair().await;
+    smsc.script([SmscBehaviour::AcceptWith(body.to_vec())]);
+    assert_eq!(smpp.send(&sms()).await.unwrap().reference, "a-7");
+}
+
+#[tokio::test]
+async fn the_ids_of_further_parts_do_not_matter() {
+    let (smsc, smpp) = pair().await;
+    let odd = SmscBehaviour::AcceptWith(b"\xff".to_vec());
+    smsc.script([SmscBehaviour::AcceptAs("a-7".to_owned()), odd.clone(), odd]);
+    let receipt = smpp.send(&sms_of(&"123456 ".repeat(50))).await.unwrap();
+    assert_eq!((receipt.reference.as_str(), smsc.parts().len()), ("a-7", 3));
 }
 
 #[rstest]

@@ -90,6 +90,13 @@ impl Session<'_> {
                 self.send(self.shared.submit(request, Some(id)).octets());
                 Ok(())
             }
+            SmscBehaviour::AcceptWith(body) => {
+                let answer = self.shared.submit(request, None);
+                // A refusal has none.
+                let body = if answer.status == 0 { body } else { Vec::new() };
+                self.send(Pdu { body, ..answer }.octets());
+                Ok(())
+            }
             SmscBehaviour::Hold => {
                 let answer = self.shared.submit(request, None);
                 lock(&self.shared.held).push((self.link.clone(), answer));
