@@ -72,6 +72,8 @@ pub enum SmscBehaviour {
     AcceptWith(Vec<u8>),
     /// Accepts it, and answers when it is released.
     Hold,
+    /// Refuses it with a status when it is released.
+    HoldRefusal(u32),
     /// Refuses it with a status, without a body.
     Refuse(u32),
     /// Answers with a `generic_nack` of a status.

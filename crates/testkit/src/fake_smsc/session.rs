@@ -102,6 +102,12 @@ impl Session<'_> {
                 lock(&self.shared.held).push((self.link.clone(), answer));
                 Ok(())
             }
+            SmscBehaviour::HoldRefusal(status) => {
+                let command = request.command | wire::ANSWER;
+                let answer = Pdu { command, status, sequence, body: Vec::new() };
+                lock(&self.shared.held).push((self.link.clone(), answer));
+                Ok(())
+            }
             SmscBehaviour::Refuse(status) => {
                 self.answer(request, status, Vec::new());
                 Ok(())
