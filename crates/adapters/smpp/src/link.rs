@@ -27,6 +27,8 @@ use crate::{PROVIDER, statuses};
 
 /// How long an SMSC may take for a good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long nothing is submitted when the SMSC asks for less, at least; SMPP has no way to say how long.
+const RELIEF: Duration = Duration::from_secs(1);
 /// How many reports are recorded at a time; the SMSC is asked to say the others again.
 const MAX_RECORDING: usize = 32;
 /// With so many octets waiting to be written, nothing more is read.
@@ -114,7 +116,7 @@ pub(crate) struct Link<'a> {
     heard_at: Instant,
     /// When the answer to an `enquire_link` is due.
     enquiry_until: Option<Instant>,
-    /// The account's pace allows no submission before.
+    /// The account's pace, or the SMSC, allows no submission before.
     submit_at: Instant,
     leaving: Option<Leaving>,
 }
@@ -327,6 +329,10 @@ impl<'a> Link<'a> {
         let answer = answer(frame);
         if let Ok(Some(id)) = &answer {
             self.memory.doubts.forget(id);
+        }
+        if let Err(SmsError::Throttled { .. }) = &answer {
+            // What waits already would be refused as well.
+            self.submit_at = self.submit_at.max(Instant::now() + RELIEF);
         }
         if let Some(late) = self.submissions.answer(frame.sequence, answer) {
             self.memory.doubts.end(late);

@@ -271,6 +271,30 @@ async fn the_pace_is_kept() {
 }
 
 #[rstest]
+#[case::throttled(0x58)]
+#[case::full(0x14)]
+#[tokio::test]
+async fn an_smsc_that_asks_for_less_is_left_alone_for_a_second(#[case] status: u32) {
+    let smsc = FakeSmsc::start().await.unwrap();
+    let smpp = bound(Settings { window: 1, ..settings(&smsc) }).await;
+    smsc.script([SmscBehaviour::HoldRefusal(status)]);
+    let waiting = sms();
+    let (refused, waited) = tokio::join!(refused(&smpp), async {
+        assert!(smsc.wait_for_submissions(1, PATIENCE).await);
+        let (sent, started) = tokio::join!(smpp.send(&waiting), async {
+            exchange(&smsc).await;
+            let started = Instant::now();
+            smsc.release();
+            started
+        });
+        sent.unwrap();
+        started.elapsed()
+    });
+    assert!(matches!(refused, SmsError::Throttled { .. }), "{refused}");
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+}
+
+#[rstest]
 #[case(0x0b, "permanent", "ESME_RINVDSTADR (0x0000000B): there is no such number")]
 #[case(0x0a, "temporary", "ESME_RINVSRCADR (0x0000000A): the account may not send from this address")]
 #[case(0x08, "temporary", "ESME_RSYSERR (0x00000008): the SMSC has failed")]
