@@ -687,6 +687,10 @@ async fn receipts_are_recorded_and_acknowledged() {
     let smpp = bound_with(settings(&smsc), &reports).await;
     let id = smpp.send(&sms()).await.unwrap().reference;
     let failed = |reason: &str| Delivery::Failed { reason: reason.to_owned() };
+    let with_parameter = |id_in_parameter: &[u8]| Delivered {
+        parameters: vec![(0x001e, id_in_parameter.to_vec())],
+        ..Delivered::receipt(&id, "DELIVRD")
+    };
     let undeliverable = "UNDELIV: the message cannot be delivered";
     let receipts = [
         (Delivered::receipt(&id, "ENROUTE"), Delivery::Sent),
@@ -705,6 +709,9 @@ async fn receipts_are_recorded_and_acknowledged() {
             },
             Delivery::Delivered,
         ),
+        // In the text, the one in the parameters being none.
+        (with_parameter(b"\0"), Delivery::Delivered),
+        (with_parameter(b"a b\0"), Delivery::Delivered),
     ];
     for (receipt, _) in &receipts {
         let command = if receipt.as_data { DATA_SM_RESP } else { DELIVER_SM_RESP };
