@@ -385,6 +385,13 @@ impl<'a> Link<'a> {
                 statuses::ROK
             }
             Verdict::GivenUpBefore => statuses::ROK,
+            Verdict::NoRoom => {
+                tracing::warn!(
+                    id,
+                    "a delivery receipt could not be recorded and is dropped, since thousands wait"
+                );
+                statuses::ROK
+            }
         };
         self.acknowledge(command, sequence, status);
     }
