@@ -2,8 +2,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use vestibule_application::EraseAccount;
 
-use super::{authenticate, done, in_time, personal_data};
-use crate::body::Fields;
+use super::{authenticate, authenticate_with_body, done, in_time, personal_data};
 use crate::problem::Problem;
 use crate::{Http, api, client};
 
@@ -20,8 +19,8 @@ pub(crate) async fn erase(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let customer = authenticate(&http, &request).await?;
-    let password = Fields::read(&request, payload).await?.secret("password")?;
+    let (customer, mut fields) = authenticate_with_body(&http, &request, payload).await?;
+    let password = fields.secret("password")?;
     let origin = client::origin(&request, &http.trusted_proxies);
     in_time(http.application.erase_account(&customer, EraseAccount { password, origin })).await??;
     Ok(done())
