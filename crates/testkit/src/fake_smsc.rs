@@ -68,8 +68,12 @@ pub enum SmscBehaviour {
     Accept,
     /// Accepts it and gives it this id.
     AcceptAs(String),
+    /// Accepts it, and answers with this body.
+    AcceptWith(Vec<u8>),
     /// Accepts it, and answers when it is released.
     Hold,
+    /// Refuses it with a status when it is released.
+    HoldRefusal(u32),
     /// Refuses it with a status, without a body.
     Refuse(u32),
     /// Answers with a `generic_nack` of a status.

@@ -7,13 +7,18 @@
 //!
 //! A text goes in the GSM default alphabet if that has all of its characters, or else in UCS-2; a long one in parts,
 //! each of them a submission, joined by the handset. A receipt is asked for with the first part only: its id is the
-//! message's reference, and nobody would know the others.
+//! message's reference, and nobody would know the others. Where the SMSC gives no id our own is the reference.
+//!
+//! An answer that comes after the time-out is no less true: the message is in doubt by then, and the answer ends the doubt by
+//! a report. Of a long message that is the answer to the last part, or a refusal of the first; when another one is late
+//! the message stays in doubt.
 //!
 //! Not here: whether and when a message is tried again, what a report changes, messages that somebody sends to
 //! us (they are acknowledged and dropped), more than one link. Every instance of the service binds for itself, so
 //! the account must allow as many binds; a receipt may come to any of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use vestibule_port_sms::{DeliveryReports, Sms, SmsError, SmsReceipt, SmsSender};
 
 mod alphabet;
+mod doubts;
 mod link;
 mod pdu;
 mod receipt;
@@ -29,6 +35,7 @@ mod segments;
 mod session;
 mod settings;
 mod statuses;
+mod submissions;
 mod tls;
 mod unplaced;
 
@@ -38,6 +45,7 @@ use segments::{Unsendable, segments};
 use session::{State, Stop};
 use settings::Account;
 pub use settings::{AddressType, ENQUIRE_LINK, Settings, SettingsError, TIMEOUT, WINDOW};
+use submissions::{Answer, Origin, Place};
 
 /// The provider's name in the configuration.
 const PROVIDER: &str = "smpp";
@@ -52,6 +60,8 @@ pub struct Smpp {
     orders: mpsc::Sender<Order>,
     state: watch::Receiver<State>,
     stop: watch::Sender<bool>,
+    /// That messages are given no id: it is told once.
+    has_warned: AtomicBool,
 }
 
 /// The session is not bound.
@@ -74,7 +84,7 @@ impl Smpp {
         let (stop, stopped) = watch::channel(false);
         let (changes, state) = watch::channel(State::NotBound("the session has just begun".to_owned()));
         tokio::spawn(session::run(Arc::clone(&account), reports, waiting, changes, Stop(stopped)));
-        Ok(Self { account, orders, state, stop })
+        Ok(Self { account, orders, state, stop, has_warned: AtomicBool::new(false) })
     }
 
     /// Waits until the session is bound, at most for so long. Messages are refused before.
@@ -98,7 +108,7 @@ impl Smpp {
 
     /// Has one part submitted and waits for its answer. It is submitted in the first half of the time or not at
     /// all, so that there is time for an answer.
-    async fn submit(&self, part: Part<'_>, answer_by: Instant) -> Result<String, SmsError> {
+    async fn submit(&self, part: Part<'_>, origin: Origin, answer_by: Instant) -> Answer {
         let pdu = pdu::submit(&self.account, part)
             .map_err(|_| permanent("the number or the text does not fit into a submission"))?;
         let now = Instant::now();
@@ -106,23 +116,23 @@ impl Smpp {
         let (claim, (reply, mut answer)) = (Claim::default(), oneshot::channel());
         let pdu = Box::new(pdu);
         self.orders
-            .try_send(Order { pdu, answer_by, claim: claim.clone(), reply })
+            .try_send(Order { pdu, origin, answer_by, claim: claim.clone(), reply })
             .map_err(|error| unqueued(&error))?;
         let answered = match timeout_at(submit_by, &mut answer).await {
             // An SMSC that works through a burst is no failure.
             Err(_) if claim.take() => {
                 return Err(throttled("the window had no place within half of the time-out"));
             }
-            Err(_) => timeout_at(answer_by, answer).await,
-            answered => answered,
+            // The session answers by then in any case. It alone says what was too late, so that no answer is lost between
+            // the two.
+            Err(_) => answer.await,
+            Ok(answered) => answered,
         };
         match answered {
-            Ok(Ok(answered)) => answered,
+            Ok(answered) => answered,
             // The session was torn down with its runtime.
-            Ok(Err(_)) if claim.take() => Err(temporary("the session with the SMSC has ended")),
-            Ok(Err(_)) | Err(_) => {
-                Err(SmsError::Ambiguous { reason: "no answer within the time-out".to_owned() })
-            }
+            Err(_) if claim.take() => Err(temporary("the session with the SMSC has ended")),
+            Err(_) => Err(SmsError::Ambiguous { reason: "the session with the SMSC has ended".to_owned() }),
         }
     }
 }
@@ -139,7 +149,7 @@ impl SmsSender for Smpp {
         let [.., reference] = sms.id.uuid().into_bytes();
         let segments = segments(&sms.text, reference).map_err(unsendable)?;
         let total = segments.octets.len();
-        let mut first = None;
+        let mut first: Option<Option<String>> = None;
         for (number, octets) in (1..).zip(segments.octets) {
             let part = Part {
                 to: sms.to.as_str(),
@@ -148,7 +158,14 @@ impl SmsSender for Smpp {
                 octets,
                 wants_receipt: first.is_none(),
             };
-            match (self.submit(part, answer_by).await, &first) {
+            let place = match &first {
+                None if total == 1 => Place::Whole,
+                None => Place::First,
+                Some(first) if number == total => Place::Last { first: first.clone() },
+                Some(_) => Place::Inner,
+            };
+            let origin = Origin { message: sms.id, place };
+            match (self.submit(part, origin, answer_by).await, &first) {
                 (Ok(id), None) => first = Some(id),
                 (Ok(_), Some(_)) => {}
                 (Err(error), None) => return Err(error),
@@ -158,9 +175,11 @@ impl SmsSender for Smpp {
                 }
             }
         }
-        first
-            .map(|reference| SmsReceipt { reference, price: None })
-            .ok_or_else(|| permanent("the text is empty"))
+        let id = first.ok_or_else(|| permanent("the text is empty"))?;
+        if id.is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the SMSC accepts messages without a usable id: no receipt will find them");
+        }
+        Ok(SmsReceipt { reference: id.unwrap_or_else(|| sms.id.to_string()), price: None })
     }
 }
 

@@ -1,10 +1,9 @@
 //! One connection to the SMSC, from its bind to its end.
 //!
 //! A single loop reads, writes, submits, answers and keeps the time; nothing in it waits for one thing while another
-//! is due. What is held is bounded: unanswered submissions by the window, reports being recorded, octets
-//! waiting to be written (while those pile up, nothing more is read).
+//! is due. What is held is bounded: submissions by the window and a bound for those without a place in it, reports being
+//! recorded, octets waiting to be written (while those pile up, nothing more is read).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,15 +16,19 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use vestibule_port_sms::{DeliveryReport, DeliveryReports, Reported, SmsError};
 
+use crate::doubts::Doubts;
 use crate::pdu::{self, Frame, ImpossibleLength};
 use crate::receipt::{self, Delivered};
 use crate::session::Stop;
 use crate::settings::Account;
+use crate::submissions::{Answer, Origin, Submissions};
 use crate::unplaced::{Unplaced, Verdict};
 use crate::{PROVIDER, statuses};
 
 /// How long an SMSC may take for a good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long nothing is submitted when the SMSC asks for less, at least; SMPP has no way to say how long.
+const RELIEF: Duration = Duration::from_secs(1);
 /// How many reports are recorded at a time; the SMSC is asked to say the others again.
 const MAX_RECORDING: usize = 32;
 /// With so many octets waiting to be written, nothing more is read.
@@ -44,12 +47,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) struct Order {
     /// The `submit_sm`.
     pub(crate) pdu: Box<Pdu>,
+    /// What it is a part of.
+    pub(crate) origin: Origin,
     /// Nobody waits for the answer after this.
     pub(crate) answer_by: Instant,
     /// Whether it is decided if it is sent.
     pub(crate) claim: Claim,
-    /// Takes the id that the SMSC gave it.
-    pub(crate) reply: oneshot::Sender<Result<String, SmsError>>,
+    /// Takes the id that the SMSC gave it, if it gave it one.
+    pub(crate) reply: oneshot::Sender<Answer>,
 }
 
 impl Order {
@@ -92,27 +97,28 @@ pub(crate) enum Loss {
     Stopped,
 }
 
+/// What a session remembers from link to link: an SMSC says on the next one what it could not say on this one.
+pub(crate) struct Memory {
+    pub(crate) unplaced: Unplaced,
+    pub(crate) doubts: Doubts,
+}
+
 /// A connection that is bound.
 pub(crate) struct Link<'a> {
     account: &'a Account,
     reports: &'a Arc<dyn DeliveryReports>,
-    unplaced: &'a mut Unplaced,
+    memory: &'a mut Memory,
     inbound: Inbound,
     outbound: Outbound,
     sequence: u32,
-    unanswered: HashMap<u32, Unanswered>,
+    submissions: Submissions,
     recording: JoinSet<Recording>,
     heard_at: Instant,
     /// When the answer to an `enquire_link` is due.
     enquiry_until: Option<Instant>,
-    /// The account's pace allows no submission before.
+    /// The account's pace, or the SMSC, allows no submission before.
     submit_at: Instant,
     leaving: Option<Leaving>,
-}
-
-struct Unanswered {
-    until: Instant,
-    reply: oneshot::Sender<Result<String, SmsError>>,
 }
 
 /// A report that was given to be recorded.
@@ -147,7 +153,7 @@ impl<'a> Link<'a> {
         stream: Box<dyn Stream>,
         account: &'a Account,
         reports: &'a Arc<dyn DeliveryReports>,
-        unplaced: &'a mut Unplaced,
+        memory: &'a mut Memory,
     ) -> Result<Self, String> {
         const SEQUENCE: u32 = 1;
         let (reader, writer) = tokio::io::split(stream);
@@ -171,11 +177,11 @@ impl<'a> Link<'a> {
         Ok(Self {
             account,
             reports,
-            unplaced,
+            memory,
             inbound,
             outbound,
             sequence: SEQUENCE,
-            unanswered: HashMap::new(),
+            submissions: Submissions::new(account.timeout),
             recording: JoinSet::new(),
             heard_at: now,
             enquiry_until: None,
@@ -192,13 +198,10 @@ impl<'a> Link<'a> {
                 Err(loss) => Err(loss),
             };
             let Err(loss) = outcome.and_then(|()| self.keep_time(Instant::now())) else { continue };
+            self.submissions.lose(&format!("{loss}; there was no answer yet"));
             if matches!(loss, Loss::Length | Loss::Unbound) {
                 // The last word is still to be written; nobody needs it who does not read it.
                 let _ = timeout(FAREWELL, self.outbound.write()).await;
-            }
-            for (_, unanswered) in self.unanswered.drain() {
-                let reason = format!("{loss}; there was no answer yet");
-                let _ = unanswered.reply.send(Err(SmsError::Ambiguous { reason }));
             }
             return loss;
         }
@@ -219,13 +222,14 @@ impl<'a> Link<'a> {
             written = self.outbound.write(), if !self.outbound.is_idle() => written.map(|()| Step::Written),
             Some(order) = orders.recv(), if self.has_window() && now >= self.submit_at => Ok(Step::Ordered(order)),
             Some(recorded) = self.recording.join_next() => Ok(Step::Recorded(recorded)),
+            true = self.memory.doubts.told() => Ok(Step::Woken),
             () = stop.requested(), if self.leaving.is_none() => Ok(Step::Leave),
             () = sleep_until(alarm) => Ok(Step::Woken),
         }
     }
 
     fn has_window(&self) -> bool {
-        self.leaving.is_none() && self.unanswered.len() < self.account.window
+        self.leaving.is_none() && self.submissions.places() < self.account.window
     }
 
     /// When the next thing is due.
@@ -234,16 +238,18 @@ impl<'a> Link<'a> {
         let stall = (!self.outbound.is_idle()).then(|| self.outbound.moved_at + self.account.timeout);
         let submission = (self.has_window() && self.submit_at > now).then_some(self.submit_at);
         let leaving = self.leaving.as_ref().map(|leaving| leaving.until);
-        let answers = self.unanswered.values().map(|unanswered| unanswered.until);
-        answers.chain(stall).chain(submission).chain(leaving).fold(enquiry, Instant::min)
+        self.submissions
+            .alarm()
+            .into_iter()
+            .chain(stall)
+            .chain(submission)
+            .chain(leaving)
+            .fold(enquiry, Instant::min)
     }
 
     /// Does what is due.
     fn keep_time(&mut self, now: Instant) -> Result<(), Loss> {
-        for (_, unanswered) in self.unanswered.extract_if(|_, unanswered| unanswered.until <= now) {
-            let reason = "no answer within the time-out".to_owned();
-            let _ = unanswered.reply.send(Err(SmsError::Ambiguous { reason }));
-        }
+        self.submissions.keep_time(now);
         if !self.outbound.is_idle() && self.outbound.moved_at + self.account.timeout <= now {
             return Err(Loss::Stalled);
         }
@@ -260,7 +266,7 @@ impl<'a> Link<'a> {
 
     /// Goes, if we want to: when everybody has an answer, or cannot be waited for any longer.
     fn leave(&mut self, now: Instant) -> Result<(), Loss> {
-        let is_done = self.unanswered.is_empty() && self.recording.is_empty();
+        let is_done = !self.submissions.are_waited_for() && self.recording.is_empty();
         match &mut self.leaving {
             Some(leaving) if leaving.has_unbound && leaving.until <= now => Err(Loss::Stopped),
             Some(leaving) if !leaving.has_unbound && (is_done || leaving.until <= now) => {
@@ -294,7 +300,7 @@ impl<'a> Link<'a> {
         }
         self.submit_at = Instant::now() + self.account.pace;
         let sequence = self.request(*order.pdu);
-        self.unanswered.insert(sequence, Unanswered { until: order.answer_by, reply: order.reply });
+        self.submissions.insert(sequence, order.origin, order.answer_by, order.reply);
     }
 
     /// Whatever comes shows that the link lives.
@@ -303,7 +309,7 @@ impl<'a> Link<'a> {
         self.enquiry_until = None;
         let (command, sequence) = (frame.command, frame.sequence);
         match command {
-            CommandId::SubmitSmResp | CommandId::GenericNack => self.answered(frame),
+            CommandId::SubmitSmResp | CommandId::GenericNack => self.answered(&frame),
             CommandId::DeliverSm | CommandId::DataSm => self.delivered(frame),
             CommandId::EnquireLink => self.outbound.push(statuses::ROK, sequence, Pdu::EnquireLinkResp),
             CommandId::Unbind => {
@@ -319,10 +325,18 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// An answer that comes too late, or to something else, finds nobody.
-    fn answered(&mut self, frame: Frame) {
-        let Some(unanswered) = self.unanswered.remove(&frame.sequence) else { return };
-        let _ = unanswered.reply.send(accepted_id(frame));
+    fn answered(&mut self, frame: &Frame) {
+        let answer = answer(frame);
+        if let Ok(Some(id)) = &answer {
+            self.memory.doubts.forget(id);
+        }
+        if let Err(SmsError::Throttled { .. }) = &answer {
+            // What waits already would be refused as well.
+            self.submit_at = self.submit_at.max(Instant::now() + RELIEF);
+        }
+        if let Some(late) = self.submissions.answer(frame.sequence, answer) {
+            self.memory.doubts.end(late);
+        }
     }
 
     fn delivered(&mut self, frame: Frame) {
@@ -331,7 +345,8 @@ impl<'a> Link<'a> {
         let status = match delivered {
             Some(Delivered::Report { id, delivery }) => {
                 if self.recording.len() < MAX_RECORDING {
-                    let message = Reported::Reference(id.clone());
+                    let in_doubt = self.memory.doubts.message(&id);
+                    let message = in_doubt.map_or_else(|| Reported::Reference(id.clone()), Reported::Message);
                     let report = DeliveryReport { provider: PROVIDER, message, delivery };
                     let (reports, limit) = (Arc::clone(self.reports), self.account.timeout);
                     self.recording.spawn(async move {
@@ -360,16 +375,23 @@ impl<'a> Link<'a> {
     fn recorded(&mut self, recording: Recording) {
         let Recording { id, command, sequence, is_recorded } = recording;
         if is_recorded {
-            self.unplaced.place(&id);
+            self.memory.unplaced.place(&id);
             return self.acknowledge(command, sequence, statuses::ROK);
         }
-        let status = match self.unplaced.refuse(id.clone(), Instant::now()) {
+        let status = match self.memory.unplaced.refuse(id.clone(), Instant::now()) {
             Verdict::AskAgain => statuses::RX_T_APPN,
             Verdict::GiveUp => {
                 tracing::warn!(id, "a delivery receipt could not be recorded for a minute and is dropped");
                 statuses::ROK
             }
             Verdict::GivenUpBefore => statuses::ROK,
+            Verdict::NoRoom => {
+                tracing::warn!(
+                    id,
+                    "a delivery receipt could not be recorded and is dropped, since thousands wait"
+                );
+                statuses::ROK
+            }
         };
         self.acknowledge(command, sequence, status);
     }
@@ -387,19 +409,13 @@ impl<'a> Link<'a> {
     }
 }
 
-/// What the answer to a submission says.
-fn accepted_id(frame: Frame) -> Result<String, SmsError> {
+/// What the answer to a submission says. Accepted is accepted, whatever its id looks like.
+fn answer(frame: &Frame) -> Answer {
     match (frame.command, frame.status) {
-        (CommandId::SubmitSmResp, statuses::ROK) => {}
-        (_, status) => return Err(statuses::refusal(status)),
-    }
-    match frame.body() {
-        Some(Pdu::SubmitSmResp(accepted)) if receipt::is_id(accepted.message_id().as_str()) => {
-            Ok(accepted.message_id().as_str().to_owned())
+        (CommandId::SubmitSmResp, statuses::ROK) => {
+            Ok(frame.accepted_id().filter(|id| receipt::is_id(id)).map(str::to_owned))
         }
-        _ => Err(SmsError::Ambiguous {
-            reason: "the SMSC accepted the message without giving it an id".to_owned(),
-        }),
+        (_, status) => Err(statuses::refusal(status)),
     }
 }
 

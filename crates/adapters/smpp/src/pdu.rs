@@ -64,6 +64,13 @@ impl Frame {
         u32::from(self.command) & IS_ANSWER != 0
     }
 
+    /// The id that an accepted submission was given, if it is text: up to its NUL or, if that is missing, to the end. The
+    /// codec would read the optional parameters as well, and nothing in them is worth an acceptance.
+    pub(crate) fn accepted_id(&self) -> Option<&str> {
+        let id = self.octets.get(HEADER - 4..)?.split(|octet| *octet == 0).next()?;
+        std::str::from_utf8(id).ok()
+    }
+
     /// What it says; `None` if it cannot be read, or says nothing.
     ///
     /// Some SMSCs write optional parameters that cannot be read, such as a message's id without its final NUL. A message
@@ -209,6 +216,7 @@ mod tests {
             input.extend_from_slice(&body);
             let frame = Frame::take(&mut input).unwrap().unwrap();
             prop_assert!(input.is_empty());
+            let _ = frame.accepted_id();
             let _ = frame.body();
         }
     }

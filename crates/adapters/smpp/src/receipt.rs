@@ -49,7 +49,8 @@ pub(crate) fn read(pdu: &Pdu) -> Delivered {
     }
     let text = tlvs.iter().find_map(payload).unwrap_or(text);
     let text = Text::new(text);
-    let id = tlvs.iter().find_map(receipted_id).or_else(|| text.field("id:")).filter(|id| is_id(id));
+    // Some SMSCs write the parameter and leave it empty.
+    let id = tlvs.iter().filter_map(receipted_id).chain(text.field("id:")).find(|id| is_id(id));
     let state = tlvs.iter().find_map(state).or_else(|| text.field("stat:").and_then(by_word));
     let (Some(id), Some(state)) = (id, state) else { return Delivered::Unreadable };
     let delivery = match state {

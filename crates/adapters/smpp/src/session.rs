@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use vestibule_port_sms::DeliveryReports;
 
-use crate::link::{Link, Loss, Order, Stream};
+use crate::doubts::Doubts;
+use crate::link::{Link, Loss, Memory, Order, Stream};
 use crate::settings::{Account, Endpoint};
 use crate::unplaced::Unplaced;
 
@@ -52,11 +53,11 @@ pub(crate) async fn run(
     mut stop: Stop,
 ) {
     let mut failures = 0;
-    // An SMSC repeats on the next link what it could not say on this one.
-    let mut unplaced = Unplaced::default();
+    let doubts = Doubts::new(Arc::clone(&reports), account.timeout);
+    let mut memory = Memory { unplaced: Unplaced::default(), doubts };
     loop {
         let link = tokio::select! {
-            link = open(&account, &reports, &mut unplaced) => link,
+            link = open(&account, &reports, &mut memory) => link,
             () = refuse(&mut orders, &state) => break,
             () = stop.requested() => break,
         };
@@ -91,6 +92,7 @@ pub(crate) async fn run(
     while let Some(order) = orders.recv().await {
         order.refuse("the session with the SMSC has ended");
     }
+    let _ = timeout(account.timeout, async { while memory.doubts.told().await {} }).await;
     state.send_replace(State::Stopped);
 }
 
@@ -107,11 +109,11 @@ async fn refuse(orders: &mut mpsc::Receiver<Order>, state: &watch::Sender<State>
 async fn open<'a>(
     account: &'a Account,
     reports: &'a Arc<dyn DeliveryReports>,
-    unplaced: &'a mut Unplaced,
+    memory: &'a mut Memory,
 ) -> Result<Link<'a>, String> {
     let binding = async {
         let stream = connect(&account.endpoint).await?;
-        Link::bind(stream, account, reports, unplaced).await
+        Link::bind(stream, account, reports, memory).await
     };
     timeout(account.timeout, binding)
         .await

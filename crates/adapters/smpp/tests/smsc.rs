@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,20 +35,39 @@ const GENERIC_NACK: u32 = 0x8000_0000;
 const RX_T_APPN: u32 = 0x64;
 
 /// Keeps the reports, and says of each what the test wants.
-#[derive(Default)]
 struct Reports {
-    reports: watch::Sender<Vec<DeliveryReport>>,
+    recorded: watch::Sender<Vec<DeliveryReport>>,
     refused: Mutex<usize>,
+    knows_references: AtomicBool,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self { recorded: watch::Sender::default(), refused: Mutex::default(), knows_references: true.into() }
+    }
 }
 
 impl Reports {
+    /// Records from now on what is reported by our own ids only, as storage does of messages in doubt.
+    fn forget_references(&self) {
+        self.knows_references.store(false, Ordering::Relaxed);
+    }
+
     /// Does not record the next report.
     fn refuse_next(&self) {
         *self.refused.lock().unwrap() += 1;
     }
 
+    /// Waits for so many, and gives them.
+    async fn wait_for(&self, count: usize) -> Vec<(Reported, Delivery)> {
+        let mut reports = self.recorded.subscribe();
+        let reached = tokio::time::timeout(PATIENCE, reports.wait_for(|reports| reports.len() >= count));
+        let reports = reached.await.unwrap().unwrap();
+        reports.iter().map(|report| (report.message.clone(), report.delivery.clone())).collect()
+    }
+
     fn all(&self) -> Vec<(String, Delivery)> {
-        let reports = self.reports.borrow();
+        let reports = self.recorded.borrow();
         let of = |report: &DeliveryReport| {
             assert_eq!(report.provider, "smpp");
             let id = match &report.message {
@@ -68,7 +88,11 @@ impl DeliveryReports for Reports {
             *refused -= 1;
             return false;
         }
-        self.reports.send_modify(|reports| reports.push(report));
+        if matches!(report.message, Reported::Reference(_)) && !self.knows_references.load(Ordering::Relaxed)
+        {
+            return false;
+        }
+        self.recorded.send_modify(|reports| reports.push(report));
         true
     }
 }
@@ -247,6 +271,30 @@ async fn the_pace_is_kept() {
 }
 
 #[rstest]
+#[case::throttled(0x58)]
+#[case::full(0x14)]
+#[tokio::test]
+async fn an_smsc_that_asks_for_less_is_left_alone_for_a_second(#[case] status: u32) {
+    let smsc = FakeSmsc::start().await.unwrap();
+    let smpp = bound(Settings { window: 1, ..settings(&smsc) }).await;
+    smsc.script([SmscBehaviour::HoldRefusal(status)]);
+    let waiting = sms();
+    let (refused, waited) = tokio::join!(refused(&smpp), async {
+        assert!(smsc.wait_for_submissions(1, PATIENCE).await);
+        let (sent, started) = tokio::join!(smpp.send(&waiting), async {
+            exchange(&smsc).await;
+            let started = Instant::now();
+            smsc.release();
+            started
+        });
+        sent.unwrap();
+        started.elapsed()
+    });
+    assert!(matches!(refused, SmsError::Throttled { .. }), "{refused}");
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+}
+
+#[rstest]
 #[case(0x0b, "permanent", "ESME_RINVDSTADR (0x0000000B): there is no such number")]
 #[case(0x0a, "temporary", "ESME_RINVSRCADR (0x0000000A): the account may not send from this address")]
 #[case(0x08, "temporary", "ESME_RSYSERR (0x00000008): the SMSC has failed")]
@@ -266,12 +314,40 @@ async fn refusals_are_sorted(#[case] status: u32, #[case] kind: &str, #[case] re
 }
 
 #[rstest]
-#[case("")]
-#[case("1\n2")]
+#[case::empty(b"\0")]
+#[case::none(b"")]
+#[case::odd(b"1\n2\0")]
+#[case::no_text(b"\xff\0")]
+#[case::too_long(&[b'7'; 70])]
 #[tokio::test]
-async fn an_id_that_is_none_leaves_the_message_in_doubt(#[case] id: &str) {
-    let error = outcome(SmscBehaviour::AcceptAs(id.to_owned())).await;
-    assert!(matches!(error, SmsError::Ambiguous { .. }), "{error}");
+async fn an_acceptance_without_an_id_is_referred_to_by_our_own(#[case] body: &[u8]) {
+    let (smsc, smpp) = pair().await;
+    smsc.set_behaviour(SmscBehaviour::AcceptWith(body.to_vec()));
+    let long = sms_of(&"123456 ".repeat(50));
+    for message in [&sms(), &long] {
+        let receipt = smpp.send(message).await.unwrap();
+        assert_eq!(receipt, SmsReceipt { reference: message.id.to_string(), price: None });
+    }
+    assert_eq!(smsc.parts().len(), 4);
+}
+
+#[rstest]
+#[case::no_end(b"a-7")]
+#[case::more_after_it(b"a-7\0\x04\x2b\0\xff1")]
+#[tokio::test]
+async fn an_id_is_read_however_the_answer_ends(#[case] body: &[u8]) {
+    let (smsc, smpp) = pair().await;
+    smsc.script([SmscBehaviour::AcceptWith(body.to_vec())]);
+    assert_eq!(smpp.send(&sms()).await.unwrap().reference, "a-7");
+}
+
+#[tokio::test]
+async fn the_ids_of_further_parts_do_not_matter() {
+    let (smsc, smpp) = pair().await;
+    let odd = SmscBehaviour::AcceptWith(b"\xff".to_vec());
+    smsc.script([SmscBehaviour::AcceptAs("a-7".to_owned()), odd.clone(), odd]);
+    let receipt = smpp.send(&sms_of(&"123456 ".repeat(50))).await.unwrap();
+    assert_eq!((receipt.reference.as_str(), smsc.parts().len()), ("a-7", 3));
 }
 
 #[rstest]
@@ -290,17 +366,133 @@ async fn a_lost_link_leaves_the_message_in_doubt(#[case] behaviour: SmscBehaviou
     smpp.send(&sms()).await.unwrap();
 }
 
+/// An SMSC, and a session with a short time-out and as many places as given.
+async fn impatient(window: usize) -> (FakeSmsc, Arc<Reports>, Smpp) {
+    let (smsc, reports) = (FakeSmsc::start().await.unwrap(), Arc::<Reports>::default());
+    reports.forget_references();
+    let settings = Settings { timeout: SHORT, window, ..settings(&smsc) };
+    let smpp = bound_with(settings, &reports).await;
+    (smsc, reports, smpp)
+}
+
+/// Whatever the adapter had to say of what was released comes before its answer to this.
+async fn exchange(smsc: &FakeSmsc) {
+    smsc.request(ENQUIRE_LINK_COMMAND, Vec::new(), PATIENCE).await.unwrap();
+}
+
+/// Says a receipt again for as long as it is asked for: the acceptance is told before the receipt finds it.
+async fn deliver_until_taken(smsc: &FakeSmsc, receipt: &Delivered) {
+    let started = Instant::now();
+    while smsc.deliver(receipt, PATIENCE).await.unwrap().status == RX_T_APPN {
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
+
 #[tokio::test]
 async fn silence_leaves_the_message_in_doubt_and_the_link_usable() {
-    let smsc = FakeSmsc::start().await.unwrap();
-    let smpp = bound(Settings { timeout: SHORT, window: 1, ..settings(&smsc) }).await;
+    let (smsc, _, smpp) = impatient(1).await;
     smsc.script([SmscBehaviour::Hold]);
     let error = refused(&smpp).await;
     assert_eq!(error, SmsError::Ambiguous { reason: "no answer within the time-out".to_owned() });
-    // An answer that comes too late is nobody's, and the place in the window is free again.
+    // With the answer the place in the window is free again.
     smsc.release();
     let receipt = smpp.send(&sms()).await.unwrap();
     assert_eq!(receipt.reference, smsc.parts()[1].id);
+}
+
+#[tokio::test]
+async fn a_late_acceptance_ends_the_doubt_and_its_receipts_find_the_message() {
+    let (smsc, reports, smpp) = impatient(WINDOW).await;
+    smsc.script([SmscBehaviour::Hold]);
+    refused(&smpp).await;
+    smsc.release();
+    let message = || Reported::Message(sms().id);
+    assert_eq!(reports.wait_for(1).await, [(message(), Delivery::Sent)]);
+    let id = smsc.parts()[0].id.clone();
+    deliver_until_taken(&smsc, &Delivered::receipt(&id, "ENROUTE")).await;
+    // The receipt finds it on the next link too.
+    smsc.script([SmscBehaviour::Close]);
+    refused(&smpp).await;
+    assert!(smsc.wait_for_binds(2, PATIENCE).await);
+    smpp.wait_until_bound(PATIENCE).await.unwrap();
+    deliver_until_taken(&smsc, &Delivered::receipt(&id, "DELIVRD")).await;
+    assert_eq!(reports.wait_for(3).await[2], (message(), Delivery::Delivered));
+    // The SMSC gives the id to another message: it is that one's.
+    smsc.script([SmscBehaviour::AcceptAs(id.clone())]);
+    smpp.send(&sms()).await.unwrap();
+    let answered = smsc.deliver(&Delivered::receipt(&id, "DELIVRD"), PATIENCE).await;
+    assert_eq!(answered, Some(Answered { command: DELIVER_SM_RESP, status: RX_T_APPN }));
+}
+
+#[rstest]
+#[case::for_now(0x14, "throttled: ESME_RMSGQFUL (0x00000014): the queue is full")]
+#[case::for_good(0x0b, "refused for good: ESME_RINVDSTADR (0x0000000B): there is no such number")]
+#[tokio::test]
+async fn a_late_refusal_ends_the_doubt(#[case] status: u32, #[case] reason: &str) {
+    let (smsc, reports, smpp) = impatient(WINDOW).await;
+    smsc.script([SmscBehaviour::HoldRefusal(status)]);
+    refused(&smpp).await;
+    // Storage may not know yet that it is in doubt.
+    reports.refuse_next();
+    smsc.release();
+    let failed = Delivery::Failed { reason: reason.to_owned() };
+    assert_eq!(reports.wait_for(1).await, [(Reported::Message(sms().id), failed)]);
+}
+
+#[tokio::test]
+async fn a_late_answer_to_the_last_part_ends_the_doubt_about_all() {
+    let (smsc, reports, smpp) = impatient(WINDOW).await;
+    let message = sms_of(&"123456 ".repeat(50));
+    smsc.script([SmscBehaviour::Accept, SmscBehaviour::Accept, SmscBehaviour::Hold]);
+    let error = smpp.send(&message).await.unwrap_err();
+    assert!(matches!(error, SmsError::Ambiguous { .. }), "{error}");
+    smsc.release();
+    assert_eq!(reports.wait_for(1).await, [(Reported::Message(message.id), Delivery::Sent)]);
+    let first = Delivered::receipt(&smsc.parts()[0].id, "DELIVRD");
+    deliver_until_taken(&smsc, &first).await;
+    assert_eq!(reports.wait_for(2).await[1], (Reported::Message(message.id), Delivery::Delivered));
+}
+
+#[rstest]
+#[case::first(vec![SmscBehaviour::Hold])]
+#[case::refused(vec![SmscBehaviour::Accept, SmscBehaviour::HoldRefusal(0x0b)])]
+#[tokio::test]
+async fn a_message_of_which_only_parts_are_on_their_way_stays_in_doubt(#[case] script: Vec<SmscBehaviour>) {
+    let (smsc, reports, smpp) = impatient(WINDOW).await;
+    smsc.script(script);
+    let error = smpp.send(&sms_of(&"123456 ".repeat(50))).await.unwrap_err();
+    assert!(matches!(error, SmsError::Ambiguous { .. }), "{error}");
+    smsc.release();
+    exchange(&smsc).await;
+    assert_eq!(reports.all(), []);
+}
+
+#[tokio::test]
+async fn a_late_acceptance_is_told_before_a_session_ends() {
+    let (smsc, reports, smpp) = impatient(WINDOW).await;
+    smsc.script([SmscBehaviour::Hold]);
+    refused(&smpp).await;
+    reports.refuse_next();
+    smsc.release();
+    exchange(&smsc).await;
+    smpp.stop().await;
+    assert_eq!(reports.wait_for(1).await, [(Reported::Message(sms().id), Delivery::Sent)]);
+}
+
+#[tokio::test]
+async fn what_the_smsc_works_on_keeps_its_place_for_a_while() {
+    let (smsc, _, smpp) = impatient(1).await;
+    smsc.script([SmscBehaviour::Ignore]);
+    let started = Instant::now();
+    refused(&smpp).await;
+    let error = refused(&smpp).await;
+    assert!(matches!(error, SmsError::Throttled { .. }), "{error}");
+    assert_eq!(smsc.submissions(), 1);
+    // An SMSC that never answers does not block the link.
+    while smpp.send(&sms()).await.is_err() {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    assert!(started.elapsed() >= 3 * SHORT, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -495,6 +687,10 @@ async fn receipts_are_recorded_and_acknowledged() {
     let smpp = bound_with(settings(&smsc), &reports).await;
     let id = smpp.send(&sms()).await.unwrap().reference;
     let failed = |reason: &str| Delivery::Failed { reason: reason.to_owned() };
+    let with_parameter = |id_in_parameter: &[u8]| Delivered {
+        parameters: vec![(0x001e, id_in_parameter.to_vec())],
+        ..Delivered::receipt(&id, "DELIVRD")
+    };
     let undeliverable = "UNDELIV: the message cannot be delivered";
     let receipts = [
         (Delivered::receipt(&id, "ENROUTE"), Delivery::Sent),
@@ -513,6 +709,9 @@ async fn receipts_are_recorded_and_acknowledged() {
             },
             Delivery::Delivered,
         ),
+        // In the text, the one in the parameters being none.
+        (with_parameter(b"\0"), Delivery::Delivered),
+        (with_parameter(b"a b\0"), Delivery::Delivered),
     ];
     for (receipt, _) in &receipts {
         let command = if receipt.as_data { DATA_SM_RESP } else { DELIVER_SM_RESP };

@@ -90,8 +90,21 @@ impl Session<'_> {
                 self.send(self.shared.submit(request, Some(id)).octets());
                 Ok(())
             }
+            SmscBehaviour::AcceptWith(body) => {
+                let answer = self.shared.submit(request, None);
+                // A refusal has none.
+                let body = if answer.status == 0 { body } else { Vec::new() };
+                self.send(Pdu { body, ..answer }.octets());
+                Ok(())
+            }
             SmscBehaviour::Hold => {
                 let answer = self.shared.submit(request, None);
+                lock(&self.shared.held).push((self.link.clone(), answer));
+                Ok(())
+            }
+            SmscBehaviour::HoldRefusal(status) => {
+                let command = request.command | wire::ANSWER;
+                let answer = Pdu { command, status, sequence, body: Vec::new() };
                 lock(&self.shared.held).push((self.link.clone(), answer));
                 Ok(())
             }
