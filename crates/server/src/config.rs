@@ -19,7 +19,7 @@ use self::limits::Limits;
 pub(crate) use self::limits::Rate;
 pub(crate) use self::partners::Partner;
 use self::sms::Sms;
-pub(crate) use self::sms::SmsProvider;
+pub(crate) use self::sms::{ReceiptIds, SmsProvider};
 use self::spending::Spending;
 use crate::countries::CountryRules;
 

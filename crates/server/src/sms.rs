@@ -13,7 +13,7 @@ use vestibule_smpp::{AddressType, Smpp};
 use vestibule_twilio::Twilio;
 use vestibule_webhook::Webhook;
 
-use crate::config::{Config, SmsProvider};
+use crate::config::{Config, ReceiptIds, SmsProvider};
 
 /// What every provider may need.
 pub(crate) struct Surroundings<'a> {
@@ -119,6 +119,10 @@ fn smpp(
         enquire_link: smpp.enquire_link_seconds.map_or(vestibule_smpp::ENQUIRE_LINK, Duration::from_secs),
         timeout: smpp.timeout_seconds.map_or(vestibule_smpp::TIMEOUT, Duration::from_secs),
         ca_file: smpp.ca_file.clone(),
+        receipt_ids: match smpp.receipt_ids {
+            ReceiptIds::AsGiven => vestibule_smpp::ReceiptIds::AsGiven,
+            ReceiptIds::Decimal => vestibule_smpp::ReceiptIds::Decimal,
+        },
         // Instances that lost the same SMSC must not all come back at once.
         jitter_seed: entropy.unguessable_id().as_u64_pair().1,
     };

@@ -118,6 +118,13 @@ impl Delivered {
         Self { esm_class: 0x04, text: text.into_bytes(), ..Self::default() }
     }
 
+    /// A receipt by its text only that has a hexadecimal id in decimal, as some SMSCs write it.
+    #[must_use]
+    pub fn receipt_in_decimal(id: &str, state: &str) -> Option<Self> {
+        let id = u64::from_str_radix(id, 16).ok()?;
+        Some(Self::receipt(&id.to_string(), state))
+    }
+
     /// A receipt by its optional parameters only.
     #[must_use]
     pub fn receipt_in_parameters(id: &str, state: u8) -> Self {

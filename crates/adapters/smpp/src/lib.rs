@@ -44,7 +44,7 @@ use pdu::Part;
 use segments::{Unsendable, segments};
 use session::{State, Stop};
 use settings::Account;
-pub use settings::{AddressType, ENQUIRE_LINK, Settings, SettingsError, TIMEOUT, WINDOW};
+pub use settings::{AddressType, ENQUIRE_LINK, ReceiptIds, Settings, SettingsError, TIMEOUT, WINDOW};
 use submissions::{Answer, Origin, Place};
 
 /// The provider's name in the configuration.

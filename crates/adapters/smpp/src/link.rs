@@ -20,7 +20,7 @@ use crate::doubts::Doubts;
 use crate::pdu::{self, Frame, ImpossibleLength};
 use crate::receipt::{self, Delivered};
 use crate::session::Stop;
-use crate::settings::Account;
+use crate::settings::{Account, ReceiptIds};
 use crate::submissions::{Answer, Origin, Submissions};
 use crate::unplaced::{Unplaced, Verdict};
 use crate::{PROVIDER, statuses};
@@ -326,7 +326,7 @@ impl<'a> Link<'a> {
     }
 
     fn answered(&mut self, frame: &Frame) {
-        let answer = answer(frame);
+        let answer = answer(frame, self.account.receipt_ids);
         if let Ok(Some(id)) = &answer {
             self.memory.doubts.forget(id);
         }
@@ -341,7 +341,7 @@ impl<'a> Link<'a> {
 
     fn delivered(&mut self, frame: Frame) {
         let (command, sequence) = (frame.command, frame.sequence);
-        let delivered = frame.body().map(|pdu| receipt::read(&pdu));
+        let delivered = frame.body().map(|pdu| receipt::read(&pdu, self.account.receipt_ids));
         let status = match delivered {
             Some(Delivered::Report { id, delivery }) => {
                 if self.recording.len() < MAX_RECORDING {
@@ -410,10 +410,10 @@ impl<'a> Link<'a> {
 }
 
 /// What the answer to a submission says. Accepted is accepted, whatever its id looks like.
-fn answer(frame: &Frame) -> Answer {
+fn answer(frame: &Frame, ids: ReceiptIds) -> Answer {
     match (frame.command, frame.status) {
         (CommandId::SubmitSmResp, statuses::ROK) => {
-            Ok(frame.accepted_id().filter(|id| receipt::is_id(id)).map(str::to_owned))
+            Ok(frame.accepted_id().filter(|id| receipt::is_id(id)).map(|id| receipt::given(id, ids)))
         }
         (_, status) => Err(statuses::refusal(status)),
     }

@@ -1,12 +1,15 @@
 //! What a delivery receipt says: by its optional parameters (v3.4, section 5.3.2), or by its text (appendix B), which every
 //! vendor writes a little differently.
 //!
-//! The message's id is passed on as it stands. Some SMSCs answer a submission with a hexadecimal id and write it
-//! in decimal in the receipt: nothing in an id such as `10` tells which it is, so nothing is converted here.
+//! The message's id is passed on as it stands, unless the operator says that the SMSC answers a submission with a
+//! hexadecimal id and writes it in decimal in the receipt's text: nothing in an id such as `10` tells which it is. Both are
+//! then written in one way, in hexadecimal without leading zeros.
 
 use rusmpp::Pdu;
 use rusmpp::tlvs::{Tlv, TlvValue};
 use vestibule_port_sms::Delivery;
+
+use crate::settings::ReceiptIds;
 
 /// Bits of `esm_class` that say what a message is.
 const MESSAGE_TYPE: u8 = 0b0011_1100;
@@ -38,7 +41,7 @@ pub(crate) enum Delivered {
 }
 
 /// Reads a `deliver_sm` or `data_sm`.
-pub(crate) fn read(pdu: &Pdu) -> Delivered {
+pub(crate) fn read(pdu: &Pdu, ids: ReceiptIds) -> Delivered {
     let (class, text, tlvs) = match pdu {
         Pdu::DeliverSm(message) => (message.esm_class, message.short_message().as_ref(), message.tlvs()),
         Pdu::DataSm(message) => (message.esm_class, &[][..], message.tlvs()),
@@ -50,7 +53,8 @@ pub(crate) fn read(pdu: &Pdu) -> Delivered {
     let text = tlvs.iter().find_map(payload).unwrap_or(text);
     let text = Text::new(text);
     // Some SMSCs write the parameter and leave it empty.
-    let id = tlvs.iter().filter_map(receipted_id).chain(text.field("id:")).find(|id| is_id(id));
+    let id = tlvs.iter().filter_map(receipted_id).find(|id| is_id(id)).map(|id| given(id, ids));
+    let id = id.or_else(|| text.field("id:").filter(|id| is_id(id)).map(|id| written(id, ids)));
     let state = tlvs.iter().find_map(state).or_else(|| text.field("stat:").and_then(by_word));
     let (Some(id), Some(state)) = (id, state) else { return Delivered::Unreadable };
     let delivery = match state {
@@ -62,12 +66,39 @@ pub(crate) fn read(pdu: &Pdu) -> Delivered {
         },
         State::Unknown => return Delivered::NoNews,
     };
-    Delivered::Report { id: id.to_owned(), delivery }
+    Delivered::Report { id, delivery }
 }
 
 /// Whether it can be an id. It goes into records and logs, so it must look like one.
 pub(crate) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// An id as the SMSC gave it, so that it can be compared.
+pub(crate) fn given(id: &str, ids: ReceiptIds) -> String {
+    let number = match ids {
+        ReceiptIds::AsGiven => None,
+        ReceiptIds::Decimal => number(id, 16),
+    };
+    number.map_or_else(|| id.to_owned(), hexadecimal)
+}
+
+/// An id as a receipt's text writes it, so that it can be compared.
+fn written(id: &str, ids: ReceiptIds) -> String {
+    let number = match ids {
+        ReceiptIds::AsGiven => None,
+        ReceiptIds::Decimal => number(id, 10),
+    };
+    number.map_or_else(|| given(id, ids), hexadecimal)
+}
+
+fn number(id: &str, base: u32) -> Option<u128> {
+    // A sign would be read as well.
+    id.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u128::from_str_radix(id, base).ok())?
+}
+
+fn hexadecimal(number: u128) -> String {
+    format!("{number:X}")
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -209,7 +240,10 @@ mod tests {
         let text = format!(
             "id:0A1b-2 sub:001 dlvrd:001 submit date:2611250101 done date:2611250102 stat:{state} err:034 text:Your code"
         );
-        assert_eq!(read(&receipt(text.as_bytes())), Delivered::Report { id: "0A1b-2".to_owned(), delivery });
+        assert_eq!(
+            read(&receipt(text.as_bytes()), ReceiptIds::AsGiven),
+            Delivered::Report { id: "0A1b-2".to_owned(), delivery }
+        );
     }
 
     #[rstest]
@@ -229,12 +263,12 @@ mod tests {
         } else {
             Delivered::Report { id: id.to_owned(), delivery: Delivery::Delivered }
         };
-        assert_eq!(read(&receipt(text.as_bytes())), expected);
+        assert_eq!(read(&receipt(text.as_bytes()), ReceiptIds::AsGiven), expected);
     }
 
     #[test]
     fn an_unknown_state_is_no_news() {
-        assert_eq!(read(&receipt(b"id:7 stat:UNKNOWN")), Delivered::NoNews);
+        assert_eq!(read(&receipt(b"id:7 stat:UNKNOWN"), ReceiptIds::AsGiven), Delivered::NoNews);
     }
 
     #[test]
@@ -242,7 +276,10 @@ mod tests {
         for text in ["id:7 stat:UNDELIV err:000", "id:7 stat:UNDELIV err:+447871234567", "id:7 stat:UNDELIV"]
         {
             let delivery = failed("UNDELIV: the message cannot be delivered");
-            assert_eq!(read(&receipt(text.as_bytes())), Delivered::Report { id: "7".to_owned(), delivery });
+            assert_eq!(
+                read(&receipt(text.as_bytes()), ReceiptIds::AsGiven),
+                Delivered::Report { id: "7".to_owned(), delivery }
+            );
         }
     }
 
@@ -253,7 +290,24 @@ mod tests {
             .short_message(OctetString::from_slice(b"id:7 stat:DELIVRD").unwrap())
             .build()
             .into();
-        assert_eq!(read(&pdu), Delivered::Message);
+        assert_eq!(read(&pdu, ReceiptIds::AsGiven), Delivered::Message);
+    }
+
+    #[rstest]
+    #[case("0000000a", "10")]
+    #[case("1F", "0031")]
+    #[case("DE0B6B3A7640000", "1000000000000000000")]
+    #[case("0", "000")]
+    #[case("ffffffffffffffffffffffffffffffff", "340282366920938463463374607431768211455")]
+    #[case("7-ab", "7-ab")]
+    #[case("00AF", "af")]
+    #[case("+1", "+1")]
+    fn an_id_in_decimal_is_the_same_one(#[case] hexadecimal: &str, #[case] decimal: &str) {
+        let ids = ReceiptIds::Decimal;
+        let text = format!("id:{decimal} stat:DELIVRD");
+        let expected = Delivered::Report { id: given(hexadecimal, ids), delivery: Delivery::Delivered };
+        assert_eq!(read(&receipt(text.as_bytes()), ids), expected);
+        assert_eq!(given(hexadecimal, ReceiptIds::AsGiven), hexadecimal);
     }
 
     proptest! {
@@ -265,7 +319,7 @@ mod tests {
             ],
         ) {
             prop_assume!(text.len() <= 255);
-            let _ = read(&receipt(&text));
+            let _ = read(&receipt(&text), ReceiptIds::AsGiven);
         }
     }
 }

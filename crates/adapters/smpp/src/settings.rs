@@ -49,8 +49,20 @@ pub struct Settings {
     pub timeout: Duration,
     /// Certificate authorities to trust beside the system's, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// How receipts write the ids of messages.
+    pub receipt_ids: ReceiptIds,
     /// Any number. If instances have different ones, they do not all come back in the same moment after a loss.
     pub jitter_seed: u64,
+}
+
+/// How a receipt's text writes the id of the message that it is about. Nothing in an id such as `10` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReceiptIds {
+    /// As it was given when the message was accepted.
+    #[default]
+    AsGiven,
+    /// In decimal, while it was given in hexadecimal.
+    Decimal,
 }
 
 /// The type of an address: TON and NPI (SMPP 3.4, sections 5.2.5 and 5.2.6).
@@ -118,6 +130,7 @@ pub(crate) struct Account {
     pub(crate) pace: Duration,
     pub(crate) enquire_link: Duration,
     pub(crate) timeout: Duration,
+    pub(crate) receipt_ids: ReceiptIds,
     pub(crate) jitter_seed: u64,
 }
 
@@ -163,6 +176,7 @@ impl Account {
             pace: settings.per_second.map_or(Duration::ZERO, |count| Duration::from_secs(1) / count.get()),
             enquire_link: settings.enquire_link,
             timeout: settings.timeout,
+            receipt_ids: settings.receipt_ids,
             jitter_seed: settings.jitter_seed,
         })
     }
@@ -238,6 +252,7 @@ mod tests {
             enquire_link: ENQUIRE_LINK,
             timeout: TIMEOUT,
             ca_file: None,
+            receipt_ids: ReceiptIds::AsGiven,
             jitter_seed: 0,
         }
     }

@@ -16,7 +16,7 @@ use smpp34::{
 use tokio::sync::watch;
 use vestibule_domain::{MessageId, PhoneNumber};
 use vestibule_port_sms::{Delivery, DeliveryReport, DeliveryReports, Reported, Sms, SmsSender as _};
-use vestibule_smpp::{ENQUIRE_LINK, Settings, Smpp, TIMEOUT, WINDOW};
+use vestibule_smpp::{ENQUIRE_LINK, ReceiptIds, Settings, Smpp, TIMEOUT, WINDOW};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -111,6 +111,7 @@ async fn a_whole_session() {
         enquire_link: ENQUIRE_LINK,
         timeout: TIMEOUT,
         ca_file: None,
+        receipt_ids: ReceiptIds::AsGiven,
         jitter_seed: 7,
     };
     let reports = Arc::<Reports>::default();

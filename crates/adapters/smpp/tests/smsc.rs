@@ -16,7 +16,7 @@ use vestibule_domain::{MessageId, PhoneNumber};
 use vestibule_port_sms::{
     Delivery, DeliveryReport, DeliveryReports, Reported, Sms, SmsError, SmsReceipt, SmsSender,
 };
-use vestibule_smpp::{ENQUIRE_LINK, Settings, Smpp, WINDOW};
+use vestibule_smpp::{ENQUIRE_LINK, ReceiptIds, Settings, Smpp, WINDOW};
 use vestibule_testkit::fake_smsc::{AcceptedPart, Answered, Delivered, FakeSmsc, PASSWORD, SmscBehaviour};
 
 const NUMBER: &str = "+447871234567";
@@ -108,6 +108,7 @@ fn settings(smsc: &FakeSmsc) -> Settings {
         enquire_link: ENQUIRE_LINK,
         timeout: TIMEOUT,
         ca_file: None,
+        receipt_ids: ReceiptIds::AsGiven,
         jitter_seed: 7,
     }
 }
@@ -723,6 +724,28 @@ async fn receipts_are_recorded_and_acknowledged() {
     }
     let expected: Vec<_> = receipts.into_iter().map(|(_, delivery)| (id.clone(), delivery)).collect();
     assert_eq!(reports.all(), expected);
+}
+
+#[tokio::test]
+async fn receipts_in_decimal_find_hexadecimal_ids() {
+    let smsc = FakeSmsc::start().await.unwrap();
+    let reports = Arc::<Reports>::default();
+    let settings = Settings { receipt_ids: ReceiptIds::Decimal, ..settings(&smsc) };
+    let smpp = bound_with(settings, &reports).await;
+    let reference = smpp.send(&sms()).await.unwrap().reference;
+    let given = smsc.parts()[0].id.clone();
+    let receipts = [
+        Delivered::receipt_in_decimal(&given, "DELIVRD").unwrap(),
+        Delivered::receipt_in_parameters(&given, 2),
+        Delivered {
+            parameters: Delivered::receipt_in_parameters(&given, 2).parameters,
+            ..Delivered::receipt("7", "DELIVRD")
+        },
+    ];
+    for receipt in receipts {
+        smsc.deliver(&receipt, PATIENCE).await.unwrap();
+    }
+    assert_eq!(reports.all(), vec![(reference, Delivery::Delivered); 3]);
 }
 
 #[tokio::test]

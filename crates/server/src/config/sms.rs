@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use vestibule_domain::Country;
 
-use super::forms::list;
+use super::forms::{list, word};
 use super::{ConfigError, by_country};
 
 section! {
@@ -126,6 +126,17 @@ pub(crate) struct Smpp {
     pub(crate) enquire_link_seconds: Option<u64>,
     pub(crate) timeout_seconds: Option<u64>,
     pub(crate) ca_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "word")]
+    pub(crate) receipt_ids: ReceiptIds,
+}
+
+/// How an SMSC's receipts write the ids that it gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReceiptIds {
+    #[default]
+    AsGiven,
+    Decimal,
 }
 
 fn once_each(key: &'static str, whose: &str, providers: &[SmsProvider]) -> Result<(), ConfigError> {

@@ -167,6 +167,10 @@ fn an_error_names_the_key_and_not_a_secret() {
         ("[sms]\nproviders = ['smpp']", "sms.smpp"),
         ("[sms.webhook]\nurl = 'https://x'", "sms.webhook"),
         ("[sms.smpp]\nurl = ['smpp://user:hush@host']", "sms.smpp"),
+        (
+            "[sms.smpp]\nurl = 'smpp://user:hush@host'\nfrom = '123'\nreceipt_ids = 'hex'",
+            "sms.smpp.receipt_ids: unknown variant `hex`, expected `as_given` or `decimal`",
+        ),
         ("[sms.twilio]\nauth_token = 'hush-hush'", "sms.twilio"),
         ("[sms.twilio]\nauth_token = ['hush-hush']", "sms.twilio"),
         ("[sms.twilio]\nauth_token = \"hush-hush", "line 2, column"),
