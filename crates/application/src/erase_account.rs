@@ -56,8 +56,9 @@ impl Application {
     ) -> Result<(), EraseAccountError> {
         let EraseAccount { password, origin } = erase;
         let phone = customer.account().phone();
-        let presented = Presented { phone, password: Password::prepare(&password).ok(), origin: &origin };
-        let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
+        let password = Password::prepare(&password).ok();
+        let presented = Presented { phone, password, origin: &origin, successor: None };
+        let proven = self.prove_password(&presented, |proven| (Changes::default(), proven.set_at)).await?;
         for _ in 0..MAX_ROUNDS {
             let credentials = self.storage.credentials(phone, &[]).await?;
             let Some(account) = &credentials.account else {
@@ -100,7 +101,7 @@ impl Application {
 impl From<ProofError> for EraseAccountError {
     fn from(error: ProofError) -> Self {
         match error {
-            ProofError::Wrong => Self::WrongPassword,
+            ProofError::Wrong | ProofError::Replaced => Self::WrongPassword,
             ProofError::Locked { retry_after } => Self::Locked { retry_after },
             ProofError::Busy { retry_after } => Self::Busy { retry_after },
             ProofError::Unavailable(unavailable) => Self::Unavailable(unavailable),
