@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use actix_web::http::Method;
 use serde_json::json;
 
 use crate::harness::{
-    Answer, Backstage, Options, PASSWORD, PHONE, change_password, get, overtaken, registered, sign_in,
+    Answer, Backstage, Call, Options, PASSWORD, PHONE, ask_reset, call, change_password, check_reset, get,
+    introspect, overtaken, refresh, registered, reset, sign_in, wrong,
 };
 
 const OTHER_PASSWORD: &str = "staple-battery-9";
@@ -89,4 +91,113 @@ async fn a_miss_by_who_was_overtaken_counts_too() {
     let (slow, fast) = overtaken!(backstage, routes, slow, at "orange-lion-3", by fast);
     assert_eq!((slow.json()["errorId"].clone(), fast.status), (json!(11), 200));
     assert_eq!(count(&backstage, "password_refused").await, 1);
+}
+
+/// Asks for a new password; the code.
+macro_rules! reset_code {
+    ($backstage:expr, $routes:expr) => {{
+        assert_eq!(ask_reset(PHONE).send(&$routes).await.status, 200);
+        $backstage.received(PHONE).await.unwrap()
+    }};
+}
+
+/// The session of the access token, as introspection tells it.
+macro_rules! session {
+    ($routes:expr, $answer:expr) => {{
+        let introspected = introspect(&access(&$answer)).send(&$routes).await.json();
+        introspected["sid"].as_str().unwrap().to_owned()
+    }};
+}
+
+#[actix_web::test]
+async fn a_reset_whose_answer_was_lost_is_made_once_and_gives_tokens_again() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    registered!(backstage, routes);
+    let code = reset_code!(backstage, routes);
+    let reset_it = || reset(PHONE, &code, OTHER_PASSWORD);
+    let lost = reset_it().send(&routes).await;
+    assert_eq!(lost.status, 200, "{}", lost.text);
+    assert_eq!(backstage.received(PHONE).await.as_deref(), Some("password_changed"));
+    backstage.clock.advance(Duration::from_mins(1));
+    let since = sign_in(PHONE, OTHER_PASSWORD).send(&routes).await;
+    // More often than a code may be wrong.
+    for _ in 0..6 {
+        let again = reset_it().send(&routes).await;
+        assert_eq!(again.status, 200, "{}", again.text);
+        assert_eq!(session!(routes, again), session!(routes, lost));
+        assert_eq!(get(&access(&again), PROFILE).send(&routes).await.status, 200);
+    }
+    assert_eq!(backstage.received(PHONE).await, None, "the owner is told once");
+    assert_eq!(count(&backstage, "password_reset").await, 1);
+    assert_eq!(get(&access(&since), PROFILE).send(&routes).await.status, 200, "a repeat ends no session");
+    // For whom else the code is spent.
+    assert_eq!(reset_it().from("198.51.100.1").send(&routes).await.json()["errorId"], 8);
+    assert_eq!(reset(PHONE, wrong(&code), OTHER_PASSWORD).send(&routes).await.json()["errorId"], 8);
+    assert_eq!(check_reset(PHONE, &code).send(&routes).await.json()["errorId"], 8);
+    // Another request for a code leaves it as it is.
+    assert_eq!(ask_reset(PHONE).send(&routes).await.status, 200);
+    let again = reset_it().send(&routes).await;
+    assert_eq!(again.status, 200);
+    let next = refresh(&again.text_of("refresh_token")).send(&routes).await;
+    assert_eq!(session!(routes, next), session!(routes, lost), "its tokens go on as any");
+    let exported = get(&access(&again), "/v2/customer/export").send(&routes).await.json();
+    let finished = &exported["passwordReset"]["finished"];
+    assert_eq!((&finished["address"], &finished["wrongRepeats"]), (&json!("192.0.2.1"), &json!(0)));
+    backstage.clock.advance(Duration::from_mins(10));
+    assert_eq!(
+        reset_it().send(&routes).await.json()["errorId"],
+        9,
+        "its time is over, as is the other code's"
+    );
+}
+
+#[actix_web::test]
+async fn of_two_equal_resets_at_once_one_is_made_and_both_get_tokens() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    registered!(backstage, routes);
+    let code = reset_code!(backstage, routes);
+    let reset_it = || reset(PHONE, &code, OTHER_PASSWORD);
+    let (slow, fast) = overtaken!(backstage, routes, reset_it(), at OTHER_PASSWORD, by reset_it());
+    assert_eq!((slow.status, fast.status), (200, 200), "{}", slow.text);
+    assert_eq!(session!(routes, slow), session!(routes, fast));
+    assert_eq!(count(&backstage, "password_reset").await, 1);
+}
+
+#[actix_web::test]
+async fn no_password_is_guessed_by_repeating_a_reset() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    registered!(backstage, routes);
+    let code = reset_code!(backstage, routes);
+    let done = reset(PHONE, &code, OTHER_PASSWORD).send(&routes).await;
+    assert_eq!(done.status, 200);
+    let spent = reset(PHONE, wrong(&code), OTHER_PASSWORD).send(&routes).await;
+    for guess in 0..5 {
+        // What the policy would say of it is not said.
+        let guess = if guess == 0 { "short".to_owned() } else { format!("orange-lion-{guess}") };
+        let missed = reset(PHONE, &code, &guess).send(&routes).await;
+        assert_eq!((missed.status, &missed.text), (400, &spent.text), "{guess}");
+    }
+    let late = reset(PHONE, &code, OTHER_PASSWORD).send(&routes).await;
+    assert_eq!((late.status, &late.text), (400, &spent.text), "no repeats are left");
+    assert_eq!(sign_in(PHONE, OTHER_PASSWORD).send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_repeat_opens_nothing_that_has_ended_since() {
+    let ends: [fn(&str) -> Call; 2] = [
+        |token| call(Method::POST, "/signout").token(token),
+        |token| change_password(token, OTHER_PASSWORD, "purple-monkey-5"),
+    ];
+    for end in ends {
+        let backstage = Backstage::new(&Options::default());
+        let routes = backstage.routes().await;
+        registered!(backstage, routes);
+        let code = reset_code!(backstage, routes);
+        let done = reset(PHONE, &code, OTHER_PASSWORD).send(&routes).await;
+        assert_eq!(end(&access(&done)).send(&routes).await.status, 200);
+        assert_eq!(reset(PHONE, &code, OTHER_PASSWORD).send(&routes).await.json()["errorId"], 8);
+    }
 }
