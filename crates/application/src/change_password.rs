@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::facts::Scene;
 use crate::notices::Notices;
-use crate::prove_password::{Presented, ProofError, Successor, is_newest};
+use crate::prove_password::{Presented, ProofError, is_newest};
 use crate::{Application, Customer, MAX_ROUNDS, contended, undecided};
 
 /// A customer wants another password.
@@ -65,9 +65,13 @@ impl Application {
     ) -> Result<(), ChangePasswordError> {
         let ChangePassword { current, new, origin, voice } = change;
         let (phone, user) = (customer.account().phone(), customer.account().user());
-        let successor = Password::prepare(&new).ok().map(|password| Successor { password, customer });
-        let password = Password::prepare(&current).ok();
-        let presented = Presented { phone, password, origin: &origin, successor };
+        let presented = Presented {
+            phone,
+            password: Password::prepare(&current).ok(),
+            origin: &origin,
+            customer: Some(customer),
+            successor: Password::prepare(&new).ok(),
+        };
         // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
         let Some(proven) = self.prove_present(&presented).await? else {
             return Ok(());
@@ -135,6 +139,7 @@ impl From<ProofError> for ChangePasswordError {
     fn from(error: ProofError) -> Self {
         match error {
             ProofError::Wrong | ProofError::Replaced => Self::WrongPassword,
+            ProofError::Gone => Self::Unauthorized,
             ProofError::Locked { retry_after } => Self::Locked { retry_after },
             ProofError::Busy { retry_after } => Self::Busy { retry_after },
             ProofError::Unavailable(unavailable) => Self::Unavailable(unavailable),

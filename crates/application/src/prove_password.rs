@@ -21,14 +21,10 @@ pub(crate) struct Presented<'a> {
     /// `None` if the text cannot be a password, which is a wrong one like any other.
     pub(crate) password: Option<Password>,
     pub(crate) origin: &'a Origin,
-    /// What a customer wants in its place.
-    pub(crate) successor: Option<Successor<'a>>,
-}
-
-/// The password that is to follow the one that is presented.
-pub(crate) struct Successor<'a> {
-    pub(crate) password: Password,
-    pub(crate) customer: &'a Customer,
+    /// Who presents it, if that is somebody signed in.
+    pub(crate) customer: Option<&'a Customer>,
+    /// What the customer wants in its place.
+    pub(crate) successor: Option<Password>,
 }
 
 /// Whose password it was.
@@ -46,6 +42,8 @@ pub(crate) enum ProofError {
     Wrong,
     /// It was right before the customer himself put its successor in its place: the change has been made, and its answer was lost.
     Replaced,
+    /// The customer's account was erased. Nothing is counted, since nothing may be kept of it any more.
+    Gone,
     /// There were too many.
     Locked { retry_after: Duration },
     /// Too many passwords are waiting to be hashed.
@@ -89,6 +87,11 @@ impl Application {
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
             let credentials = self.storage.credentials(phone, &limits).await?;
+            if let Some(customer) = presented.customer
+                && !customer.owns(credentials.account.as_ref())
+            {
+                return Err(ProofError::Gone);
+            }
             let founder = credentials.account.as_ref().and_then(|account| account.value.opened_from());
             let caller = Caller { origin, founder };
             let guard = credentials.guard.as_ref().map(|loaded| loaded.value.clone());
@@ -108,7 +111,7 @@ impl Application {
                 Some(judged) if judged.is_of(newest) => judged,
                 _ => self.judge(presented, &credentials.passwords, now).await?,
             };
-            let (changes, answer) = match (&credentials.account, newest, &verdict.found) {
+            let (mut changes, answer) = match (&credentials.account, newest, &verdict.found) {
                 (Some(account), Some(NewPassword { set_at, .. }), Found::Right { upgrade }) => {
                     let (mut changes, answer) = conclude(Proven { account, set_at: *set_at, now });
                     changes.guard = Some(save(guard.succeeded(&caller, now)?, &credentials));
@@ -134,6 +137,10 @@ impl Application {
                     (changes, Err(ProofError::Wrong))
                 }
             };
+            // An erasure that is faster must be seen: else the guard came back without its account.
+            let owned = credentials.account.as_ref().filter(|_| presented.customer.is_some());
+            let demanded = owned.map(|account| Save::over(account.version, account.value.clone()));
+            changes.account = changes.account.or(demanded);
             match self.storage.commit(changes).await {
                 Ok(()) => return answer,
                 // Another guess was counted first, or the password was changed.
@@ -164,9 +171,7 @@ impl Application {
                 upgrade: Some(NewPassword { hash: self.hasher.hash(password).await?, ..newest.clone() }),
             },
             _ if is_right => Found::Right { upgrade: None },
-            _ if self.is_replaced(password, presented.successor.as_ref(), passwords, now).await? => {
-                Found::Replaced
-            }
+            _ if self.is_replaced(password, presented, passwords, now).await? => Found::Replaced,
             _ => Found::Wrong,
         };
         Ok(Judged { hash, found })
@@ -177,13 +182,14 @@ impl Application {
     async fn is_replaced(
         &self,
         password: Password,
-        successor: Option<&Successor<'_>>,
+        presented: &Presented<'_>,
         passwords: &[NewPassword],
         now: UtcDateTime,
     ) -> Result<bool, ProofError> {
-        let (Some(Successor { password: successor, customer }), [newest, before, ..]) =
-            (successor, passwords)
-        else {
+        let Presented { customer: Some(customer), successor: Some(successor), .. } = presented else {
+            return Ok(false);
+        };
+        let [newest, before, ..] = passwords else {
             return Ok(false);
         };
         if now >= newest.set_at + REPEAT_WINDOW {
@@ -195,6 +201,13 @@ impl Application {
         Ok(has_set_it
             && self.hasher.verify(password, Some(before.hash.clone())).await?
             && self.hasher.verify(successor.clone(), Some(newest.hash.clone())).await?)
+    }
+}
+
+impl Customer {
+    /// Whether the account is the customer's: the number may have gone to somebody else since.
+    pub(crate) fn owns(&self, account: Option<&Loaded<Account>>) -> bool {
+        account.is_some_and(|account| account.value.user() == self.account().user())
     }
 }
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use serde_json::json;
+use vestibule_domain::PhoneNumber;
+use vestibule_port_storage::Storage as _;
 
 use crate::harness::{
-    Answer, Backstage, Call, Options, PASSWORD, PHONE, ask_reset, call, change_password, check_reset, get,
-    introspect, overtaken, refresh, registered, reset, sign_in, wrong,
+    Answer, Backstage, Call, Options, PASSWORD, PHONE, ask_reset, call, change_password, check_reset, erase,
+    get, introspect, overtaken, refresh, registered, reset, sign_in, wrong,
 };
 
 const OTHER_PASSWORD: &str = "staple-battery-9";
@@ -199,5 +201,66 @@ async fn a_repeat_opens_nothing_that_has_ended_since() {
         let done = reset(PHONE, &code, OTHER_PASSWORD).send(&routes).await;
         assert_eq!(end(&access(&done)).send(&routes).await.status, 200);
         assert_eq!(reset(PHONE, &code, OTHER_PASSWORD).send(&routes).await.json()["errorId"], 8);
+    }
+}
+
+/// What happened last to the number, and whether anything is known of who tries passwords for it.
+async fn left(backstage: &Backstage) -> (String, bool) {
+    let phone = PhoneNumber::parse(PHONE).unwrap();
+    let credentials = backstage.storage.credentials(&phone, &[]).await.unwrap();
+    (backstage.events(PHONE).await.swap_remove(0), credentials.guard.is_some())
+}
+
+#[actix_web::test]
+async fn an_erasure_whose_answer_was_lost_is_told_again_to_who_holds_the_token() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let confirmed = registered!(backstage, routes);
+    let token = access(&confirmed);
+    backstage.clock.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        assert_eq!(erase(&token, PASSWORD).send(&routes).await.text, r#"{"result":"ok"}"#);
+        assert_eq!(get(&token, PROFILE).send(&routes).await.status, 401);
+    }
+    assert_eq!(left(&backstage).await, ("erased".to_owned(), false));
+    assert_eq!(erase("forged", PASSWORD).send(&routes).await.status, 401);
+    backstage.clock.advance(Duration::from_mins(15));
+    assert_eq!(erase(&token, PASSWORD).send(&routes).await.status, 401, "the token has expired");
+}
+
+#[actix_web::test]
+async fn who_signed_out_has_erased_nothing() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let token = access(&registered!(backstage, routes));
+    assert_eq!(call(Method::POST, "/signout").token(&token).send(&routes).await.status, 200);
+    assert_eq!(erase(&token, PASSWORD).send(&routes).await.status, 401);
+    assert_eq!(sign_in(PHONE, PASSWORD).send(&routes).await.status, 200);
+}
+
+#[actix_web::test]
+async fn whoever_is_overtaken_by_an_erasure_leaves_nothing_behind() {
+    type Make = fn(&str) -> Call;
+    let cases: [(Make, &str, u16); 4] = [
+        (|token| erase(token, PASSWORD), PASSWORD, 200),
+        (|token| erase(token, "wrong-horse-7"), "wrong-horse-7", 200),
+        (|token| change_password(token, PASSWORD, OTHER_PASSWORD), PASSWORD, 401),
+        (|token| change_password(token, "wrong-horse-7", OTHER_PASSWORD), "wrong-horse-7", 401),
+    ];
+    for (slow, at, status) in cases {
+        // Whether or not a password was tried before.
+        for is_tried in [false, true] {
+            let backstage = Backstage::new(&Options::default());
+            let routes = backstage.routes().await;
+            let mut token = access(&registered!(backstage, routes));
+            if is_tried {
+                token = access(&sign_in(PHONE, PASSWORD).send(&routes).await);
+            }
+            backstage.clock.advance(Duration::from_secs(1));
+            let fast = erase(&token, PASSWORD);
+            let (slow, fast) = overtaken!(backstage, routes, slow(&token), at at, by fast);
+            assert_eq!((slow.status, fast.status), (status, 200), "{at}: {}", slow.text);
+            assert_eq!(left(&backstage).await, ("erased".to_owned(), false), "{at}, {status}, {is_tried}");
+        }
     }
 }
