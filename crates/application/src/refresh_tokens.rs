@@ -32,6 +32,7 @@ impl Application {
         voice: &Voice,
     ) -> Result<TokenPair, RefreshError> {
         let hash = RefreshTokenHash::of(token);
+        let presented_at = self.clock.now();
         for _ in 0..MAX_ROUNDS {
             let Some(RefreshState { token, signed_in }) = self.storage.refresh_state(&hash).await? else {
                 return Err(RefreshError::Invalid);
@@ -39,8 +40,9 @@ impl Application {
             let SignedInAccount { account, session } = signed_in;
             let now = self.clock.now();
             let (id, user) = (session.value.id(), session.value.user());
-            let (changes, answer) = match session.value.refresh(&token.held(), &self.settings.sessions, now) {
-                Refreshed::Expired => return Err(RefreshError::Invalid),
+            let lives = &self.settings.sessions;
+            let (changes, answer) = match session.value.refresh(&token.held(), lives, presented_at, now) {
+                Refreshed::Expired | Refreshed::Overtaken => return Err(RefreshError::Invalid),
                 Refreshed::Pair(refreshed) => {
                     let (pair, refresh_token) = self.token_pair(&refreshed, account.value.kyc(), now);
                     let changes = Changes {

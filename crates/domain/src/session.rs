@@ -3,7 +3,8 @@
 //! Every refresh spends a token and hands out a pair of the next *generation*. A client that lost the answer presents the
 //! spent token again: as long as nothing of the next generation was used, it gets one more pair of that generation, and
 //! whichever of these is spent first carries the session on. Anything else that comes back from the past, be it a token whose
-//! successor was used or a pair of whose generation another was chosen, is in the hands of two, and ends the session.
+//! successor was used or a pair of whose generation another was chosen, is in the hands of two, and ends the session. But a request
+//! that was there before the successor was used has only been overtaken: it gets nothing, and proves nothing.
 //!
 //! A pair counts as used when its refresh token is spent or its access token is shown. Which is why an access token names its
 //! generation.
@@ -72,6 +73,8 @@ pub enum Refreshed {
     Pair(Session),
     /// The token or the session has outlived its life: nothing to hand out, nothing to save.
     Expired,
+    /// The token was spent by another request while this one was under way: nothing to hand out, nothing to save.
+    Overtaken,
     /// The token is in the hands of two: end the session.
     Reused,
 }
@@ -117,14 +120,22 @@ impl Session {
         (now + life).min(self.record.created_at + lives.absolute)
     }
 
-    /// Decides on a refresh token of this session.
-    pub fn refresh(mut self, token: &HeldToken, lives: &SessionLives, now: UtcDateTime) -> Refreshed {
+    /// Decides on a refresh token of this session that was presented at `presented_at`, now or before.
+    pub fn refresh(
+        mut self,
+        token: &HeldToken,
+        lives: &SessionLives,
+        presented_at: UtcDateTime,
+        now: UtcDateTime,
+    ) -> Refreshed {
         let record = &mut self.record;
         let is_newest = token.generation == record.generation;
         // Its answer was lost, since nothing that it was exchanged for was ever used.
         let is_repeat = record.spent == Some(token.hash) && !record.used;
         if !is_newest && !is_repeat {
-            return Refreshed::Reused;
+            // The last use of a generation is its first, until it ends.
+            let was_there_before = record.spent == Some(token.hash) && presented_at < record.last_used_at;
+            return if was_there_before { Refreshed::Overtaken } else { Refreshed::Reused };
         }
         if now >= token.expires_at || now >= record.created_at + lives.absolute {
             return Refreshed::Expired;
@@ -249,14 +260,14 @@ mod tests {
     }
 
     fn pair(session: Session, token: &HeldToken) -> Session {
-        match session.refresh(token, &LIVES, NOW) {
+        match session.refresh(token, &LIVES, NOW, NOW) {
             Refreshed::Pair(session) => session,
             other => panic!("{other:?}"),
         }
     }
 
     fn is_reused(session: Session, token: &HeldToken) -> bool {
-        matches!(session.refresh(token, &LIVES, NOW), Refreshed::Reused)
+        matches!(session.refresh(token, &LIVES, NOW, NOW), Refreshed::Reused)
     }
 
     #[test]
@@ -269,6 +280,22 @@ mod tests {
         assert!(is_reused(on, &token(1, 0)));
         let shown = again.shown(1, NOW).unwrap();
         assert!(is_reused(shown, &token(1, 0)));
+    }
+
+    #[test]
+    fn who_presented_a_token_before_its_successor_was_used_is_no_thief_and_gets_nothing() {
+        let moment = |second| NOW + Duration::from_secs(second);
+        let Refreshed::Pair(rotated) = session().refresh(&token(1, 0), &LIVES, moment(1), moment(1)) else {
+            panic!("it is the newest");
+        };
+        let shown = rotated.shown(1, moment(3)).unwrap();
+        let refresh = |presented: &HeldToken, second| {
+            shown.clone().refresh(presented, &LIVES, moment(second), moment(4))
+        };
+        assert!(matches!(refresh(&token(1, 0), 2), Refreshed::Overtaken));
+        assert!(matches!(refresh(&token(1, 0), 3), Refreshed::Reused));
+        let before = HeldToken { generation: 0, ..token(9, 0) };
+        assert!(matches!(refresh(&before, 2), Refreshed::Reused), "another of the generation");
     }
 
     #[test]
@@ -290,9 +317,10 @@ mod tests {
     #[test]
     fn lives_end() {
         let late = NOW + LIVES.idle;
-        assert!(matches!(session().refresh(&token(1, 0), &LIVES, late), Refreshed::Expired));
+        assert!(matches!(session().refresh(&token(1, 0), &LIVES, late, late), Refreshed::Expired));
         let fresh = HeldToken { expires_at: NOW + LIVES.absolute * 2, ..token(1, 0) };
-        assert!(matches!(session().refresh(&fresh, &LIVES, NOW + LIVES.absolute), Refreshed::Expired));
+        let end = NOW + LIVES.absolute;
+        assert!(matches!(session().refresh(&fresh, &LIVES, end, end), Refreshed::Expired));
         let near_the_end = NOW + LIVES.absolute - Duration::from_secs(5);
         assert_eq!(session().expiry(LIVES.idle, &LIVES, near_the_end), NOW + LIVES.absolute);
     }
@@ -307,7 +335,7 @@ mod tests {
             for choice in presented {
                 let index = choice % tokens.len();
                 let (presented, successor_used, parent) = tokens[index];
-                match session.clone().refresh(&presented, &LIVES, NOW) {
+                match session.clone().refresh(&presented, &LIVES, NOW, NOW) {
                     Refreshed::Pair(next) => {
                         prop_assert!(!successor_used);
                         session = next;
@@ -319,7 +347,7 @@ mod tests {
                         tokens.push((token(hash, session.generation()), false, Some(index)));
                     }
                     Refreshed::Reused => break,
-                    Refreshed::Expired => prop_assert!(false),
+                    Refreshed::Expired | Refreshed::Overtaken => prop_assert!(false),
                 }
             }
         }

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 use serde_json::json;
 use vestibule_application::{Customer, TokenPair};
 use vestibule_domain::Locale;
 
 use crate::answer_once::{Takes, answer_once};
+use crate::body::{Fields, read_bytes};
 use crate::problem::Problem;
 use crate::{Http, api, client, docs, page, partners};
 
@@ -174,7 +175,19 @@ pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = T>)
     tokio::time::timeout(patience, work).await.map_err(|_| Problem::late())
 }
 
-/// The customer whose token the request carries. Comes before the body is read.
+/// The customer whose token the request carries, and what it asks. The whole body is here before it is looked whether the session lives: who
+/// held a body back would change something when the session has long ended. Who is not signed in learns that before anything else.
+async fn authenticate_with_body(
+    http: &Http,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<(Customer, Fields), Problem> {
+    let body = read_bytes(request, payload).await;
+    let customer = authenticate(http, request).await?;
+    Ok((customer, Fields::of(request, &body?)?))
+}
+
+/// The customer whose token the request carries.
 async fn authenticate(http: &Http, request: &HttpRequest) -> Result<Customer, Problem> {
     let token = client::bearer(request).ok_or_else(Problem::unauthorized)?;
     Ok(within(TOKEN_PATIENCE, http.application.authenticate(token)).await??)

@@ -66,7 +66,7 @@ fn read(path: &Path) -> io::Result<Zeroizing<String>> {
 /// Makes the file if there is none; whether it did. Of two that start at once one makes it and both read it.
 pub(crate) fn generate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<bool> {
     let text = Zeroizing::new(format!(
-        "# Codes and links are derived from `active`. To replace it, move it to `previous` for a day.\n\
+        "# Codes and links are derived from `active`. To replace it, see \"To rotate the master key\" in docs/operations.md.\n\
          # `numbers` can never be replaced: used phone numbers are known by it.\n\
          active = \"{}\"\nnumbers = \"{}\"\n",
         hex::encode(entropy.bytes()),

@@ -73,10 +73,12 @@ pub enum Via {
     },
     /// The receiver of webhooks.
     Webhook {
-        /// The message's id. It enters the journal once, however often it comes.
+        /// The message's id. However often it comes, it enters the journal once, and again after a report that it has failed.
         id: String,
         /// When it was signed, in seconds since 1970.
         timestamp: i64,
+        /// Whether it was reported as failed.
+        failed: bool,
     },
 }
 
@@ -190,6 +192,9 @@ impl FakeGateway {
     pub async fn report(&self, at_index: usize, report: Report) -> io::Result<u16> {
         let sms = self.messages().get(at_index).cloned().ok_or(io::ErrorKind::NotFound)?;
         let webhook_callback = lock(&self.shared.webhook_callback).clone();
+        if report == Report::Failed {
+            webhook::forget(&self.shared.journal, at_index);
+        }
         callbacks::call(&sms, webhook_callback, report).await
     }
 

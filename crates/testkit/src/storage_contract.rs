@@ -129,6 +129,7 @@ macro_rules! storage_contract {
                 a_settled_message_is_gone_retried_or_dead,
                 the_backlog_of_a_channel_is_its_own,
                 a_sent_message_is_followed_by_its_id_and_reference,
+                a_reference_that_comes_again_is_the_newest_messages,
                 a_report_of_a_queued_message_settles_it,
                 a_report_is_not_lost_to_a_settlement_at_the_same_time,
                 a_failure_in_doubt_is_tried_again_at_once,

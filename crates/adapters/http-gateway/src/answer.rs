@@ -27,10 +27,10 @@ impl Answer {
     }
 
     /// Whether the message may have been carried out although the answer says no: 502 and 504 are a proxy's, which may
-    /// have passed the request on before it gave up (RFC 9110, sections 15.6.3 and 15.6.5).
+    /// have passed the request on before it gave up (RFC 9110, sections 15.6.3 and 15.6.5), and so are 520 and 524 of Cloudflare's.
     #[must_use]
     pub fn leaves_in_doubt(&self) -> bool {
-        matches!(self.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+        matches!(self.status.as_u16(), 502 | 504 | 520 | 524)
     }
 
     /// `Retry-After` (RFC 9110, section 10.2.3), one hour at most: seconds, or a date, which is compared with the
@@ -99,6 +99,9 @@ mod tests {
     #[case(502, true)]
     #[case(503, false)]
     #[case(504, true)]
+    #[case(520, true)]
+    #[case(521, false)]
+    #[case(524, true)]
     fn what_a_proxy_gave_up_is_in_doubt(#[case] status: u16, #[case] is_in_doubt: bool) {
         assert_eq!(answer(status).leaves_in_doubt(), is_in_doubt);
     }

@@ -148,9 +148,9 @@ macro_rules! record {
     };
 }
 
-/// A report by the provider's reference; whether there is such a record.
+/// A report by the provider's reference; whether there is such a record. A provider whose count begins again means the newest.
 const RECORD_BY_REFERENCE: &str = record!(
-    "found AS (SELECT id FROM deliveries WHERE provider = $2 AND reference = $3)",
+    "found AS (SELECT id FROM deliveries WHERE provider = $2 AND reference = $3 ORDER BY queued_at DESC LIMIT 1)",
     "EXISTS (SELECT FROM found)"
 );
 

@@ -257,7 +257,7 @@ async fn come_back(
     let state = storage.refresh_state(&newest.unwrap()).await.unwrap().unwrap();
     count("refresh, read");
     let (account, session) = (state.signed_in.account, state.signed_in.session);
-    let Refreshed::Pair(next) = session.value.refresh(&state.token.held(), &LIVES, NOW) else {
+    let Refreshed::Pair(next) = session.value.refresh(&state.token.held(), &LIVES, NOW, NOW) else {
         unreachable!("it was never used");
     };
     let changes = Changes {

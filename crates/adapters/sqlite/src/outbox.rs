@@ -186,6 +186,8 @@ fn record(connection: &mut SqliteConnection, report: &Report) -> Result<bool, Fa
         Reported::Reference(reference) => deliveries::table
             .filter(deliveries::provider.eq(report.provider))
             .filter(deliveries::reference.eq(reference))
+            // A provider whose count begins again means the newest.
+            .order(deliveries::queued_at.desc())
             .select((deliveries::id, deliveries::state, deliveries::provider))
             .first(connection)
             .optional()?,

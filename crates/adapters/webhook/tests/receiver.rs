@@ -66,7 +66,7 @@ async fn a_message_arrives_as_it_was_written() {
         from: String::new(),
         body: TEXT.to_owned(),
         at_index: 0,
-        via: Via::Webhook { id: sms().id.to_string(), timestamp },
+        via: Via::Webhook { id: sms().id.to_string(), timestamp, failed: false },
     };
     assert_eq!(gateway.messages(), [expected]);
 }

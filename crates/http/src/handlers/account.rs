@@ -1,9 +1,9 @@
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use vestibule_application::{AuthenticateError, EraseAccount};
+use vestibule_application::EraseAccount;
 
-use super::{TOKEN_PATIENCE, authenticate, done, in_time, personal_data, within};
-use crate::body::Fields;
+use super::{TOKEN_PATIENCE, authenticate, authenticate_with_body, done, in_time, personal_data, within};
 use crate::problem::Problem;
 use crate::{Http, api, client};
 
@@ -20,20 +20,23 @@ pub(crate) async fn erase(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let token = client::bearer(&request).ok_or_else(Problem::unauthorized)?;
-    let customer = match within(TOKEN_PATIENCE, http.application.authenticate(token)).await? {
+    let (customer, mut fields) = match authenticate_with_body(&http, &request, payload).await {
         // Its answer was lost, and this is the request once more.
-        Err(AuthenticateError::Unauthorized)
-            if within(TOKEN_PATIENCE, http.application.is_erased(token)).await?? =>
-        {
+        Err(refused) if refused.status == StatusCode::UNAUTHORIZED && is_erased(&http, &request).await? => {
             return Ok(done());
         }
-        customer => customer?,
+        asked => asked?,
     };
-    let password = Fields::read(&request, payload).await?.secret("password")?;
+    let password = fields.secret("password")?;
     let origin = client::origin(&request, &http.trusted_proxies);
     in_time(http.application.erase_account(&customer, EraseAccount { password, origin })).await??;
     Ok(done())
+}
+
+/// Whether the account is no more that the request's token speaks of.
+async fn is_erased(http: &Http, request: &HttpRequest) -> Result<bool, Problem> {
+    let token = client::bearer(request).ok_or_else(Problem::unauthorized)?;
+    Ok(within(TOKEN_PATIENCE, http.application.is_erased(token)).await??)
 }
 
 /// Everything that is kept about the customer.

@@ -3,7 +3,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use vestibule_application::EmailLink;
 
-use super::{authenticate, done, in_time, locale};
+use super::{authenticate, authenticate_with_body, done, in_time, locale};
 use crate::body::{FORM, Fields, media_type, read_bytes};
 use crate::partners::voice;
 use crate::problem::Problem;
@@ -33,8 +33,8 @@ pub(crate) async fn add(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let customer = authenticate(&http, &request).await?;
-    let address = Fields::read(&request, payload).await?.text("email")?;
+    let (customer, mut fields) = authenticate_with_body(&http, &request, payload).await?;
+    let address = fields.text("email")?;
     let (origin, voice) = (client::origin(&request, &http.trusted_proxies), voice(&http, &request));
     in_time(http.application.add_email(customer, &address, &origin, &voice)).await??;
     Ok(done())

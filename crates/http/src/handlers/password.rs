@@ -4,7 +4,7 @@ use vestibule_application::{ChangePassword, CheckResetCode, RequestReset, ResetP
 use vestibule_domain::{ClientAddress, OneTimeCode, Origin};
 
 use super::phone::origin;
-use super::{authenticate, done, in_time, tokens};
+use super::{authenticate_with_body, done, in_time, tokens};
 use crate::body::Fields;
 use crate::partners::voice;
 use crate::problem::Problem;
@@ -23,8 +23,7 @@ pub(crate) async fn change(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let customer = authenticate(&http, &request).await?;
-    let mut fields = Fields::read(&request, payload).await?;
+    let (customer, mut fields) = authenticate_with_body(&http, &request, payload).await?;
     let (fingerprint, client) = origin(&http, &request, &mut fields)?;
     let change = ChangePassword {
         current: fields.secret("currentPassword")?,

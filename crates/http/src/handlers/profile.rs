@@ -3,8 +3,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 use vestibule_domain::{AccountKind, ProfileField, ProfilePatch, Requirement};
 
-use super::{authenticate, in_time};
-use crate::body::{Fields, Member};
+use super::{authenticate, authenticate_with_body, in_time};
+use crate::body::Member;
 use crate::problem::Problem;
 use crate::{Http, api};
 
@@ -20,8 +20,7 @@ pub(crate) async fn patch(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let customer = authenticate(&http, &request).await?;
-    let mut fields = Fields::read(&request, payload).await?;
+    let (customer, mut fields) = authenticate_with_body(&http, &request, payload).await?;
     let mut patch = ProfilePatch::default();
     for field in ProfileField::ALL {
         patch = match fields.member(field.as_str())? {

@@ -1,5 +1,7 @@
 //! Coming back on the real binary and both databases: devices, theft, forgotten passwords, and being forgotten.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,4 +249,32 @@ async fn the_operator_blocks_an_account_while_the_service_runs(#[case] database:
     assert_eq!(service.sign_in(PHONE, PASSWORD, "phone").await.body["errorId"], 3);
     world.command(&["unblock", "--user", &text(&confirmed, "userId")]);
     assert_eq!(service.sign_in(PHONE, PASSWORD, "phone").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_after_the_session_has_ended_changes_nothing() {
+    let world = World::new(Database::Sqlite).await;
+    let service = world.start();
+    service.sign_up(PHONE).await;
+    let token = text(&service.confirm(PHONE, &world.code(PHONE).await).await, "access_token");
+    let body = json!({ "email": "thief@example.com" }).to_string();
+    let mut thief = TcpStream::connect(service.url.trim_start_matches("http://")).unwrap();
+    thief.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        thief,
+        "PUT /v2/mobile/email/add HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = BufReader::new(thief.try_clone().unwrap());
+    let mut line = String::new();
+    answer.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 100"), "{line}");
+    let out = service.call(Method::POST, "/signout", Some(&token), None).await;
+    assert_eq!(out.status, 200, "{}", out.body);
+    thief.write_all(body.as_bytes()).unwrap();
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("HTTP/1.1 401"), "{rest}");
 }

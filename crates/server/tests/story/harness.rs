@@ -171,6 +171,9 @@ impl Service {
         let mut process = by
             .current_dir(directory)
             .env("RUST_LOG", log_level)
+            // Nobody is there: what is on this machine is not asked by way of a proxy.
+            .env("HTTP_PROXY", "http://127.0.0.1:9")
+            .env("ALL_PROXY", "http://127.0.0.1:9")
             .env("VESTIBULE__HTTP__LISTEN", "127.0.0.1:0")
             .env("VESTIBULE__ADMIN__LISTEN", "127.0.0.1:0")
             .envs(variables.iter().map(|(name, value)| (name, value)))

@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use vestibule_testkit::fake_gateway::WEBHOOK_SECRET;
 use vestibule_testkit::fake_smsc::Delivered;
-use vestibule_testkit::{FakeSmsc, Report};
+use vestibule_testkit::{Behaviour, FakeSmsc, Report};
 
 use crate::harness::{Database, PATIENCE, Service, World};
 use crate::{PHONE, text};
@@ -66,6 +66,32 @@ async fn a_webhook_is_signed_both_ways(#[case] database: Database) {
     let refused = service.call(Method::POST, "/callbacks/sms/webhook", None, Some(unsigned)).await;
     assert_eq!(refused.status, 403);
     text(&service.confirm(PHONE, &code).await, "access_token");
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_reports_as_failed_while_it_is_in_doubt_is_sent_again_at_once(
+    #[case] database: Database,
+) {
+    let world = World::new(database).await;
+    let url = world.gateway.webhook_url();
+    let world = world
+        .with("SMS__PROVIDERS", "webhook")
+        .with("SMS__WEBHOOK__URL", &url)
+        .with("SMS__WEBHOOK__SECRETS", WEBHOOK_SECRET);
+    let service = world.start();
+    world.gateway.set_webhook_callback(&format!("{}/callbacks/sms/webhook", service.url));
+    world.gateway.script([Behaviour::AcceptThenReset]);
+    assert_eq!(service.sign_up(PHONE).await.status, 200);
+    service.until_logged("in doubt: its report is waited for").await;
+    // Until its doubt is recorded a report is to be said again.
+    while world.gateway.report(0, Report::Failed).await.unwrap() == 503 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let again = world.gateway.wait_for(PHONE, 2, PATIENCE).await.unwrap();
+    text(&service.confirm(PHONE, again.code().unwrap()).await, "access_token");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ impl CallbackListener {
 pub(super) async fn call(sms: &SentSms, webhook_callback: Option<String>, report: Report) -> io::Result<u16> {
     match (&sms.via, webhook_callback) {
         (Via::Twilio { status_callback: Some(url) }, _) => by_twilio(sms, url, report).await,
-        (Via::Webhook { id, timestamp }, Some(url)) => by_webhook(id, *timestamp, &url, report).await,
+        (Via::Webhook { id, timestamp, .. }, Some(url)) => by_webhook(id, *timestamp, &url, report).await,
         (Via::Twilio { status_callback: None }, _) | (Via::Webhook { .. }, None) => {
             Err(io::ErrorKind::NotFound.into())
         }

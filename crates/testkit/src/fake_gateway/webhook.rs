@@ -42,13 +42,23 @@ pub(super) fn judge(journal: &watch::Sender<Vec<SentSms>>, request: &Request) ->
     if text("/data/id").as_deref() != Some(id) {
         return refusal(400, "not_understood");
     }
-    let via = Via::Webhook { id: id.to_owned(), timestamp };
-    let is_repeat = |sms: &&SentSms| matches!(&sms.via, Via::Webhook { id: known, .. } if known == id);
+    let via = Via::Webhook { id: id.to_owned(), timestamp, failed: false };
+    let is_repeat =
+        |sms: &&SentSms| matches!(&sms.via, Via::Webhook { id: known, failed: false, .. } if known == id);
     let known = journal.borrow().iter().find(is_repeat).map(|sms| sms.at_index);
     let at_index = known.unwrap_or_else(|| {
         enter(journal, SentSms { to, from: String::new(), body, at_index: 0, via }).at_index
     });
     Answer::json(202, &json!({ "reference": format!("webhook-{at_index}") }))
+}
+
+/// What was reported as failed is sent when it comes again.
+pub(super) fn forget(journal: &watch::Sender<Vec<SentSms>>, at_index: usize) {
+    journal.send_modify(|journal| {
+        if let Some(SentSms { via: Via::Webhook { failed, .. }, .. }) = journal.get_mut(at_index) {
+            *failed = true;
+        }
+    });
 }
 
 /// One signature, as it stands in the header.

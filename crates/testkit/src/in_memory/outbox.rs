@@ -114,7 +114,7 @@ impl Outbox for InMemoryStorage {
     async fn record_delivery(&self, report: &Report) -> Result<bool, Unavailable> {
         let mut state = self.up()?;
         let State { messages, deliveries, .. } = &mut *state;
-        let known = deliveries.iter_mut().find(|left| match &report.message {
+        let known = deliveries.iter_mut().rev().find(|left| match &report.message {
             Reported::Message(id) => left.id == *id,
             Reported::Reference(reference) => {
                 left.provider == Some(report.provider) && left.reference.as_ref() == Some(reference)

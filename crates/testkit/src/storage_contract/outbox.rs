@@ -173,6 +173,20 @@ pub async fn a_sent_message_is_followed_by_its_id_and_reference<S: Storage + Out
     assert!(storage.record_delivery(&report(unknown, Delivered)).await.unwrap());
 }
 
+/// A provider whose count begins again.
+pub async fn a_reference_that_comes_again_is_the_newest_messages<S: Storage + Outbox>(storage: Arc<S>) {
+    for number in [1, 2] {
+        let message = message(number, after(number.into()));
+        storage.commit(Changes { messages: vec![message], ..Changes::default() }).await.unwrap();
+        storage.claim(Room::for_each(9), Duration::from_secs(30), after(9)).await.unwrap();
+        storage.settle(MessageId::new(id(number)), 1, sent("a", Some("x1"))).await.unwrap();
+    }
+    let failed = report(Reported::Reference("x1".to_owned()), DeliveryState::Failed);
+    assert!(storage.record_delivery(&failed).await.unwrap());
+    assert_eq!(delivery(&*storage, 1).await, Some(DeliveryState::Sent));
+    assert_eq!(delivery(&*storage, 2).await, Some(DeliveryState::Failed));
+}
+
 pub async fn a_report_of_a_queued_message_settles_it<S: Storage + Outbox>(storage: Arc<S>) {
     let message = leased(&*storage, 1).await;
     let failed = report(Reported::Message(message), DeliveryState::Failed);
