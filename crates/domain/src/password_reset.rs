@@ -302,7 +302,7 @@ mod tests {
     }
 
     fn code(attempt: u128, generation: Generation) -> OneTimeCode {
-        OneTimeCode::parse(&format!("{:03}{generation:03}", attempt)).unwrap()
+        OneTimeCode::parse(&format!("{attempt:03}{generation:03}")).unwrap()
     }
 
     fn origin(device: &str) -> Origin {
@@ -327,11 +327,11 @@ mod tests {
     fn repeated(
         reset: &PasswordReset,
         owner: Owner,
-        code: OneTimeCode,
+        code: &OneTimeCode,
         device: &str,
         now: UtcDateTime,
     ) -> Option<SessionId> {
-        let finished = reset.repeated(owner, Some(&code), &origin(device), &Numbered, &RULES, now);
+        let finished = reset.repeated(owner, Some(code), &origin(device), &Numbered, &RULES, now);
         finished.map(|finished| finished.session)
     }
 
@@ -339,7 +339,7 @@ mod tests {
     fn a_repeat_needs_the_code_the_origin_and_the_account_in_time() {
         let (reset, last) = (made(), NOW + REPEAT_WINDOW - Duration::from_millis(1));
         let session = SessionId::new(Uuid::from_u128(9));
-        assert_eq!(repeated(&reset, Owner::Account, code(7, 0), "phone", last), Some(session));
+        assert_eq!(repeated(&reset, Owner::Account, &code(7, 0), "phone", last), Some(session));
         for (owner, code, device, now) in [
             (Owner::Nobody, code(7, 0), "phone", NOW),
             (Owner::Account, code(7, 1), "phone", NOW),
@@ -348,7 +348,7 @@ mod tests {
             (Owner::Account, code(7, 0), "", NOW),
             (Owner::Account, code(7, 0), "phone", NOW + REPEAT_WINDOW),
         ] {
-            assert_eq!(repeated(&reset, owner, code, device, now), None, "{owner:?} {device} {now}");
+            assert_eq!(repeated(&reset, owner, &code, device, now), None, "{owner:?} {device} {now}");
         }
         assert_eq!(reset.repeated(Owner::Account, None, &origin("phone"), &Numbered, &RULES, NOW), None);
     }
@@ -356,20 +356,20 @@ mod tests {
     #[test]
     fn a_repeat_with_another_password_bears_as_many_as_a_code_bears_guesses() {
         let once = made().repeated_wrongly();
-        assert!(repeated(&once, Owner::Account, code(7, 0), "phone", NOW).is_some());
+        assert!(repeated(&once, Owner::Account, &code(7, 0), "phone", NOW).is_some());
         let twice = once.repeated_wrongly();
-        assert_eq!(repeated(&twice, Owner::Account, code(7, 0), "phone", NOW), None);
+        assert_eq!(repeated(&twice, Owner::Account, &code(7, 0), "phone", NOW), None);
     }
 
     #[test]
     fn what_was_made_is_remembered_whatever_comes_after_it() {
         let later = NOW + Duration::from_mins(2);
         let again = requested(Some(made()), 8, later);
-        assert!(repeated(&again, Owner::Account, code(7, 0), "phone", later).is_some());
+        assert!(repeated(&again, Owner::Account, &code(7, 0), "phone", later).is_some());
         let wrong =
             again.check(Owner::Account, Some(&code(1, 0)), &origin("phone"), &Numbered, &RULES, later);
         let Checked::Refused { spent: Some(spent), .. } = wrong else { panic!("{wrong:?}") };
-        assert!(repeated(&spent, Owner::Account, code(7, 0), "phone", later).is_some());
+        assert!(repeated(&spent, Owner::Account, &code(7, 0), "phone", later).is_some());
         let empty = ResetRecord { requests_full_at: None, guesses_full_at: None, ..made().record() };
         assert_eq!(PasswordReset::restore(empty).forget_at(), NOW + REPEAT_WINDOW);
     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use actix_web::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use vestibule_domain::PhoneNumber;
 use vestibule_port_storage::Storage as _;
 
 use crate::harness::{
-    Answer, Backstage, Call, Options, PASSWORD, PHONE, ask_reset, call, change_password, check_reset, erase,
-    get, introspect, overtaken, refresh, registered, reset, sign_in, wrong,
+    Answer, Backstage, Call, Options, PASSWORD, PHONE, add_email, ask_reset, call, change_password,
+    check_reset, confirm, erase, form, get, introspect, overtaken, patch, refresh, registered, resend, reset,
+    sign_in, sign_up, wrong,
 };
 
 const OTHER_PASSWORD: &str = "staple-battery-9";
@@ -22,6 +23,76 @@ fn access(answer: &Answer) -> String {
 /// How often that happened to the number.
 async fn count(backstage: &Backstage, event: &str) -> usize {
     backstage.events(PHONE).await.iter().filter(|happened| *happened == event).count()
+}
+
+/// The session of the access token, as introspection tells it.
+macro_rules! session {
+    ($routes:expr, $answer:expr) => {{
+        let introspected = introspect(&access(&$answer)).send(&$routes).await.json();
+        introspected["sid"].as_str().unwrap().to_owned()
+    }};
+}
+
+/// Sends the call twice, as who has lost the first answer: the first, and what the second says instead of the same.
+macro_rules! twice {
+    ($routes:expr, $call:expr) => {{
+        let first = $call.send(&$routes).await;
+        assert!([200, 204].contains(&first.status), "{}", first.text);
+        let second = $call.send(&$routes).await;
+        let instead = (second.status != first.status).then(|| second.json()["errorId"].clone());
+        (first, instead)
+    }};
+}
+
+#[actix_web::test]
+async fn each_step_that_changes_something_may_be_repeated() {
+    let backstage = Backstage::new(&Options::default());
+    let routes = backstage.routes().await;
+    let wait = || backstage.clock.advance(Duration::from_mins(1));
+    let mut told = Vec::new();
+    let mut step = |name: &'static str, (first, instead): (Answer, Option<Value>)| {
+        told.push((name, instead));
+        first
+    };
+    step("sign up", twice!(routes, sign_up(PHONE)));
+    wait();
+    step("resend", twice!(routes, resend(PHONE)));
+    let code = backstage.received(PHONE).await.unwrap();
+    let confirmed = step("confirm", twice!(routes, confirm(PHONE, &code)));
+    let token = access(&confirmed);
+    step("add email", twice!(routes, add_email(&token, "anna@example.com")));
+    wait();
+    let again = || call(Method::POST, "/v2/mobile/email/verify/resend").token(&token);
+    step("resend email", twice!(routes, again()));
+    let link = backstage.received("anna@example.com").await.unwrap();
+    step("confirm email", twice!(routes, call(Method::GET, &link)));
+    step("profile", twice!(routes, patch(&token, &json!({ "firstName": "Anna" }))));
+    let signed_in = step("sign in", twice!(routes, sign_in(PHONE, PASSWORD)));
+    let refreshed = step("refresh", twice!(routes, refresh(&signed_in.text_of("refresh_token"))));
+    let revoke = || form("/oauth/revoke", &[("token", &refreshed.text_of("refresh_token"))]);
+    step("revoke", twice!(routes, revoke()));
+    step("change", twice!(routes, change_password(&token, PASSWORD, OTHER_PASSWORD)));
+    step("ask for a reset", twice!(routes, ask_reset(PHONE)));
+    let code = backstage.received(PHONE).await.unwrap();
+    step("check its code", twice!(routes, check_reset(PHONE, &code)));
+    let set = step("reset", twice!(routes, reset(PHONE, &code, "purple-monkey-5")));
+    let other = sign_in(PHONE, "purple-monkey-5").send(&routes).await;
+    let path = format!("/v2/customer/sessions/{}", session!(routes, other));
+    step("end a session", twice!(routes, call(Method::DELETE, &path).token(&access(&set))));
+    let other = access(&sign_in(PHONE, "purple-monkey-5").send(&routes).await);
+    step("sign out", twice!(routes, call(Method::POST, "/signout").token(&other)));
+    step("erase", twice!(routes, erase(&access(&set), "purple-monkey-5")));
+    told.retain(|(_, instead)| instead.is_some());
+    // A message is not sent again at once; and what has ended is not there any more.
+    let instead = [
+        ("sign up", 157),
+        ("resend", 157),
+        ("resend email", 157),
+        ("ask for a reset", 157),
+        ("end a session", 404),
+        ("sign out", 401),
+    ];
+    assert_eq!(told, instead.map(|(step, instead)| (step, Some(json!(instead)))));
 }
 
 #[actix_web::test]
@@ -100,14 +171,6 @@ macro_rules! reset_code {
     ($backstage:expr, $routes:expr) => {{
         assert_eq!(ask_reset(PHONE).send(&$routes).await.status, 200);
         $backstage.received(PHONE).await.unwrap()
-    }};
-}
-
-/// The session of the access token, as introspection tells it.
-macro_rules! session {
-    ($routes:expr, $answer:expr) => {{
-        let introspected = introspect(&access(&$answer)).send(&$routes).await.json();
-        introspected["sid"].as_str().unwrap().to_owned()
     }};
 }
 
