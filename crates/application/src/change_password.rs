@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use time::UtcDateTime;
 use vestibule_domain::audit::Event;
 use vestibule_domain::{Content, Origin, Password, Violations, Voice};
 use vestibule_port_security::HashError;
@@ -53,7 +54,7 @@ pub enum ChangePasswordError {
 }
 
 impl Application {
-    /// Replaces the password of who knows it. All other sessions end, and the owner is told.
+    /// Replaces the password of who knows it. All other sessions end, and the owner is told. A repeat of the change changes nothing.
     ///
     /// # Errors
     /// [`ChangePasswordError`]
@@ -64,23 +65,41 @@ impl Application {
     ) -> Result<(), ChangePasswordError> {
         let ChangePassword { current, new, origin, voice } = change;
         let (phone, user) = (customer.account().phone(), customer.account().user());
-        let presented = Presented { phone, password: Password::prepare(&current).ok(), origin: &origin };
+        let presented = Presented {
+            phone,
+            password: Password::prepare(&current).ok(),
+            origin: &origin,
+            customer: Some(customer),
+            successor: Password::prepare(&new).ok(),
+        };
         // On record before the new one is looked at: what the policy says of it must not tell that the present one was right.
-        let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
-        let mut credentials = self.storage.credentials(phone, &[]).await?;
-        let password = self.accept_password(new, customer.account(), &credentials.passwords).await??;
-        let hash = self.hasher.hash(password).await?;
+        let Some(proven) = self.prove_present(&presented).await? else {
+            return Ok(());
+        };
+        let mut hash = None;
         for _ in 0..MAX_ROUNDS {
-            let now = self.clock.now();
+            let credentials = self.storage.credentials(phone, &[]).await?;
+            let signed_in = self.storage.account_of_session(user, customer.session).await?;
+            let session = signed_in.ok_or(ChangePasswordError::Unauthorized)?.session;
             let (Some(account), Some(guard)) = (&credentials.account, &credentials.guard) else {
                 return Err(ChangePasswordError::Unauthorized);
             };
-            // Who was faster has replaced the password that was proven, or ended the session that asks.
+            // Who was faster has replaced the password that was proven. If it was this change, twice at once, it is a repeat.
             if !is_newest(proven, &credentials) {
-                return Err(ChangePasswordError::WrongPassword);
+                return match self.prove_present(&presented).await? {
+                    None => Ok(()),
+                    Some(_) => Err(contended().into()),
+                };
             }
-            let signed_in = self.storage.account_of_session(user, customer.session).await?;
-            let session = signed_in.ok_or(ChangePasswordError::Unauthorized)?.session;
+            let hash = if let Some(hash) = &hash {
+                hash
+            } else {
+                let new = new.clone();
+                let accepted =
+                    self.accept_password(new, customer.account(), &credentials.passwords).await??;
+                hash.insert(self.hasher.hash(accepted).await?)
+            };
+            let now = self.clock.now();
             let scene =
                 Scene { session: Some(customer.session), origin: Some(&origin), ..Scene::of(&account.value) };
             let Notices { messages, spends, charges } =
@@ -99,20 +118,28 @@ impl Application {
             };
             match self.commit_with_notices(changes).await {
                 Ok(()) => return Ok(()),
-                Err(CommitError::Conflict) => {
-                    credentials = self.storage.credentials(phone, &[]).await?;
-                }
+                Err(CommitError::Conflict) => {}
                 Err(error) => return Err(undecided(&error).into()),
             }
         }
         Err(contended().into())
+    }
+
+    /// When the password was set that is the present one; `None` if the change has been made before.
+    async fn prove_present(&self, presented: &Presented<'_>) -> Result<Option<UtcDateTime>, ProofError> {
+        match self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await {
+            Ok(set_at) => Ok(Some(set_at)),
+            Err(ProofError::Replaced) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl From<ProofError> for ChangePasswordError {
     fn from(error: ProofError) -> Self {
         match error {
-            ProofError::Wrong => Self::WrongPassword,
+            ProofError::Wrong | ProofError::Replaced => Self::WrongPassword,
+            ProofError::Gone => Self::Unauthorized,
             ProofError::Locked { retry_after } => Self::Locked { retry_after },
             ProofError::Busy { retry_after } => Self::Busy { retry_after },
             ProofError::Unavailable(unavailable) => Self::Unavailable(unavailable),

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::facts::Scene;
 use crate::prove_password::{Presented, ProofError, is_newest};
-use crate::{Application, Customer, MAX_ROUNDS, contended, undecided};
+use crate::{Application, AuthenticateError, Customer, MAX_ROUNDS, contended, undecided};
 
 /// A customer wants to be forgotten.
 pub struct EraseAccount {
@@ -45,7 +45,7 @@ pub enum EraseAccountError {
 
 impl Application {
     /// Removes everything personal at once. The number stays used, known by its keyed hash only; unless it
-    /// is a test number, which its next reviewer signs up with again.
+    /// is a test number, which its next reviewer signs up with again. An account that is gone already is as well as erased.
     ///
     /// # Errors
     /// [`EraseAccountError`]
@@ -55,21 +55,32 @@ impl Application {
         erase: EraseAccount,
     ) -> Result<(), EraseAccountError> {
         let EraseAccount { password, origin } = erase;
-        let phone = customer.account().phone();
-        let presented = Presented { phone, password: Password::prepare(&password).ok(), origin: &origin };
-        let proven = self.prove_password(presented, |proven| (Changes::default(), proven.set_at)).await?;
+        let (phone, user) = (customer.account().phone(), customer.account().user());
+        let presented = Presented {
+            phone,
+            password: Password::prepare(&password).ok(),
+            origin: &origin,
+            customer: Some(customer),
+            successor: None,
+        };
+        let proven = match self.prove_password(&presented, |proven| (Changes::default(), proven.set_at)).await
+        {
+            Err(ProofError::Gone) => return Ok(()),
+            proven => proven?,
+        };
         for _ in 0..MAX_ROUNDS {
+            let is_signed_in = self.storage.account_of_session(user, customer.session).await?.is_some();
             let credentials = self.storage.credentials(phone, &[]).await?;
-            let Some(account) = &credentials.account else {
+            let Some(account) = credentials.account.as_ref().filter(|account| customer.owns(Some(account)))
+            else {
                 return Ok(());
             };
+            if !is_signed_in {
+                return Err(EraseAccountError::Unauthorized);
+            }
             // Who was faster has replaced the password that was proven.
             if !is_newest(proven, &credentials) {
                 return Err(EraseAccountError::WrongPassword);
-            }
-            let user = account.value.user();
-            if self.storage.account_of_session(user, customer.session).await?.is_none() {
-                return Err(EraseAccountError::Unauthorized);
             }
             let changes = Changes {
                 end_sessions: Some(EndSessions::One(user, customer.session)),
@@ -95,12 +106,23 @@ impl Application {
         }
         Err(contended().into())
     }
+
+    /// Whether the token is genuine and the account that it speaks of is no more: who has lost the answer to an erasure, and nobody else, may
+    /// learn that it was made.
+    ///
+    /// # Errors
+    /// [`AuthenticateError`]
+    pub async fn is_erased(&self, access_token: &str) -> Result<bool, AuthenticateError> {
+        let claims = self.tokens.verify(access_token, self.clock.now())?;
+        Ok(self.storage.account(claims.user).await?.is_none())
+    }
 }
 
 impl From<ProofError> for EraseAccountError {
     fn from(error: ProofError) -> Self {
         match error {
-            ProofError::Wrong => Self::WrongPassword,
+            ProofError::Wrong | ProofError::Replaced => Self::WrongPassword,
+            ProofError::Gone => Self::Unauthorized,
             ProofError::Locked { retry_after } => Self::Locked { retry_after },
             ProofError::Busy { retry_after } => Self::Busy { retry_after },
             ProofError::Unavailable(unavailable) => Self::Unavailable(unavailable),

@@ -12,7 +12,7 @@ use vestibule_domain::{
 };
 use vestibule_port_security::HashError;
 use vestibule_port_storage::{
-    Changes, CommitError, Credentials, EndSessions, Loaded, NewPassword, Save, Unavailable,
+    Changes, CommitError, Credentials, EndSessions, Loaded, NewPassword, Save, SignedInAccount, Unavailable,
 };
 use zeroize::Zeroizing;
 
@@ -110,7 +110,8 @@ impl Application {
         self.compare(&phone, check).await
     }
 
-    /// Sets a new password for who has the code. All sessions end but the one that is opened, and the owner is told.
+    /// Sets a new password for who has the code. All sessions end but the one that is opened, and the owner is told. A repeat gives tokens for
+    /// that session and changes nothing else.
     ///
     /// # Errors
     /// [`ResetPasswordError`]
@@ -120,16 +121,92 @@ impl Application {
     }
 
     async fn reset_at_once(&self, reset: ResetPassword) -> Result<TokenPair, ResetPasswordError> {
+        let phone = self.phone_number(&reset.check.phone).map_err(CheckResetCodeError::from)?;
+        match self.repeat_reset(&phone, &reset).await? {
+            Repeat::Same(pair) => return Ok(pair),
+            Repeat::OtherPassword => return self.set_password(&phone, &reset).await,
+            Repeat::None => {}
+        }
+        match self.set_password(&phone, &reset).await {
+            // Of two that are the same and came at once, the other may have been faster.
+            Err(refused @ (ResetPasswordError::Code(_) | ResetPasswordError::Password(_))) => {
+                match self.repeat_reset(&phone, &reset).await? {
+                    Repeat::Same(pair) => Ok(pair),
+                    Repeat::OtherPassword | Repeat::None => Err(refused),
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Whether this is a reset that was made, once more: tokens for its session, then, as long as that lives and its password is the newest. What
+    /// became of the password is on record before it is told, so that no more of them are tried than codes.
+    async fn repeat_reset(
+        &self,
+        phone: &PhoneNumber,
+        reset: &ResetPassword,
+    ) -> Result<Repeat, ResetPasswordError> {
+        let ResetPassword { check, password, .. } = reset;
+        let password = Password::prepare(password).ok();
+        let mut compared: Option<(PasswordHash, bool)> = None;
+        for _ in 0..MAX_ROUNDS {
+            let credentials = self.storage.credentials(phone, &[]).await?;
+            let now = self.clock.now();
+            let (Some(reset), Some(account), Some(newest)) =
+                (&credentials.reset, &credentials.account, credentials.passwords.first())
+            else {
+                return Ok(Repeat::None);
+            };
+            let (account, code) = (&account.value, check.code.as_ref());
+            let (codes, rules) = (self.reset_codes(Some(account), now), &self.settings.registration);
+            let finished =
+                reset.value.repeated(owner(&credentials), code, &check.origin(), &codes, rules, now);
+            let Some(finished) = finished.filter(|finished| finished.set_at == newest.set_at) else {
+                return Ok(Repeat::None);
+            };
+            let signed_in = self.storage.account_of_session(account.user(), finished.session).await?;
+            let Some(SignedInAccount { session, .. }) = signed_in else {
+                return Ok(Repeat::None);
+            };
+            let is_same = match (compared.take(), &password) {
+                (Some((hash, is_same)), _) if hash == newest.hash => is_same,
+                (_, Some(password)) => {
+                    self.hasher.verify(password.clone(), Some(newest.hash.clone())).await?
+                }
+                (_, None) => false,
+            };
+            let (value, refresh_token, answer) = if is_same {
+                let (pair, refresh_token) = self.token_pair(&session.value, account.kyc(), now);
+                (reset.value.clone(), Some(refresh_token), Repeat::Same(pair))
+            } else {
+                (reset.value.clone().repeated_wrongly(), None, Repeat::OtherPassword)
+            };
+            let reset = Some(Save::over(reset.version, value));
+            match self.storage.commit(Changes { reset, refresh_token, ..Changes::default() }).await {
+                Ok(()) => return Ok(answer),
+                // Another repeat was counted first, or the session ended.
+                Err(CommitError::Conflict) => compared = Some((newest.hash.clone(), is_same)),
+                Err(error) => return Err(undecided(&error).into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    async fn set_password(
+        &self,
+        phone: &PhoneNumber,
+        reset: &ResetPassword,
+    ) -> Result<TokenPair, ResetPasswordError> {
         let ResetPassword { check, password, voice } = reset;
-        let phone = self.phone_number(&check.phone).map_err(CheckResetCodeError::from)?;
         // On record before the password is looked at: what the policy says of it must not tell that the code was right.
-        self.compare(&phone, &check).await?;
-        let credentials = self.storage.credentials(&phone, &[]).await?;
+        self.compare(phone, check).await?;
+        let credentials = self.storage.credentials(phone, &[]).await?;
         let account =
             credentials.account.as_ref().ok_or(CheckResetCodeError::from(ConfirmRefusal::NotFound))?;
-        let password = self.accept_password(password, &account.value, &credentials.passwords).await??;
+        let accepted = self.accept_password(password.clone(), &account.value, &credentials.passwords);
+        let password = accepted.await??;
         let hash = self.hasher.hash(password.clone()).await?;
-        self.replace_password(&phone, &check, (&password, &hash), credentials, &voice).await
+        self.replace_password(phone, check, (&password, &hash), credentials, voice).await
     }
 
     /// Compares the code. That it was right is told once nobody can have guessed faster.
@@ -199,8 +276,8 @@ impl Application {
         let origin = check.origin();
         for _ in 0..MAX_ROUNDS {
             let now = self.clock.now();
-            let spent = match self.checked(&credentials, check)? {
-                Checked::Right { spent, .. } => spent,
+            let code = match self.checked(&credentials, check)? {
+                Checked::Right { code, .. } => code,
                 Checked::Refused { refusal, .. } => return Err(CheckResetCodeError::from(refusal).into()),
             };
             let Credentials { account: Some(account), passwords, guard, reset, .. } = credentials else {
@@ -214,11 +291,13 @@ impl Application {
             let id = SessionId::new(self.entropy.ordered_id(now));
             let session = Session::open(id, account.user(), origin, now);
             let (pair, refresh_token) = self.token_pair(&session, account.kyc(), now);
+            let newest = Self::newest_password(account.user(), hash.clone(), &passwords, now);
+            let spent = code.spend(id, newest.set_at);
             let scene = Scene { session: Some(id), origin: Some(&origin), ..Scene::of(&account) };
             let Notices { messages, spends, charges } =
                 self.notices(&account, voice, Content::PasswordChanged);
             let changes = Changes {
-                password: Some(Self::newest_password(account.user(), hash.clone(), &passwords, now)),
+                password: Some(newest),
                 forgotten_passwords: self.forgotten(&passwords).collect(),
                 guard: Some(Save { value: guard.proven(&origin, now), replaces: guard_version }),
                 reset: Some(Save { value: spent, replaces: reset.map(|loaded| loaded.version) }),
@@ -248,6 +327,16 @@ impl Application {
         }
         Err(contended().into())
     }
+}
+
+/// Whether a reset is one that was made, once more.
+enum Repeat {
+    /// It is none.
+    None,
+    /// It is, with the same password.
+    Same(TokenPair),
+    /// It is, but for the password.
+    OtherPassword,
 }
 
 impl CheckResetCode {

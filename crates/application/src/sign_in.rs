@@ -68,8 +68,9 @@ impl Application {
         let phone = self.phone_number(&phone)?;
         let origin = Origin { fingerprint, address: ClientAddress::of(client) };
         let password = Password::prepare(&password).ok();
-        let presented = Presented { phone: &phone, password, origin: &origin };
-        let opened = self.prove_password(presented, |Proven { account, now, .. }| {
+        let presented =
+            Presented { phone: &phone, password, origin: &origin, customer: None, successor: None };
+        let opened = self.prove_password(&presented, |Proven { account, now, .. }| {
             let account = &account.value;
             if account.standing() == Standing::Blocked {
                 return (Changes::default(), None);
@@ -93,7 +94,7 @@ impl Application {
 impl From<ProofError> for SignInError {
     fn from(error: ProofError) -> Self {
         match error {
-            ProofError::Wrong => Self::WrongPassword,
+            ProofError::Wrong | ProofError::Replaced | ProofError::Gone => Self::WrongPassword,
             ProofError::Locked { retry_after } => Self::Locked { retry_after },
             ProofError::Busy { retry_after } => Self::Busy { retry_after },
             ProofError::Unavailable(unavailable) => Self::Unavailable(unavailable),

@@ -16,7 +16,7 @@ use time::macros::{date, utc_datetime};
 use uuid::Uuid;
 use vestibule_domain::audit::{Event, Fact};
 use vestibule_domain::limits::{Charge, Limit, Scope, Step, Unit};
-use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
+use vestibule_domain::password_reset::{Finished, PasswordReset, ResetRecord};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
@@ -156,6 +156,14 @@ fn reset(number: u32, version: i64, attempts: Vec<Attempt<()>>) -> Record {
         attempts,
         requests_full_at: (version > 1).then(|| after(3600)),
         guesses_full_at: (version > 2).then(|| after(60)),
+        finished: (version > 2).then(|| Finished {
+            attempt: AttemptId::new(id(number)),
+            generation: 1,
+            origin: origin("device"),
+            session: SessionId::new(id(number)),
+            set_at: after(9),
+            wrong_repeats: 2,
+        }),
     };
     Record::Reset(Box::new(Loaded { value: PasswordReset::restore(record), version: Version(version) }))
 }

@@ -159,6 +159,7 @@ pub(crate) struct ResetRow {
     guesses_full_at: Option<OffsetDateTime>,
     attempts: String,
     forget_at: OffsetDateTime,
+    finished: Option<String>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -592,15 +593,18 @@ impl ResetRow {
             guesses_full_at: record.guesses_full_at.map(stamp),
             attempts: encoding::write_attempts(&record.attempts),
             forget_at,
+            finished: record.finished.as_ref().map(encoding::write_finished),
         }
     }
 
     pub(crate) fn load(self) -> Result<Loaded<PasswordReset>, Unreadable> {
+        let finished = |text: String| encoding::read_finished(&text).ok_or(Unreadable("a finished reset"));
         let record = ResetRecord {
             phone: phone(&self.phone)?,
             attempts: encoding::read_attempts(&self.attempts).ok_or(Unreadable("a reset's requests"))?,
             requests_full_at: self.requests_full_at.map(moment),
             guesses_full_at: self.guesses_full_at.map(moment),
+            finished: self.finished.map(finished).transpose()?,
         };
         Ok(Loaded { value: PasswordReset::restore(record), version: Version(self.version) })
     }

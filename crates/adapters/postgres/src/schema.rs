@@ -191,6 +191,7 @@ diesel::table! {
         guesses_full_at -> Nullable<Timestamptz>,
         attempts -> Text,
         forget_at -> Timestamptz,
+        finished -> Nullable<Text>,
     }
 }
 

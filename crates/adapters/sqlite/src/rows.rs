@@ -214,6 +214,7 @@ pub(crate) struct ResetRow {
     guesses_full_at: Option<i64>,
     attempts: String,
     forget_at: i64,
+    finished: Option<String>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -753,15 +754,18 @@ impl ResetRow {
             guesses_full_at: record.guesses_full_at.map(millis),
             attempts: encoding::write_attempts(&record.attempts),
             forget_at,
+            finished: record.finished.as_ref().map(encoding::write_finished),
         }
     }
 
     pub(crate) fn load(self) -> Result<Loaded<PasswordReset>, Unreadable> {
+        let finished = |text: String| encoding::read_finished(&text).ok_or(Unreadable("a finished reset"));
         let record = ResetRecord {
             phone: phone(&self.phone)?,
             attempts: encoding::read_attempts(&self.attempts).ok_or(Unreadable("a reset's requests"))?,
             requests_full_at: optional_moment(self.requests_full_at)?,
             guesses_full_at: optional_moment(self.guesses_full_at)?,
+            finished: self.finished.map(finished).transpose()?,
         };
         Ok(Loaded { value: PasswordReset::restore(record), version: Version(self.version) })
     }

@@ -190,6 +190,7 @@ diesel::table! {
         guesses_full_at -> Nullable<BigInt>,
         attempts -> Text,
         forget_at -> BigInt,
+        finished -> Nullable<Text>,
     }
 }
 

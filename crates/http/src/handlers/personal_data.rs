@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 use vestibule_application::PersonalData;
 use vestibule_domain::audit::Fact;
-use vestibule_domain::password_reset::{PasswordReset, ResetRecord};
+use vestibule_domain::password_reset::{Finished, PasswordReset, ResetRecord};
 use vestibule_domain::registration::{Attempt, Opened, Registration, RegistrationRecord, Stage};
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
 use vestibule_domain::{
@@ -132,13 +132,21 @@ fn confirmation(opened: Opened) -> Value {
 
 fn password_reset(reset: PasswordReset) -> Value {
     let forgotten_at = reset.forget_at();
-    let ResetRecord { phone: _, attempts, requests_full_at, guesses_full_at } = reset.record();
+    let ResetRecord { phone: _, attempts, requests_full_at, guesses_full_at, finished } = reset.record();
     json!({
         "requests": list(&attempts, attempt),
+        "finished": finished.map(finished_reset),
         "requestsFullAt": requests_full_at.and_then(rfc3339),
         "guessesFullAt": guesses_full_at.and_then(rfc3339),
         "forgottenAt": rfc3339(forgotten_at),
     })
+}
+
+fn finished_reset(finished: Finished) -> Value {
+    let Finished { attempt: _, generation: _, origin, session, set_at, wrong_repeats } = finished;
+    let shown =
+        json!({ "at": rfc3339(set_at), "session": session.to_string(), "wrongRepeats": wrong_repeats });
+    with_origin(shown, Some(&origin))
 }
 
 /// A sign-up, or a request for a new password.

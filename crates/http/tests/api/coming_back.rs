@@ -10,20 +10,12 @@ use vestibule_domain::{Standing, UserId};
 
 use crate::harness::{
     Answer, Backstage, Options, PASSWORD, PHONE, add_email, ask_reset, call, change_password, check_reset,
-    confirm, erase, form, get, introspect, patch, refresh, reset, sign_in, sign_up, wrong,
+    confirm, erase, form, get, introspect, overtaken, patch, refresh, registered, reset, sign_in, sign_up,
+    wrong,
 };
 
 const UNKNOWN: &str = "+447400000009";
 const OTHER_PASSWORD: &str = "staple-battery-9";
-
-/// Signs up and confirms; the answer with the tokens.
-macro_rules! registered {
-    ($backstage:expr, $routes:expr) => {{
-        assert_eq!(sign_up(PHONE).send(&$routes).await.status, 200);
-        let code = $backstage.received(PHONE).await.unwrap();
-        confirm(PHONE, &code).send(&$routes).await
-    }};
-}
 
 macro_rules! refused {
     ($name:literal, $call:expr, $routes:expr) => {
@@ -419,20 +411,6 @@ async fn a_reset_says_nothing_of_who_has_an_account() {
     assert_eq!(ask_reset(UNKNOWN).send(&routes).await.status, 200);
     backstage.clock.advance(Duration::from_mins(1));
     refused!("167_reset", ask_reset(UNKNOWN), routes);
-}
-
-/// Sends the call; when the hasher has come to the password, the other follows, and then the hasher goes on.
-macro_rules! overtaken {
-    ($backstage:expr, $routes:expr, $call:expr, at $password:expr, by $other:expr) => {{
-        let pause = $backstage.hasher.pause_at($password);
-        let other = async {
-            pause.reached().await;
-            let answer = $other.send(&$routes).await;
-            pause.end();
-            answer
-        };
-        futures_util::future::join($call.send(&$routes), other).await
-    }};
 }
 
 #[actix_web::test]

@@ -582,3 +582,29 @@ pub(crate) fn erase(token: &str, password: &str) -> Call {
 pub(crate) fn wrong(code: &str) -> &'static str {
     if code == "000000" { "000001" } else { "000000" }
 }
+
+/// Signs up and confirms; the answer with the tokens.
+macro_rules! registered {
+    ($backstage:expr, $routes:expr) => {{
+        let phone = $crate::harness::PHONE;
+        assert_eq!($crate::harness::sign_up(phone).send(&$routes).await.status, 200);
+        let code = $backstage.received(phone).await.unwrap();
+        $crate::harness::confirm(phone, &code).send(&$routes).await
+    }};
+}
+pub(crate) use registered;
+
+/// Sends the call; when the hasher has come to the password, the other follows, and then the hasher goes on.
+macro_rules! overtaken {
+    ($backstage:expr, $routes:expr, $call:expr, at $password:expr, by $other:expr) => {{
+        let pause = $backstage.hasher.pause_at($password);
+        let other = async {
+            pause.reached().await;
+            let answer = $other.send(&$routes).await;
+            pause.end();
+            answer
+        };
+        futures_util::future::join($call.send(&$routes), other).await
+    }};
+}
+pub(crate) use overtaken;

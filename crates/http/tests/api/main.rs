@@ -10,6 +10,7 @@ mod harness;
 mod limits;
 mod partners;
 mod pumping;
+mod repeats;
 mod spending;
 mod test_numbers;
 

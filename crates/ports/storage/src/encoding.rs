@@ -1,11 +1,12 @@
-//! How lists are written into one column that is only ever read as a whole, the same in every database.
+//! How what has parts is written into one column that is only ever read as a whole, the same in every database.
 
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
 use uuid::Uuid;
+use vestibule_domain::password_reset::Finished;
 use vestibule_domain::registration::Attempt;
 use vestibule_domain::sign_in::{KnownOrigin, Throttle};
-use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, Origin};
+use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, Origin, SessionId};
 
 /// Where something came from.
 #[derive(Serialize, Deserialize)]
@@ -93,6 +94,46 @@ pub fn write_attempts(attempts: &[Attempt<()>]) -> String {
 pub fn read_attempts(text: &str) -> Option<Vec<Attempt<()>>> {
     let entries: Vec<AttemptEntry> = serde_json::from_str(text).ok()?;
     entries.into_iter().map(AttemptEntry::read).collect()
+}
+
+/// The last reset that was made.
+#[derive(Serialize, Deserialize)]
+struct FinishedEntry {
+    attempt: Uuid,
+    generation: u32,
+    #[serde(flatten)]
+    from: From,
+    session: Uuid,
+    set_at: i64,
+    wrong_repeats: u32,
+}
+
+/// The last reset that was made as JSON; moments in milliseconds since 1970.
+#[must_use]
+pub fn write_finished(finished: &Finished) -> String {
+    let entry = FinishedEntry {
+        attempt: finished.attempt.uuid(),
+        generation: finished.generation,
+        from: From::of(&finished.origin),
+        session: finished.session.uuid(),
+        set_at: millis(finished.set_at),
+        wrong_repeats: finished.wrong_repeats,
+    };
+    serde_json::to_string(&entry).unwrap_or_default()
+}
+
+/// The reset that [`write_finished`] has written; `None` for anything else.
+#[must_use]
+pub fn read_finished(text: &str) -> Option<Finished> {
+    let entry: FinishedEntry = serde_json::from_str(text).ok()?;
+    Some(Finished {
+        attempt: AttemptId::new(entry.attempt),
+        generation: entry.generation,
+        origin: entry.from.read()?,
+        session: SessionId::new(entry.session),
+        set_at: moment(entry.set_at)?,
+        wrong_repeats: entry.wrong_repeats,
+    })
 }
 
 impl From {
@@ -199,5 +240,26 @@ mod tests {
         }];
         assert_eq!(read_attempts(&write_attempts(&attempts)).unwrap(), attempts);
         assert!(read_attempts("[{}]").is_none());
+    }
+
+    #[test]
+    fn a_finished_reset_is_read_as_it_was_written() {
+        let finished = |device: &str| Finished {
+            attempt: AttemptId::new(Uuid::from_u128(7)),
+            generation: 1,
+            origin: Origin {
+                fingerprint: Fingerprint::of(device),
+                address: ClientAddress::of([192, 0, 2, 1].into()),
+            },
+            session: SessionId::new(Uuid::from_u128(8)),
+            set_at: utc_datetime!(2026-11-25 12:00:00.123),
+            wrong_repeats: 2,
+        };
+        for finished in [finished("device"), finished("")] {
+            assert_eq!(read_finished(&write_finished(&finished)).unwrap(), finished);
+        }
+        for wrong in ["", "{}", "null", "[]"] {
+            assert!(read_finished(wrong).is_none(), "{wrong}");
+        }
     }
 }

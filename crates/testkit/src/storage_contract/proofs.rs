@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_domain::limits::{AddressBlock, Charge, Limit, Scope, Step, Unit};
-use vestibule_domain::password_reset::{Owner, PasswordReset, Request, ResetRecord};
+use vestibule_domain::password_reset::{Finished, Owner, PasswordReset, Request, ResetRecord};
 use vestibule_domain::quota::Quota;
 use vestibule_domain::registration::Attempt;
 use vestibule_domain::sign_in::{KnownOrigin, SignInGuard, Throttle};
-use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, MerchantId, Origin, UserId};
+use vestibule_domain::{AttemptId, ClientAddress, Fingerprint, MerchantId, Origin, SessionId, UserId};
 use vestibule_port_storage::{Budgets, Changes, CommitError, Credentials, Save, Storage, Version};
 
 use super::{NOW, OneCode, RULES, account, after, id, origin, password, phone, race, saving_account, user};
@@ -70,6 +70,14 @@ fn full_reset(number: u32) -> PasswordReset {
         attempts: vec![attempt(2, from("device", "192.0.2.1")), attempt(1, from("", "2001:db8:1:2::"))],
         requests_full_at: Some(after(3600) + Duration::from_millis(4)),
         guesses_full_at: Some(after(60) + Duration::from_millis(5)),
+        finished: Some(Finished {
+            attempt: AttemptId::new(id(3)),
+            generation: 4,
+            origin: from("device", "2001:db8:1:2::"),
+            session: SessionId::new(id(5)),
+            set_at: after(120) + Duration::from_millis(6),
+            wrong_repeats: 7,
+        }),
     })
 }
 
@@ -107,8 +115,13 @@ pub async fn a_guard_over_another_version_is_a_conflict<S: Storage + 'static>(st
 
 pub async fn a_reset_is_read_as_it_was_saved<S: Storage>(storage: Arc<S>) {
     assert_eq!(credentials(&*storage, 1).await.reset, None);
-    let empty =
-        ResetRecord { phone: phone(1), attempts: vec![], requests_full_at: None, guesses_full_at: None };
+    let empty = ResetRecord {
+        phone: phone(1),
+        attempts: vec![],
+        requests_full_at: None,
+        guesses_full_at: None,
+        finished: None,
+    };
     let mut version = None;
     for saved in [requested(1), full_reset(1), PasswordReset::restore(empty)] {
         storage.commit(saving_reset(Save { value: saved.clone(), replaces: version })).await.unwrap();

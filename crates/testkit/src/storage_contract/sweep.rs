@@ -97,6 +97,7 @@ pub async fn a_sweep_forgets_guards_resets_and_facts<S: Storage>(storage: Arc<S>
             attempts: Vec::new(),
             requests_full_at: None,
             guesses_full_at: Some(full_at),
+            finished: None,
         };
         Changes { reset: Some(Save::new(PasswordReset::restore(record))), ..Changes::default() }
     };
