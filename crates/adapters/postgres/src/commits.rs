@@ -71,7 +71,10 @@ impl Writer {
     async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
         let queues = !changes.messages.is_empty();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let apply = async |connection: &mut AsyncPgConnection| commit::apply(connection, changes, turn).await;
+        // What it holds over its waits is large.
+        let apply = async |connection: &mut AsyncPgConnection| {
+            Box::pin(commit::apply(connection, changes, turn)).await
+        };
         self.connections.lend(apply).await?;
         if queues {
             self.neighbours.tell();
