@@ -175,16 +175,24 @@ impl Application {
                 }
                 (_, None) => false,
             };
-            let (value, refresh_token, answer) = if is_same {
+            let value = reset.value.clone();
+            let (changes, answer) = if is_same {
                 let (pair, refresh_token) = self.token_pair(&session.value, account.kyc(), now);
-                (reset.value.clone(), Some(refresh_token), Repeat::Same(pair))
+                let changes = Changes {
+                    reset: Some(Save::over(reset.version, value)),
+                    // It may have been refreshed while the password was compared: a pair of the generation before would look stolen.
+                    session: Some(Save::over(session.version, session.value)),
+                    refresh_token: Some(refresh_token),
+                    ..Changes::default()
+                };
+                (changes, Repeat::Same(pair))
             } else {
-                (reset.value.clone().repeated_wrongly(), None, Repeat::OtherPassword)
+                let reset = Some(Save::over(reset.version, value.repeated_wrongly()));
+                (Changes { reset, ..Changes::default() }, Repeat::OtherPassword)
             };
-            let reset = Some(Save::over(reset.version, value));
-            match self.storage.commit(Changes { reset, refresh_token, ..Changes::default() }).await {
+            match self.storage.commit(changes).await {
                 Ok(()) => return Ok(answer),
-                // Another repeat was counted first, or the session ended.
+                // Another repeat was counted first, or the session was refreshed or ended.
                 Err(CommitError::Conflict) => compared = Some((newest.hash.clone(), is_same)),
                 Err(error) => return Err(undecided(&error).into()),
             }

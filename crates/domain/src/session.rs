@@ -133,9 +133,10 @@ impl Session {
         // Its answer was lost, since nothing that it was exchanged for was ever used.
         let is_repeat = record.spent == Some(token.hash) && !record.used;
         if !is_newest && !is_repeat {
-            // The last use of a generation is its first, until it ends.
-            let was_there_before = record.spent == Some(token.hash) && presented_at < record.last_used_at;
-            return if was_there_before { Refreshed::Overtaken } else { Refreshed::Reused };
+            // The last use of a generation is its first, until it ends. One in the future is by a clock that is not ours, and tells nothing.
+            let used_at = record.last_used_at;
+            let is_overtaken = record.spent == Some(token.hash) && presented_at < used_at && used_at <= now;
+            return if is_overtaken { Refreshed::Overtaken } else { Refreshed::Reused };
         }
         if now >= token.expires_at || now >= record.created_at + lives.absolute {
             return Refreshed::Expired;
@@ -296,6 +297,9 @@ mod tests {
         assert!(matches!(refresh(&token(1, 0), 3), Refreshed::Reused));
         let before = HeldToken { generation: 0, ..token(9, 0) };
         assert!(matches!(refresh(&before, 2), Refreshed::Reused), "another of the generation");
+        let shown_by_a_clock_ahead = rotated.shown(1, moment(5)).unwrap();
+        let refreshed = shown_by_a_clock_ahead.refresh(&token(1, 0), &LIVES, moment(2), moment(4));
+        assert!(matches!(refreshed, Refreshed::Reused));
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub(crate) fn media_type(request: &HttpRequest) -> Option<String> {
 }
 
 /// That it is, or says nothing of it.
-fn is_of_json(request: &HttpRequest) -> Result<(), Problem> {
+pub(crate) fn is_of_json(request: &HttpRequest) -> Result<(), Problem> {
     let is_json = media_type(request).is_none_or(|media_type| {
         ["", "application/json", "application/merge-patch+json"].contains(&media_type.as_str())
     });

@@ -20,7 +20,7 @@ use vestibule_application::{Customer, TokenPair};
 use vestibule_domain::Locale;
 
 use crate::answer_once::{Takes, answer_once};
-use crate::body::{Fields, read_bytes};
+use crate::body::{Fields, is_of_json, read_bytes};
 use crate::problem::Problem;
 use crate::{Http, api, client, docs, page, partners};
 
@@ -175,14 +175,20 @@ pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = T>)
     tokio::time::timeout(patience, work).await.map_err(|_| Problem::late())
 }
 
-/// The customer whose token the request carries, and what it asks. The whole body is here before it is looked whether the session lives: who
-/// held a body back would change something when the session has long ended. Who is not signed in learns that before anything else.
+/// The customer whose token the request carries, and what it asks. A token that is none is refused before the body is read; whether its session
+/// lives is looked at when the whole body is here, or who held one back would change something when the session has long ended. Who is not
+/// signed in learns that before what is wrong with the body.
 async fn authenticate_with_body(
     http: &Http,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<(Customer, Fields), Problem> {
-    let body = read_bytes(request, payload).await;
+    let token = client::bearer(request).ok_or_else(Problem::unauthorized)?;
+    http.application.token_asker(token).ok_or_else(Problem::unauthorized)?;
+    let body = match is_of_json(request) {
+        Ok(()) => read_bytes(request, payload).await,
+        Err(problem) => Err(problem),
+    };
     let customer = authenticate(http, request).await?;
     Ok((customer, Fields::of(request, &body?)?))
 }
