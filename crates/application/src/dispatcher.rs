@@ -27,15 +27,11 @@ use crate::{Derivation, UnsentCodes, Wording};
 
 mod places;
 
-pub(crate) use places::PLACES;
 use places::{Places, Tried};
 
 /// The first wait after a failure, and the longest.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_mins(5);
-
-/// How long a message waits at most, for its age alone, that a provider could take sooner: many that wait for the same one are not to ask for it all the time.
-const POSTPONED_AT_MOST: Duration = Duration::from_secs(5);
 
 /// How long the report of a message in doubt is waited for before it is sent again, which may make a second copy.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
@@ -427,10 +423,7 @@ impl Dispatcher {
                 Settlement::Retry { at, reason }
             }
             Try::Postponed { reason, ready_at } => {
-                let now = self.clock.now();
-                let wait = self.back_off(message.queued_at, now);
-                let soonest = now + wait.min(POSTPONED_AT_MOST);
-                let Some(at) = in_time([ready_at.max(soonest), ready_at, now + wait], message) else {
+                let Some(at) = in_time([ready_at, self.paced(message)], message) else {
                     tracing::error!(reason, "dead letter: no provider can be tried in time");
                     came_to(message, None, "dead");
                     return Settlement::Dead { reason };
@@ -458,9 +451,9 @@ impl Dispatcher {
     }
 }
 
-/// The first of the moments at which the message is still of use. The last one takes no notice of what this instance knows of the
+/// The first of the moments at which the message is still of use. The later one takes no notice of what this instance knows of the
 /// providers: another instance may find one that works.
-fn in_time<const N: usize>(moments: [UtcDateTime; N], message: &Message) -> Option<UtcDateTime> {
+fn in_time(moments: [UtcDateTime; 2], message: &Message) -> Option<UtcDateTime> {
     moments.into_iter().find(|at| *at < message.expires_at)
 }
 

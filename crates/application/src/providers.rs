@@ -13,9 +13,6 @@
 //! A provider with a spending ceiling is paid just before it is handed a message, and gives that back where it certainly has not taken it. One whose ceiling
 //! is reached is passed over, as one is that rests; see `payments`.
 //!
-//! Where there are several, none gets more than three quarters of the messages that may be on their way: it is passed over while it has as many, so that one which
-//! takes its time holds up no country that has another.
-//!
 //! When no provider can be tried, the message waits for the first that can. That alone never makes it a dead letter, unless its life ends.
 //!
 //! **Nobody is billed twice for one message, with one exception.** Where a provider's answer was lost, the message may have left, so no other
@@ -32,12 +29,11 @@ mod breaker;
 mod payments;
 mod provider;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use time::UtcDateTime;
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use vestibule_domain::spending::{Audience, Budget, Money};
 use vestibule_domain::{Channel, Country, PhoneNumber};
@@ -47,17 +43,10 @@ use vestibule_port_storage::Storage;
 
 use self::payments::{Payment, Payments};
 use self::provider::Provider;
-use crate::dispatcher::PLACES;
 use crate::measure::answered;
 
 /// The longest that a provider may take for one message, by the ports' contracts.
 pub(crate) const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many messages one of several providers may have on their way.
-const PLACES_OF_ONE: usize = PLACES / 4 * 3;
-
-/// How soon a provider is tried again that has as many.
-const PLACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The SMS providers, in the order in which they are tried.
 pub struct Providers {
@@ -94,13 +83,6 @@ struct NotNow {
     until: UtcDateTime,
 }
 
-/// A provider may be tried.
-struct Admitted<'a> {
-    payment: Option<Payment>,
-    /// Until it has answered.
-    place: SemaphorePermit<'a>,
-}
-
 impl Providers {
     /// Tries `default` in this order, for numbers of a country in `by_country` its own list instead. Senders of one name are one provider.
     #[must_use]
@@ -108,14 +90,10 @@ impl Providers {
         default: Vec<Arc<dyn SmsSender>>,
         by_country: HashMap<Country, Vec<Arc<dyn SmsSender>>>,
     ) -> Self {
-        let names: HashSet<_> =
-            default.iter().chain(by_country.values().flatten()).map(|sender| sender.name()).collect();
-        let at_once = if names.len() > 1 { PLACES_OF_ONE } else { PLACES };
         let mut known: HashMap<&'static str, Arc<Provider>> = HashMap::new();
         let mut provide = |senders: Vec<Arc<dyn SmsSender>>| {
             let provider = |sender: Arc<dyn SmsSender>| {
-                let known =
-                    known.entry(sender.name()).or_insert_with(|| Arc::new(Provider::new(sender, at_once)));
+                let known = known.entry(sender.name()).or_insert_with(|| Arc::new(Provider::new(sender)));
                 Arc::clone(known)
             };
             senders.into_iter().map(provider).collect::<Vec<_>>()
@@ -174,8 +152,8 @@ impl Providers {
         let mut waits = HashMap::new();
         for provider in first.into_iter().chain(last) {
             let name = provider.name();
-            let Admitted { payment, place } = match self.admit(provider, sms, audience, clock).await {
-                Ok(admitted) => admitted,
+            let payment = match self.admit(provider, sms, audience, clock).await {
+                Ok(payment) => payment,
                 Err(NotNow { why, until }) => {
                     closed.push(format!("{name}: {why}"));
                     waits.insert(name, until);
@@ -184,7 +162,6 @@ impl Providers {
             };
             let asked = Instant::now();
             let answer = provider.sender.send(sms).await;
-            drop(place);
             answered(Channel::Sms, name, named(&answer), asked.elapsed());
             provider.learn(&answer, clock.now());
             match answer {
@@ -222,21 +199,18 @@ impl Providers {
     }
 
     /// Has a provider tried that is paid for it.
-    async fn admit<'a>(
+    async fn admit(
         &self,
-        provider: &'a Provider,
+        provider: &Provider,
         sms: &Sms,
         audience: Audience,
         clock: &dyn Clock,
-    ) -> Result<Admitted<'a>, NotNow> {
+    ) -> Result<Option<Payment>, NotNow> {
         let not_now = |why, now| NotNow { why, until: provider.ready_at(now) };
         let now = clock.now();
         if let Some(why) = provider.objection(now) {
             return Err(not_now(why, now));
         }
-        let Some(place) = provider.place() else {
-            return Err(NotNow { why: "it has enough on its way", until: now + PLACE_PAUSE });
-        };
         let payment = match &self.payments {
             Some(payments) => Some(payments.pay(provider.name(), &sms.to, audience, now).await?),
             None => None,
@@ -247,7 +221,7 @@ impl Providers {
             self.take_back(payment).await;
             return Err(not_now(why, now));
         }
-        Ok(Admitted { payment, place })
+        Ok(payment)
     }
 
     /// Settles what a message costs that the provider has taken: by its own word, or else by its table.
@@ -298,8 +272,6 @@ fn named(answer: &Result<SmsReceipt, SmsError>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use futures_util::future::join_all;
     use time::macros::utc_datetime;
     use uuid::Uuid;
     use vestibule_domain::MessageId;
@@ -419,59 +391,5 @@ mod tests {
         let (sent, ()) = tokio::join!(sent, comes_to_rest);
         let (reason, ready_at) = ("a: it rests after failures".to_owned(), NOW + Duration::from_secs(31));
         assert_eq!(sent, Try::Postponed { reason, ready_at });
-    }
-
-    /// Takes every message, after seven seconds.
-    struct Slow(&'static str);
-
-    #[async_trait]
-    impl SmsSender for Slow {
-        fn name(&self) -> &'static str {
-            self.0
-        }
-
-        async fn send(&self, _: &Sms) -> Result<SmsReceipt, SmsError> {
-            tokio::time::sleep(Duration::from_secs(7)).await;
-            Ok(SmsReceipt { reference: String::new(), price: None })
-        }
-    }
-
-    /// How many of so many messages at once each provider has taken, and how many were postponed.
-    async fn taken(
-        providers: &Providers,
-        phone: &str,
-        count: usize,
-    ) -> (HashMap<&'static str, usize>, usize) {
-        let (clock, message) = (ManualClock::at(NOW), sms(phone));
-        let sends = (0..count).map(|_| providers.send(&message, Audience::Customer, None, &clock));
-        let (mut sent, mut postponed) = (HashMap::new(), 0);
-        for outcome in join_all(sends).await {
-            match outcome {
-                Try::Sent { provider, .. } => *sent.entry(provider).or_default() += 1,
-                Try::Postponed { reason, ready_at } => {
-                    assert!(reason.ends_with("it has enough on its way"), "{reason}");
-                    assert_eq!(ready_at, NOW + Duration::from_secs(1));
-                    postponed += 1;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        (sent, postponed)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_provider_leaves_places_to_others() {
-        let slow = |names: &[&'static str]| -> Vec<Arc<dyn SmsSender>> {
-            names.iter().map(|name| Arc::new(Slow(name)) as Arc<dyn SmsSender>).collect()
-        };
-        let by_country = HashMap::from([(Country::parse("DE").unwrap(), slow(&["b"]))]);
-        let providers = Providers::new(slow(&["a", "b"]), by_country);
-        for _ in 0..2 {
-            let (british, german) = ("+447871234567", "+4915112345678");
-            assert_eq!(taken(&providers, british, 64).await, (HashMap::from([("a", 48), ("b", 16)]), 0));
-            assert_eq!(taken(&providers, german, 64).await, (HashMap::from([("b", 48)]), 16));
-        }
-        let only = Providers::new(slow(&["a"]), HashMap::new());
-        assert_eq!(taken(&only, "+447871234567", 64).await, (HashMap::from([("a", 64)]), 0));
     }
 }

@@ -861,20 +861,6 @@ async fn while_every_provider_rests_a_message_waits_for_the_first_that_may_be_tr
 }
 
 #[tokio::test]
-async fn what_waits_for_a_provider_for_long_asks_it_less_often() {
-    let mut stage = start(vec![vec![throttled(1)]], Ok(()));
-    stage.queue_code(2).await;
-    stage.next().await;
-    stage.queue_aged(Duration::from_mins(4)).await;
-    stage.until_nothing_is_due().await;
-    let now = stage.clock.now();
-    let (storage, late) = stage.settle().await;
-    let lease = Duration::from_secs(1);
-    let due_at = async |after| storage.claim(Room::for_each(9), lease, now + after).await.unwrap().len();
-    assert_eq!((late, due_at(Duration::from_secs(2)).await, due_at(Duration::from_secs(5)).await), (0, 1, 2));
-}
-
-#[tokio::test]
 async fn no_provider_is_a_reason_for_a_dead_letter_only_when_the_message_would_come_too_late() {
     let mut stage = start(vec![vec![throttled(3600)]], Ok(()));
     stage.queue_code(2).await;

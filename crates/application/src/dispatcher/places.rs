@@ -7,7 +7,7 @@ use vestibule_domain::{Channel, MessageId};
 use vestibule_port_storage::{Room, Settlement};
 
 /// Messages of a channel on their way at once, so that a slow provider holds up no more than this.
-pub(crate) const PLACES: usize = 64;
+const PLACES: usize = 64;
 
 /// A try that is over, and what came of it.
 #[derive(Debug)]

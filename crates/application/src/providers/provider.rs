@@ -2,7 +2,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::UtcDateTime;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use vestibule_metrics::{GaugeHandle, PROVIDER_BREAKER_OPEN};
 use vestibule_port_sms::{SmsError, SmsReceipt, SmsSender};
 
@@ -22,8 +21,6 @@ const RESTS: &str = "it rests after failures";
 /// A provider, and what this process knows of its health.
 pub(super) struct Provider {
     pub(super) sender: Arc<dyn SmsSender>,
-    /// For as many messages as it may have on their way.
-    places: Semaphore,
     health: Mutex<Health>,
     is_open: GaugeHandle,
 }
@@ -42,12 +39,10 @@ impl Health {
 }
 
 impl Provider {
-    /// One that may have so many messages on their way.
-    pub(super) fn new(sender: Arc<dyn SmsSender>, at_once: usize) -> Self {
+    pub(super) fn new(sender: Arc<dyn SmsSender>) -> Self {
         let is_open = PROVIDER_BREAKER_OPEN.of([sender.name().into()]);
         is_open.set(0);
-        let health = Mutex::new(Health { breaker: Breaker::new(), pause: None });
-        Self { sender, places: Semaphore::new(at_once), health, is_open }
+        Self { sender, health: Mutex::new(Health { breaker: Breaker::new(), pause: None }), is_open }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -58,11 +53,6 @@ impl Provider {
     pub(super) fn ready_at(&self, now: UtcDateTime) -> UtcDateTime {
         let health = self.health();
         health.breaker.ready_at(now).max(health.pause_ends(now))
-    }
-
-    /// A place for a message on its way, if there is one left.
-    pub(super) fn place(&self) -> Option<SemaphorePermit<'_>> {
-        self.places.try_acquire().ok()
     }
 
     /// Why it may not be tried now, if it may not.
