@@ -292,7 +292,7 @@ impl Dispatcher {
         if places.pause().is_none_or(|pause| !pause.is_zero()) {
             return;
         }
-        let (mut left, mut at_once) = (places.unsettled.len(), 1);
+        let (begun, mut left, mut at_once) = (Instant::now(), places.unsettled.len(), 1);
         while left > 0 {
             let next: Vec<_> = places.unsettled.drain(..at_once.min(left)).collect();
             left -= next.len();
@@ -311,10 +311,13 @@ impl Dispatcher {
                 places.settles_from = Instant::now() + STORAGE_PAUSE;
                 tracing::warn!(%error, left = places.unsettled.len(), "what was sent cannot be recorded yet");
             }
-            if takes_none {
+            if !takes_none {
+                line.written();
+            }
+            // What is left has its turn after what else there is to do.
+            if takes_none || begun.elapsed() >= STORAGE_PAUSE {
                 return;
             }
-            line.written();
             at_once = SETTLED_AT_ONCE;
         }
     }

@@ -7,7 +7,7 @@
 //! | accepted | the message is sent | success |
 //! | refused for good (no such number) | a dead letter: another provider would be paid to find out the same | success: it works |
 //! | failed for now | the next provider | failure |
-//! | fewer requests, please | the next provider; this one gets nothing until the moment that it named | success: it works |
+//! | fewer requests, please | the next provider; this one gets nothing until the moment that it named | success of a probe; else nothing |
 //! | none came | no other provider; see below | failure |
 //!
 //! A provider with a spending ceiling is paid just before it is handed a message, and gives that back where it certainly has not taken it. One whose ceiling

@@ -89,6 +89,15 @@ impl Breaker {
         change
     }
 
+    /// The provider works, and asks for fewer requests: a probe has succeeded, but failures before and after it are still in a row. Some say so
+    /// while all that they have taken gets no answer.
+    pub(super) fn throttle(&mut self) -> Option<Change> {
+        match self.0 {
+            State::Closed { .. } => None,
+            State::Open { .. } | State::Probing { .. } => self.succeed(),
+        }
+    }
+
     /// The provider has failed.
     pub(super) fn fail(&mut self, now: UtcDateTime) -> Option<Change> {
         let rest = match self.0 {
@@ -137,10 +146,12 @@ mod tests {
         breaker
     }
 
-    /// What happens to a breaker at a second, and what it says to that: `+` is a success, `-` a failure, `?` asks to be admitted.
+    /// What happens to a breaker at a second, and what it says to that: `+` is a success, `-` a failure, `~` asks for fewer requests, `?` asks to be admitted.
     #[rstest]
     #[case::five_in_a_row(&[(0, "----", ""), (0, "-", "opened 30"), (29, "?", "wait 1"), (30, "?", "probed")])]
     #[case::not_in_a_row(&[(0, "----+----", ""), (0, "?", "")])]
+    #[case::throttled_in_a_row_of_failures(&[(0, "----~~", ""), (0, "-", "opened 30")])]
+    #[case::a_probe_that_is_throttled(&[(0, "-----", "opened 30"), (30, "?", "probed"), (31, "~", "closed"), (31, "----", "")])]
     #[case::what_was_under_way_is_no_news(&[(0, "-----", "opened 30"), (5, "-+-", ""), (29, "?", "wait 1"), (30, "?", "probed")])]
     #[case::one_probe_at_a_time(&[(0, "-----", "opened 30"), (31, "?", "probed"), (31, "?", "wait 2"), (40, "?", "wait 1")])]
     #[case::a_probe_that_succeeds(&[(0, "-----", "opened 30"), (30, "?", "probed"), (31, "+", "closed"), (31, "?", ""), (31, "----", "")])]
@@ -155,6 +166,7 @@ mod tests {
                 .filter_map(|event| match event {
                     '+' => breaker.succeed().map(Ok),
                     '-' => breaker.fail(now).map(Ok),
+                    '~' => breaker.throttle().map(Ok),
                     _ => breaker.admit(now).transpose(),
                 })
                 .map(|said| match said {

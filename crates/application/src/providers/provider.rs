@@ -89,7 +89,7 @@ impl Provider {
                 if now + pause > earlier_ends {
                     health.pause = Some((now, pause));
                 }
-                health.breaker.succeed()
+                health.breaker.throttle()
             }
         };
         // Under the lock, so that the last one to tell is right.
