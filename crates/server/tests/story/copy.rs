@@ -224,16 +224,26 @@ async fn a_target_that_was_ever_served_is_refused() {
     copy(directory, "data/vestibule.db", &target.url);
 }
 
+/// What takes the newest change of the tables back, and what has the database forget that it was made.
+fn undo_newest(database: &str) -> (String, String) {
+    let migrations = format!("{}/../../migrations/{database}", env!("CARGO_MANIFEST_DIR"));
+    let newest = std::fs::read_dir(migrations).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let name = newest.file_name().unwrap().to_str().unwrap().split('_').next().unwrap();
+    let forget =
+        format!("DELETE FROM __diesel_schema_migrations WHERE version = '{}'", name.replace('-', ""));
+    let undo = std::fs::read_to_string(newest.join("down.sql")).unwrap();
+    (undo.trim().trim_end_matches(';').to_owned(), forget)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_of_another_version_is_refused_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     fill(&directory.path().join("a.db"), 0).await;
     let target = empty_database().await;
     drop(Postgres::open(&target.url, 1, vestibule_postgres::Migrate::Yes).await.unwrap());
-    let newest = "DELETE FROM __diesel_schema_migrations WHERE version > '20261130150000'";
-    target.tamper("DROP TABLE key_mark").await.unwrap();
-    target.tamper("DROP DOMAIN only_one").await.unwrap();
-    assert_eq!(target.tamper(newest).await.unwrap(), 1);
+    let (undo, forget) = undo_newest("postgres");
+    target.tamper(&undo).await.unwrap();
+    assert_eq!(target.tamper(&forget).await.unwrap(), 1);
     let before = target.dump().await.unwrap();
     let older = refused(directory.path(), "a.db", &target.url);
     assert!(older.starts_with("database.url: its tables are of an older version"), "{older}");
@@ -251,9 +261,8 @@ async fn a_source_of_another_version_is_refused_with_the_command_that_mends_it()
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.db");
     fill(&path, 0).await;
-    let older =
-        "DROP TABLE key_mark; DELETE FROM __diesel_schema_migrations WHERE version > '20261130150000'";
-    vestibule_testkit::sqlite::execute(&path, older).unwrap();
+    let (undo, forget) = undo_newest("sqlite");
+    vestibule_testkit::sqlite::execute(&path, &format!("{undo}; {forget}")).unwrap();
     let target = empty_database().await;
     let refusal = refused(directory.path(), "a.db", &target.url);
     let advice = "run `VESTIBULE__DATABASE__URL=sqlite://a.db vestibule migrate`";
